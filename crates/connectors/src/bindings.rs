@@ -1,0 +1,397 @@
+//! All bindings of a gateway: prepared together, so that every misfit is known before the first question.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::{Contracts, Method};
+use problem::nearest;
+
+use crate::config::{BindingConfig, DatabaseConfig};
+use crate::{Connector, ConnectorError};
+
+/// Largest message that a legacy system may answer with, unless configured. As gRPC's own limit.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// The kinds of this build, in order.
+const KINDS: &[&str] = &[
+    #[cfg(feature = "grpc")]
+    "grpc",
+    #[cfg(feature = "sql")]
+    "sql",
+];
+
+/// What bindings are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The tables `[[binding]]`, in their order.
+    pub bindings: &'a [BindingConfig],
+    /// The tables `[database.<name>]`.
+    pub databases: &'a BTreeMap<String, DatabaseConfig>,
+    /// What the methods mean.
+    pub contracts: &'a Contracts,
+    /// What relative paths are relative to: the folder of the configuration file.
+    pub folder: &'a Path,
+}
+
+/// The prepared bindings: which connector answers which method. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Bindings {
+    methods: Arc<HashMap<String, Binding>>,
+}
+
+impl Bindings {
+    /// Prepares every binding: reads files, opens databases, and holds each statement against its contract.
+    ///
+    /// A back end of kind `grpc` is not asked; [`Binding::health`] does that. Must run within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of every binding and database, in the order of the configuration.
+    pub async fn prepare(setup: Setup<'_>) -> Result<Self, Vec<BindingProblem>> {
+        let mut workshop = Workshop::open(setup).await;
+        let mut methods: HashMap<String, Binding> = HashMap::new();
+        for (index, config) in setup.bindings.iter().enumerate() {
+            let prefix = format!("binding[{index}]");
+            let (binding, complaints) = match workshop.binding(config).await {
+                Ok(binding) => (Some(binding), Vec::new()),
+                Err(complaints) => (None, complaints),
+            };
+            workshop.problems.extend(complaints.into_iter().map(|complaint| complaint.below(&prefix)));
+            if let Some(binding) = binding
+                && let Some(earlier) = methods.insert(binding.method.path().to_owned(), binding)
+            {
+                workshop.problems.push(BindingProblem {
+                    key: format!("{prefix}.method"),
+                    what: format!("`{}` has two bindings", earlier.method.path().trim_start_matches('/')),
+                    help: Some("leave one of them".into()),
+                });
+            }
+        }
+        if workshop.problems.is_empty() {
+            Ok(Self {
+                methods: Arc::new(methods),
+            })
+        } else {
+            Err(workshop.problems)
+        }
+    }
+
+    /// Returns the binding of a method, named by its path: `/health.v1.Patients/Find`.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Binding> {
+        self.methods.get(path)
+    }
+
+    /// Returns the bindings, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Binding> {
+        self.methods.values()
+    }
+
+    /// Returns how many methods are bound.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.methods.len()
+    }
+
+    /// Returns whether no method is bound.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.methods.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Bindings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.methods.keys()).finish()
+    }
+}
+
+/// One method and the connector that answers it.
+#[derive(Clone)]
+pub struct Binding {
+    method: Arc<Method>,
+    connector: Arc<dyn Connector>,
+    timeout: Option<Duration>,
+    kind: &'static str,
+    plaintext: bool,
+}
+
+impl Binding {
+    /// Returns the method.
+    #[must_use]
+    pub fn method(&self) -> &Arc<Method> {
+        &self.method
+    }
+
+    /// Returns the connector.
+    #[must_use]
+    pub fn connector(&self) -> &Arc<dyn Connector> {
+        &self.connector
+    }
+
+    /// Returns the binding's own limit for an answer, which the connector keeps too.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Returns the kind of connector, as the configuration names it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Returns whether the connector speaks without TLS, which only a gateway in development may.
+    #[must_use]
+    pub fn dangerous_plaintext(&self) -> bool {
+        self.plaintext
+    }
+
+    /// Tries the path to the legacy system.
+    ///
+    /// # Errors
+    ///
+    /// What a question would get now.
+    pub async fn health(&self) -> Result<(), ConnectorError> {
+        self.connector.health().await
+    }
+}
+
+impl std::fmt::Debug for Binding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Binding")
+            .field("method", &self.method.path())
+            .field("kind", &self.kind)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something in the configuration that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindingProblem {
+    /// Path of the key at fault, as in `binding[0].connector.query`.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// How to mend it.
+    pub help: Option<String>,
+}
+
+/// A problem below a key that only the caller knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    /// Key below `connector`; empty for the table itself.
+    pub(crate) key: String,
+    pub(crate) what: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Complaint {
+    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            what: what.into(),
+            help: Some(help.into()),
+        }
+    }
+
+    fn below(self, prefix: &str) -> BindingProblem {
+        let key = match self.key.as_str() {
+            "" => format!("{prefix}.connector"),
+            // Keys of the binding itself, which no connector has.
+            "method" | "timeout" | "max_message" => format!("{prefix}.{}", self.key),
+            key => format!("{prefix}.connector.{key}"),
+        };
+        BindingProblem {
+            key,
+            what: self.what,
+            help: self.help,
+        }
+    }
+}
+
+/// What a binding may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) timeout: Option<Duration>,
+    /// Largest message, in bytes.
+    pub(crate) message: usize,
+}
+
+impl Limits {
+    /// The sooner of the question's deadline and the binding's own.
+    pub(crate) fn deadline(&self, asked: Option<Instant>) -> Option<Instant> {
+        let own = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        match (asked, own) {
+            (Some(asked), Some(own)) => Some(asked.min(own)),
+            (asked, own) => asked.or(own),
+        }
+    }
+}
+
+/// What bindings share while they are prepared.
+struct Workshop<'a> {
+    setup: Setup<'a>,
+    #[cfg(feature = "sql")]
+    databases: BTreeMap<&'a str, Option<Arc<crate::sql::Database>>>,
+    #[cfg(feature = "grpc")]
+    channels: crate::grpc::Channels,
+    problems: Vec<BindingProblem>,
+}
+
+impl<'a> Workshop<'a> {
+    async fn open(setup: Setup<'a>) -> Self {
+        #[cfg_attr(not(feature = "sql"), expect(unused_mut, reason = "databases are all that is opened"))]
+        let mut workshop = Self {
+            setup,
+            #[cfg(feature = "sql")]
+            databases: BTreeMap::new(),
+            #[cfg(feature = "grpc")]
+            channels: crate::grpc::Channels::default(),
+            problems: Vec::new(),
+        };
+        #[cfg(feature = "sql")]
+        for (name, config) in setup.databases {
+            let database = workshop.database(name, config).await;
+            workshop.databases.insert(name, database);
+        }
+        workshop
+    }
+
+    /// Opens a database once. `None` after a problem with it, which the bindings that name it need not repeat.
+    #[cfg(feature = "sql")]
+    async fn database(&mut self, name: &str, config: &DatabaseConfig) -> Option<Arc<crate::sql::Database>> {
+        let mut problem = |what: String, help: String| {
+            self.problems.push(BindingProblem {
+                key: format!("database.{name}.url"),
+                what,
+                help: Some(help),
+            });
+        };
+        let url = match crate::sql::DatabaseUrl::parse(&config.url, self.setup.folder) {
+            Ok(url) => url,
+            Err((what, help)) => {
+                problem(what, help);
+                return None;
+            }
+        };
+        let lock_timeout = config.lock_timeout.map(crate::Timeout::duration);
+        let database = Arc::new(crate::sql::Database::new(url, config.connections, lock_timeout));
+        if let Err(error) = database.probe().await {
+            problem(
+                format!("database `{name}` cannot be used: {error}"),
+                "check the path, which is relative to this file, and that the gateway may read it".into(),
+            );
+            return None;
+        }
+        Some(database)
+    }
+
+    async fn binding(&mut self, config: &BindingConfig) -> Result<Binding, Vec<Complaint>> {
+        let method = self.method(&config.method).map_err(|complaint| vec![complaint])?;
+        let mut complaints: Vec<Complaint> = too_long(&method, config).into_iter().collect();
+        let limits = Limits {
+            timeout: config.timeout.map(crate::Timeout::duration),
+            message: config.max_message.map_or(MAX_MESSAGE, crate::Size::bytes),
+        };
+        match self.connector(config, &method, limits).await {
+            Ok((connector, kind, plaintext)) if complaints.is_empty() => Ok(Binding {
+                method,
+                connector,
+                timeout: limits.timeout,
+                kind,
+                plaintext,
+            }),
+            Ok(_) => Err(complaints),
+            Err(more) => {
+                complaints.extend(more);
+                Err(complaints)
+            }
+        }
+    }
+
+    async fn connector(&mut self, config: &BindingConfig, method: &Arc<Method>, limits: Limits) -> Result<Made, Vec<Complaint>> {
+        match config.connector.kind.as_str() {
+            #[cfg(feature = "sql")]
+            "sql" => {
+                let binding = crate::sql::SqlBinding::read(&config.connector)?;
+                let database = match self.databases.get(binding.database.as_str()) {
+                    Some(Some(database)) => Arc::clone(database),
+                    // Its problem is known already.
+                    Some(None) => return Err(Vec::new()),
+                    None => {
+                        let help = listing(&binding.database, self.databases.keys().copied());
+                        let what = format!("there is no table `[database.{}]`", binding.database);
+                        return Err(vec![Complaint::new("database", what, help)]);
+                    }
+                };
+                let connector = crate::sql::SqlConnector::prepare(&binding, method, database, limits).await?;
+                Ok((Arc::new(connector), "sql", false))
+            }
+            #[cfg(feature = "grpc")]
+            "grpc" => {
+                let binding = crate::grpc::GrpcBinding::read(&config.connector, self.setup.folder)?;
+                let plaintext = binding.plaintext();
+                let channel = self.channels.get(binding)?;
+                let connector = crate::grpc::GrpcConnector::prepare(method, channel, limits)?;
+                Ok((Arc::new(connector), "grpc", plaintext))
+            }
+            "" => Err(vec![Complaint::new("", "the connector does not say its `kind`", listing("", KINDS.iter().copied()))]),
+            kind => Err(vec![Complaint::new("kind", format!("unknown connector `{kind}`"), listing(kind, KINDS.iter().copied()))]),
+        }
+    }
+
+    fn method(&self, name: &str) -> Result<Arc<Method>, Complaint> {
+        let path = if name.starts_with('/') { name.to_owned() } else { format!("/{name}") };
+        if let Some(method) = self.setup.contracts.method(&path) {
+            return Ok(Arc::clone(method));
+        }
+        let known: Vec<&str> = self
+            .setup
+            .contracts
+            .services()
+            .flat_map(|service| service.methods.iter())
+            .map(|method| method.path().trim_start_matches('/'))
+            .collect();
+        let help = match nearest(name, known.iter().copied()) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => "write it as in `health.v1.Patients/Find`, and name the contract's folder in `[contracts]`".into(),
+        };
+        Err(Complaint::new("method", format!("no contract has a method `{name}`"), help))
+    }
+}
+
+/// A connector, its kind, and whether it speaks without TLS.
+type Made = (Arc<dyn Connector>, &'static str, bool);
+
+/// A binding may not wait longer than its contract lets it.
+fn too_long(method: &Method, config: &BindingConfig) -> Option<Complaint> {
+    let timeout = config.timeout?;
+    let deadline = method.deadline().filter(|deadline| timeout.duration() > *deadline)?;
+    let deadline = humantime::format_duration(deadline);
+    Some(Complaint::new(
+        "timeout",
+        format!(
+            "the binding may wait {timeout}, but `{}` must answer within {deadline}",
+            method.path().trim_start_matches('/')
+        ),
+        format!(
+            "set it to \"{deadline}\" or less; the contract fixes the limit in `{}`",
+            method.descriptor().parent_file().name()
+        ),
+    ))
+}
+
+fn listing<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+    let list = names.clone().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if list.is_empty() {
+        return "there is none".into();
+    }
+    match nearest(word, names) {
+        Some(name) => format!("use one of {list}; did you mean `{name}`?"),
+        None => format!("use one of {list}"),
+    }
+}

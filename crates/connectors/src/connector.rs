@@ -1,0 +1,75 @@
+//! The port of this crate: what is asked of a legacy system and what comes back.
+//!
+//! Dropping is the only way to cancel, and it reaches the legacy system: a SQL statement is interrupted, a gRPC stream is reset.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+
+use crate::ConnectorError;
+
+/// Answers the questions of one method out of one legacy system.
+pub trait Connector: Send + Sync + 'static {
+    /// Asks the legacy system.
+    ///
+    /// For a unary method the answer holds exactly one message and is complete when this returns. For a server stream it
+    /// returns as soon as the legacy system has taken the question; messages are produced as they are pulled, with a
+    /// bounded number made ahead.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectorError`]; the same may come later, as an item of the stream, which it ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future or the [`Answer`] stops the work in the legacy system.
+    fn answer(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, ConnectorError>>;
+
+    /// Tries the path that a question takes, as far as that is possible without a question. It never writes.
+    ///
+    /// # Errors
+    ///
+    /// What [`Connector::answer`] would return now.
+    fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>>;
+}
+
+/// One question.
+#[derive(Clone)]
+pub struct Ask {
+    /// The method asked. It is the one that the connector was prepared for.
+    pub method: Arc<contract::Method>,
+    /// One encoded message, without gRPC's prefix. It has passed the contract's check.
+    pub request: Bytes,
+    /// When the answer is worth nothing any more. The binding's own limit applies beside it.
+    pub deadline: Option<Instant>,
+    /// What a gRPC back end is told besides, as header names and values; ignored by other kinds.
+    ///
+    /// Names that are HTTP's or gRPC's own, `authorization` and `cookie` never cross.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ask")
+            .field("method", &self.method.path())
+            .field("request", &format_args!("{} bytes", self.request.len()))
+            .field("deadline", &self.deadline)
+            .field("metadata", &format_args!("{} pairs", self.metadata.len()))
+            .finish()
+    }
+}
+
+/// The messages of an answer.
+pub struct Answer {
+    /// Each item is one encoded message. An error is the last item.
+    pub messages: BoxStream<'static, Result<Bytes, ConnectorError>>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answer { .. }")
+    }
+}

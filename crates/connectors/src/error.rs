@@ -1,0 +1,198 @@
+//! What can go wrong between a connector and its legacy system.
+//!
+//! Neither `Display` nor `Debug` of anything here shows data: no value, no text of a driver, no message of a back end.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Why a legacy system gave no (further) answer.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectorError {
+    /// Nothing answers to the question. It is an answer, not a fault.
+    #[error("the legacy system has nothing that answers to this")]
+    NotFound,
+
+    /// The deadline passed. The legacy system's work was stopped.
+    #[error("the legacy system did not answer in time")]
+    Timeout,
+
+    /// Nothing was sent: the legacy system cannot be reached.
+    #[error("cannot reach the legacy system: {why}")]
+    Unreachable {
+        /// What was tried and failed, without data.
+        why: Cow<'static, str>,
+    },
+
+    /// The legacy system does not accept what the gateway presents to be let in.
+    #[error("the legacy system does not let the gateway in: {why}")]
+    Credentials {
+        /// What was refused, without data.
+        why: Cow<'static, str>,
+    },
+
+    /// A value of the request does not fit the parameter of the statement.
+    #[error("the request's `{parameter}` does not fit the statement: {why}")]
+    Argument {
+        /// Path of the field in the request.
+        parameter: Arc<str>,
+        /// What is wrong with it.
+        why: Misfit,
+    },
+
+    /// A value in a row does not fit the field of the contract.
+    #[error("column `{column}` (stored as {stored}) does not fit `{field}`: {why}")]
+    Mapping {
+        /// Name of the column in the statement.
+        column: Arc<str>,
+        /// Path of the field in the answer.
+        field: Arc<str>,
+        /// How the value is stored: `null`, `integer`, `real`, `text` or `blob`.
+        stored: &'static str,
+        /// What is wrong with it.
+        why: Misfit,
+    },
+
+    /// More than one row answers a question that has one answer.
+    #[error("more than one row answers a question that has one answer")]
+    TooManyRows,
+
+    /// A message is larger than the binding allows.
+    #[error("the answer holds a message of more than {limit} bytes")]
+    TooLarge {
+        /// The binding's limit, in bytes.
+        limit: usize,
+    },
+
+    /// The legacy system's answer breaks its own protocol.
+    #[error("the legacy system's answer is malformed: {what}")]
+    Malformed {
+        /// What is wrong, without data.
+        what: &'static str,
+    },
+
+    /// A gRPC back end answered with a status of its own, which crosses as it is.
+    #[error("the legacy system answered with gRPC status {code}")]
+    Status {
+        /// The gRPC status code, as sent.
+        code: i32,
+        /// The back end's text. It may hold personal data, so it is for the caller alone and never for a log.
+        message: String,
+        /// The encoded `google.rpc.Status`, empty if there was none. As `message`.
+        details: Bytes,
+    },
+
+    /// The legacy system failed while it answered, or the connection to it did.
+    #[error("the legacy system failed: {why}")]
+    Failed {
+        /// How.
+        why: Failure,
+    },
+
+    /// The question was taken back.
+    #[error("the question was taken back")]
+    Cancelled,
+}
+
+/// Shows what `Display` shows, so that no message of a back end gets out by `{:?}`.
+impl fmt::Debug for ConnectorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnectorError({self})")
+    }
+}
+
+/// How a legacy system failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Failure {
+    /// Another program holds the database for too long.
+    #[error("the database is locked by another program")]
+    Locked,
+    /// The statement would write, and the connection only reads.
+    #[error("the statement would write, and the gateway only reads")]
+    ReadOnly,
+    /// The storage reported an error.
+    #[error("its storage reported an error")]
+    Storage,
+    /// The database file is damaged.
+    #[error("the database file is damaged")]
+    Damaged,
+    /// The tables changed since the statement was checked.
+    #[error("its tables changed since the statement was checked; run `drawbridge check`")]
+    SchemaChanged,
+    /// The database has not enough memory, or a value exceeds its limits.
+    #[error("a limit of the database was exceeded")]
+    Limit,
+    /// The statement calculates with numbers too large for it.
+    #[error("integer overflow in the statement")]
+    Overflow,
+    /// The statement reads JSON where there is none.
+    #[error("malformed JSON where the statement reads JSON")]
+    Json,
+    /// The statement failed for another reason. What the driver says is not passed on, since it may hold data.
+    #[error("the statement failed (code {code})")]
+    Statement {
+        /// The extended result code of the database.
+        code: i32,
+    },
+    /// The connection ended after the question was sent; whether it was worked on is not known.
+    #[error("the connection ended before the answer was complete")]
+    ConnectionLost,
+    /// The back end says of itself that it does not serve now.
+    #[error("it says that it does not serve now")]
+    NotServing,
+    /// The back end answered with something that is not gRPC.
+    #[error("it answered with HTTP status {status}")]
+    Http {
+        /// The HTTP status code.
+        status: u16,
+    },
+    /// Metadata that cannot be sent as a header.
+    #[error("the metadata given for it cannot be sent as headers")]
+    Metadata,
+    /// The connector is at fault.
+    #[error("the connector stopped unexpectedly")]
+    Internal,
+}
+
+/// Why a value does not fit. It never holds the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Misfit {
+    /// A required field cannot be left out.
+    #[error("the field is required and there is no value")]
+    Missing,
+    /// The value is stored in another way than the mapping expects.
+    #[error("a value stored so cannot be mapped")]
+    WrongType,
+    /// The number is outside the range of the field.
+    #[error("the number is outside the range of the field")]
+    OutOfRange,
+    /// The text is not a number.
+    #[error("the text is not a number")]
+    NotANumber,
+    /// The number has more decimals than the format keeps.
+    #[error("the number has more decimals than the format keeps")]
+    Inexact,
+    /// The value is not a date or time in the format declared.
+    #[error("it is not a date or time in the format declared")]
+    NotAMoment,
+    /// The value is neither true nor false.
+    #[error("it is neither of the two values declared")]
+    NotABoolean,
+    /// The code is not in the binding's `values`, nor in the contract.
+    #[error("the code is neither in the binding's `values` nor in the contract")]
+    UnknownCode,
+    /// The text is not UTF-8.
+    #[error("the text is not UTF-8")]
+    NotUtf8,
+    /// The text is not hexadecimal.
+    #[error("the text is not hexadecimal")]
+    NotHex,
+    /// The text is not base64.
+    #[error("the text is not base64")]
+    NotBase64,
+    /// Two columns fill fields of which only one may be set.
+    #[error("another column already fills a field of the same oneof")]
+    OneofTwice,
+}

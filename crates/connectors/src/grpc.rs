@@ -1,0 +1,18 @@
+//! Connector kind `grpc`: a back end that serves the contract itself, asked over HTTP/2 with its bytes passed through.
+//!
+//! Messages are neither decoded nor framed anew by a gRPC library: hyper carries them, and only their five-byte prefix is read.
+
+pub(crate) use channel::Channels;
+pub(crate) use config::GrpcBinding;
+pub(crate) use connector::GrpcConnector;
+
+mod channel;
+mod config;
+mod connector;
+mod healthcheck;
+mod messages;
+mod noting;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tls;

@@ -1,0 +1,320 @@
+//! A few HTTP/2 connections to one back end, opened when they are needed and again when they are lost.
+//!
+//! A question is sent once. Only where HTTP/2 itself says that the back end never saw it is it sent again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::bindings::Complaint;
+use crate::grpc::config::GrpcBinding;
+use crate::grpc::noting::Noting;
+use crate::grpc::tls::{self, Tls};
+use crate::{ConnectorError, Failure};
+
+/// What is sent. One message today; a stream of requests takes its place here.
+pub(crate) type RequestBody = Full<Bytes>;
+
+/// How long opening a connection may take, beside the question's own deadline.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a silent connection with calls on it goes unasked. Servers of gRPC's C core close on more than one ping in five minutes.
+const KEEPALIVE: Duration = Duration::from_mins(5);
+
+/// How long a ping may go unanswered.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How soon TCP itself asks a silent peer.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How much a back end may send on one stream before its reader reads: what a stalled stream holds in memory.
+const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// As [`STREAM_WINDOW`], for all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Largest header list accepted, in bytes: rich errors travel in trailers.
+const HEADERS: u32 = 32 * 1024;
+
+/// How often a question that the back end never saw is sent.
+const ATTEMPTS: usize = 3;
+
+/// How long a lost connection's own reason is waited for.
+const REASON_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The channels of a gateway. Bindings to the same back end share one.
+#[derive(Default)]
+pub(crate) struct Channels {
+    known: Vec<(GrpcBinding, Arc<Channel>)>,
+}
+
+impl Channels {
+    /// Returns the channel for a binding, and makes it if it is the first.
+    pub(crate) fn get(&mut self, binding: GrpcBinding) -> Result<Arc<Channel>, Vec<Complaint>> {
+        if let Some((_, channel)) = self.known.iter().find(|(known, _)| *known == binding) {
+            return Ok(Arc::clone(channel));
+        }
+        let tls = Tls::read(&binding)?;
+        let slots = (0..binding.connections).map(|_| Slot::default()).collect();
+        let channel = Arc::new(Channel {
+            binding: binding.clone(),
+            tls,
+            slots,
+            next: AtomicUsize::new(0),
+        });
+        self.known.push((binding, Arc::clone(&channel)));
+        Ok(channel)
+    }
+}
+
+/// The connections to one back end.
+pub(crate) struct Channel {
+    binding: GrpcBinding,
+    tls: Option<Tls>,
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+}
+
+impl Channel {
+    /// Returns the URI of a method on this back end.
+    pub(crate) fn uri(&self, path: &str) -> Result<Uri, http::Error> {
+        Uri::builder()
+            .scheme(self.binding.scheme())
+            .authority(self.binding.authority.clone())
+            .path_and_query(path)
+            .build()
+    }
+
+    /// Sends a request and returns the head of the response. Dropping the future resets the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was sent, else [`ConnectorError::Failed`].
+    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Reply, ConnectorError> {
+        let mut request = request;
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some(slot) = self.slots.get(turn % self.slots.len().max(1)) else {
+            return Err(ConnectorError::Failed { why: Failure::Internal });
+        };
+        let mut last = ConnectorError::Unreachable {
+            why: "it closes every connection".into(),
+        };
+        for _ in 0..ATTEMPTS {
+            let mut live = slot.live(self).await?;
+            let copy = request.clone();
+            let mut failure = match live.sender.try_send_request(request).await {
+                Ok(response) => {
+                    return Ok(Reply {
+                        response,
+                        connection: live.end,
+                    });
+                }
+                Err(failure) => failure,
+            };
+            if let Some(unsent) = failure.take_message() {
+                slot.forget();
+                last = live.end.reason().await.unwrap_or(last);
+                request = unsent;
+            } else if was_refused(failure.error()) {
+                request = copy;
+            } else {
+                return Err(live.end.explain(failure.error()).await);
+            }
+            if matches!(last, ConnectorError::Credentials { .. }) {
+                return Err(last);
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect(&self) -> Result<Live, ConnectorError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.connect_in_time()).await {
+            Ok(live) => live,
+            Err(_) => Err(ConnectorError::Unreachable {
+                why: "no connection could be opened in time".into(),
+            }),
+        }
+    }
+
+    async fn connect_in_time(&self) -> Result<Live, ConnectorError> {
+        let tcp = TcpStream::connect((self.binding.host.as_str(), self.binding.port))
+            .await
+            .map_err(|error| unreachable(&error))?;
+        // Without it a small request waits for the acknowledgement of the one before.
+        tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+        socket2::SockRef::from(&tcp)
+            .set_tcp_keepalive(&keepalive)
+            .map_err(|error| unreachable(&error))?;
+        match &self.tls {
+            None => handshake(tcp).await,
+            Some(tls) => {
+                let stream = tls
+                    .connector
+                    .connect(tls.name.clone(), tcp)
+                    .await
+                    .map_err(|error| tls::failed(&error).unwrap_or_else(|| unreachable(&error)))?;
+                if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                    return Err(ConnectorError::Unreachable {
+                        why: "it does not offer HTTP/2".into(),
+                    });
+                }
+                handshake(stream).await
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("binding", &self.binding).finish_non_exhaustive()
+    }
+}
+
+/// The head of a response, and the connection it came by.
+pub(crate) struct Reply {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: End,
+}
+
+/// How a connection ended, once it has.
+#[derive(Clone)]
+pub(crate) struct End(watch::Receiver<Option<ConnectorError>>);
+
+impl End {
+    /// Says why a question failed that the back end may have seen.
+    pub(crate) async fn explain(&mut self, error: &hyper::Error) -> ConnectorError {
+        // A reset concerns one stream, and its connection lives on.
+        let stream_only = tls::find::<h2::Error>(error).is_some_and(h2::Error::is_reset);
+        let reason = if stream_only { None } else { self.reason().await };
+        match reason {
+            Some(error @ ConnectorError::Credentials { .. }) => error,
+            _ => ConnectorError::Failed {
+                why: Failure::ConnectionLost,
+            },
+        }
+    }
+
+    /// Waits a little for the connection's own reason to have ended.
+    async fn reason(&mut self) -> Option<ConnectorError> {
+        match tokio::time::timeout(REASON_TIMEOUT, self.0.wait_for(Option::is_some)).await {
+            Ok(Ok(reason)) => reason.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// Room for one connection.
+#[derive(Default)]
+struct Slot {
+    live: Mutex<Option<Live>>,
+    /// Held while a connection is opened. It holds when that last failed, and how.
+    opening: tokio::sync::Mutex<Option<(Instant, ConnectorError)>>,
+}
+
+impl Slot {
+    async fn live(&self, channel: &Channel) -> Result<Live, ConnectorError> {
+        if let Some(live) = self.open_one() {
+            return Ok(live);
+        }
+        let since = Instant::now();
+        let mut opening = self.opening.lock().await;
+        if let Some(live) = self.open_one() {
+            return Ok(live);
+        }
+        // Whoever waited while an attempt failed shares its failure, so that a crowd does not queue for one attempt each.
+        if let Some((at, error)) = opening.as_ref()
+            && *at >= since
+        {
+            return Err(error.clone());
+        }
+        match channel.connect().await {
+            Ok(live) => {
+                *opening = None;
+                *self.lock() = Some(live.clone());
+                Ok(live)
+            }
+            Err(error) => {
+                *opening = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn open_one(&self) -> Option<Live> {
+        self.lock().as_ref().filter(|live| !live.sender.is_closed()).cloned()
+    }
+
+    fn forget(&self) {
+        let mut live = self.lock();
+        if live.as_ref().is_some_and(|live| live.sender.is_closed()) {
+            *live = None;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open connection.
+#[derive(Clone)]
+struct Live {
+    sender: SendRequest<RequestBody>,
+    end: End,
+}
+
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Live, ConnectorError> {
+    let stream = Noting::around(stream);
+    let noted = stream.noted();
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| no_http2())?;
+    let (ended, end) = watch::channel(None);
+    // The connection is driven by a task of its own, which ends with it, or when the last sender is dropped.
+    tokio::spawn(async move {
+        let why = match connection.await {
+            Ok(()) => "it closed the connection",
+            Err(_) => "the connection was lost",
+        };
+        let reason = noted.get().cloned().unwrap_or(ConnectorError::Unreachable { why: why.into() });
+        tracing::debug!(%reason, "connection to a back end ended");
+        ended.send_replace(Some(reason));
+    });
+    Ok(Live { sender, end: End(end) })
+}
+
+fn no_http2() -> ConnectorError {
+    ConnectorError::Unreachable {
+        why: "it does not speak HTTP/2".into(),
+    }
+}
+
+fn unreachable(error: &std::io::Error) -> ConnectorError {
+    // The kind alone: a resolver's text names what was asked.
+    ConnectorError::Unreachable {
+        why: error.kind().to_string().into(),
+    }
+}
+
+/// Whether HTTP/2 says that the back end did not look at the request. Source: RFC 9113, section 8.7.
+fn was_refused(error: &hyper::Error) -> bool {
+    tls::find::<h2::Error>(error).is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}

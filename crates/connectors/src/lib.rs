@@ -1,0 +1,38 @@
+//! How a legacy system answers: one binding ties one method to one legacy system.
+//!
+//! A [`Connector`] gets the method, the request's bytes and a deadline. It returns a stream of encoded messages that its
+//! reader pulls, or a [`ConnectorError`]. It holds no authority: whoever calls it has been permitted and recorded before.
+//!
+//! Every kind is a Cargo feature and has the same four files, `config`, `connector`, `healthcheck` and `tests`; the suite
+//! in `tests/conformance.rs` holds for each of them:
+//!
+//! | kind | feature | the legacy system |
+//! |---|---|---|
+//! | `sql` | `sql` | a database; SQLite is built in |
+//! | `grpc` | `grpc` | a back end that serves the contract itself |
+//!
+//! What no connector does: decide who may ask, look into an agreement, write to a log what a person is or has.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )
+)]
+
+pub use bindings::{Binding, BindingProblem, Bindings, Setup};
+pub use config::{BindingConfig, ConnectorConfig, DatabaseConfig, Size, Timeout};
+pub use connector::{Answer, Ask, Connector};
+pub use error::{ConnectorError, Failure, Misfit};
+
+mod bindings;
+mod config;
+mod connector;
+mod error;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "sql")]
+mod sql;

@@ -1,0 +1,94 @@
+//! Takes what a binding of kind `sql` needs out of the connector's table.
+
+use jiff::tz::TimeZone;
+
+use crate::bindings::Complaint;
+use crate::config::ConnectorConfig;
+use crate::sql::plan::Mapping;
+use crate::sql::statement::Statement;
+
+/// What the connector's table says, checked as far as that goes without a database.
+#[derive(Clone, Debug)]
+pub(crate) struct SqlBinding {
+    pub(crate) database: String,
+    pub(crate) statement: Statement,
+    pub(crate) zone: TimeZone,
+    config: ConnectorConfig,
+}
+
+impl SqlBinding {
+    /// Reads the table, or says everything that is wrong with it.
+    pub(crate) fn read(config: &ConnectorConfig) -> Result<Self, Vec<Complaint>> {
+        let mut complaints = Vec::new();
+        let foreign = [
+            ("address", config.address.is_some()),
+            ("ca", config.ca.is_some()),
+            ("certificate", config.certificate.is_some()),
+            ("key", config.key.is_some()),
+            ("connections", config.connections.is_some()),
+            ("dangerous_plaintext", config.dangerous_plaintext.is_some()),
+        ];
+        for (key, present) in foreign {
+            if present {
+                complaints.push(Complaint::new(key, format!("a connector of kind `sql` has no key `{key}`"), "leave it out"));
+            }
+        }
+        if config.database.is_none() {
+            complaints.push(Complaint::new(
+                "",
+                "a connector of kind `sql` needs `database`",
+                "name a table `[database.<name>]` of this file: `database = \"<name>\"`",
+            ));
+        }
+        let statement = match config.query.as_deref().map(Statement::parse) {
+            None => {
+                complaints.push(Complaint::new(
+                    "",
+                    "a connector of kind `sql` needs `query`",
+                    "write the statement that answers, as in `query = \"SELECT …\"`",
+                ));
+                None
+            }
+            Some(Err(fault)) => {
+                complaints.push(Complaint::new("query", fault.to_string(), fault.help()));
+                None
+            }
+            Some(Ok(statement)) => Some(statement),
+        };
+        let zone = match config.timezone.as_deref() {
+            None => Some(TimeZone::UTC),
+            Some(name) => {
+                let zone = TimeZone::get(name).ok();
+                if zone.is_none() {
+                    complaints.push(Complaint::new(
+                        "timezone",
+                        format!("`{name}` is not a time zone"),
+                        "use a name of the IANA database, as in `Europe/London`",
+                    ));
+                }
+                zone
+            }
+        };
+        match (config.database.clone(), statement, zone) {
+            (Some(database), Some(statement), Some(zone)) if complaints.is_empty() => Ok(Self {
+                database,
+                statement,
+                zone,
+                config: config.clone(),
+            }),
+            _ => Err(complaints),
+        }
+    }
+
+    /// Returns how columns fill fields.
+    pub(crate) fn mapping(&self) -> Mapping<'_> {
+        Mapping {
+            columns: &self.config.columns,
+            formats: &self.config.formats,
+            values: &self.config.values,
+            separators: &self.config.separators,
+            gather: self.config.gather.as_deref(),
+            zone: &self.zone,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Answers a method with the rows of one statement.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use contract::{Method, Shape};
+use futures_core::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+
+use crate::bindings::{Complaint, Limits};
+use crate::sql::config::SqlBinding;
+use crate::sql::parameters::Parameters;
+use crate::sql::plan::Plan;
+use crate::sql::sqlite::{Database, Query, Rows};
+use crate::sql::statement::Statement;
+use crate::{Answer, Ask, Connector, ConnectorError};
+
+/// Bytes allocated at a time for one message.
+const ARENA_UNARY: usize = 1024;
+
+/// Bytes allocated at a time for the messages of a stream.
+const ARENA_STREAM: usize = 64 * 1024;
+
+/// One statement that answers one method.
+#[derive(Debug)]
+pub(crate) struct SqlConnector {
+    pub(super) database: Arc<Database>,
+    pub(super) statement: Statement,
+    sql: Arc<str>,
+    parameters: Parameters,
+    plan: Arc<Plan>,
+    shape: Answers,
+    limits: Limits,
+}
+
+/// How many rows an answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    One,
+    Gathered,
+    Stream,
+}
+
+impl SqlConnector {
+    /// Holds the statement against the database and the contract, or says everything that does not fit.
+    pub(crate) async fn prepare(binding: &SqlBinding, method: &Method, database: Arc<Database>, limits: Limits) -> Result<Self, Vec<Complaint>> {
+        let mapping = binding.mapping();
+        let mut complaints = Vec::new();
+        let shape = match (method.shape(), mapping.gather) {
+            (Shape::Unary, None) => Answers::One,
+            (Shape::Unary, Some(_)) => Answers::Gathered,
+            (Shape::ServerStream, None) => Answers::Stream,
+            (Shape::ServerStream, Some(_)) => {
+                complaints.push(Complaint::new(
+                    "gather",
+                    format!("`{}` streams its answers, one message for each row", named(method)),
+                    "leave `gather` out",
+                ));
+                Answers::Stream
+            }
+            (Shape::ClientStream | Shape::Bidirectional, _) => {
+                return Err(vec![Complaint::new(
+                    "kind",
+                    format!("`{}` takes a stream of requests, which a statement cannot", named(method)),
+                    "bind it to a connector of kind `grpc`",
+                )]);
+            }
+        };
+        let parameters = Parameters::compile(method.input(), &binding.statement.parameters, mapping);
+        let plan = match database.describe(&binding.statement).await {
+            Ok(columns) => Plan::compile(method.output(), &columns, mapping),
+            Err(text) => {
+                complaints.push(Complaint::new(
+                    "query",
+                    format!("database `{}` does not take the statement: {text}", binding.database),
+                    "try the statement in the database's own shell, with `NULL` in place of the parameters",
+                ));
+                return Err(complaints);
+            }
+        };
+        match (parameters, plan) {
+            (Ok(parameters), Ok(plan)) if complaints.is_empty() => Ok(Self {
+                database,
+                sql: binding.statement.sql.as_str().into(),
+                statement: binding.statement.clone(),
+                parameters,
+                plan: Arc::new(plan),
+                shape,
+                limits,
+            }),
+            (parameters, plan) => {
+                let findings = parameters.err().into_iter().chain(plan.err()).flatten();
+                complaints.extend(findings.map(|finding| Complaint {
+                    key: finding.key,
+                    what: finding.what,
+                    help: finding.help,
+                }));
+                Err(complaints)
+            }
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
+        let mut rows = self.rows(&ask).await?;
+        let messages = match self.shape {
+            Answers::Stream => return Ok(Answer { messages: rows.boxed() }),
+            Answers::One => one(&mut rows).await?,
+            Answers::Gathered => self.gather(&mut rows).await?,
+        };
+        Ok(Answer {
+            messages: stream::once(std::future::ready(Ok(messages))).boxed(),
+        })
+    }
+
+    async fn rows(&self, ask: &Ask) -> Result<Rows, ConnectorError> {
+        let query = Query {
+            sql: Arc::clone(&self.sql),
+            arguments: self.parameters.arguments(&ask.request)?,
+            plan: Arc::clone(&self.plan),
+            limit: self.limits.message,
+            deadline: self.limits.deadline(ask.deadline),
+            arena: if self.shape == Answers::Stream { ARENA_STREAM } else { ARENA_UNARY },
+        };
+        Rows::start(self.database.pool(), query).await
+    }
+
+    /// Joins the rows to one message. Protobuf joins what comes one after the other.
+    async fn gather(&self, rows: &mut Rows) -> Result<Bytes, ConnectorError> {
+        let limit = self.limits.message;
+        let mut message = BytesMut::new();
+        while let Some(element) = rows.next().await {
+            let element = element?;
+            if message.len() + element.len() > limit {
+                return Err(ConnectorError::TooLarge { limit });
+            }
+            message.extend_from_slice(&element);
+        }
+        Ok(message.freeze())
+    }
+}
+
+impl Connector for SqlConnector {
+    fn answer(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, ConnectorError>> {
+        Box::pin(self.ask(ask))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        Box::pin(super::healthcheck::check(self))
+    }
+}
+
+/// Takes the only row.
+async fn one(rows: &mut Rows) -> Result<Bytes, ConnectorError> {
+    let message = rows.next().await.ok_or(ConnectorError::NotFound)??;
+    match rows.next().await {
+        None => Ok(message),
+        Some(Ok(_)) => Err(ConnectorError::TooManyRows),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+fn named(method: &Method) -> &str {
+    method.path().trim_start_matches('/')
+}

@@ -1,0 +1,235 @@
+//! The connections of one database: how many, who waits, and which are kept.
+//!
+//! A lease that ends while its statement runs stops the statement, and the connection is taken again only when SQLite has
+//! really let go of it. A file that was put in the place of the old one is opened anew.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection as _, SqliteConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::guard::{Guard, STEPS};
+use super::{cannot_open, failed};
+use crate::{ConnectorError, Failure};
+
+/// How often a kept connection is held against the file, at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a lease waits for a connection when the question has no deadline.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The connections of one database.
+pub(crate) struct Pool {
+    options: SqliteConnectOptions,
+    file: PathBuf,
+    permits: Arc<Semaphore>,
+    idle: Arc<Idle>,
+}
+
+impl Pool {
+    pub(crate) fn new(options: SqliteConnectOptions, file: PathBuf, connections: usize) -> Self {
+        Self {
+            options,
+            file,
+            permits: Arc::new(Semaphore::new(connections)),
+            idle: Arc::new(Idle(Mutex::new(Vec::new()))),
+        }
+    }
+
+    /// Takes a connection, waiting for one up to the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectorError::Timeout`] when none became free in time; else why the file cannot be opened.
+    pub(crate) async fn lease(&self, deadline: Option<Instant>) -> Result<Lease, ConnectorError> {
+        let wait = deadline.unwrap_or_else(|| Instant::now() + LONGEST_WAIT);
+        match tokio::time::timeout_at(wait.into(), self.lease_in_time(deadline)).await {
+            Ok(lease) => lease,
+            Err(_) => Err(ConnectorError::Timeout),
+        }
+    }
+
+    async fn lease_in_time(&self, deadline: Option<Instant>) -> Result<Lease, ConnectorError> {
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
+        while let Some(kept) = self.idle.take() {
+            let mut lease = Lease {
+                held: Some(kept),
+                idle: Arc::clone(&self.idle),
+                permit: None,
+            };
+            let Some(held) = lease.held.as_mut() else { continue };
+            // An answer means that its thread has done with whatever ran before.
+            if held.running && held.connection.ping().await.is_err() {
+                lease.held = None;
+                continue;
+            }
+            held.running = false;
+            if !held.is_current(&self.file) {
+                lease.held = None;
+                continue;
+            }
+            return Ok(lease.begin(permit, deadline));
+        }
+        let lease = Lease {
+            held: Some(self.open().await?),
+            idle: Arc::clone(&self.idle),
+            permit: None,
+        };
+        Ok(lease.begin(permit, deadline))
+    }
+
+    async fn open(&self) -> Result<Held, ConnectorError> {
+        let identity = Identity::of(&self.file);
+        let mut connection = self.options.connect().await.map_err(|error| cannot_open(&self.file, &error))?;
+        let guard = Guard::new();
+        let asked = Arc::clone(&guard);
+        connection
+            .lock_handle()
+            .await
+            .map_err(|error| failed(&error))?
+            .set_progress_handler(STEPS, move || asked.goes_on());
+        Ok(Held {
+            connection,
+            guard,
+            running: false,
+            identity,
+            looked: Instant::now(),
+        })
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// A connection in use. Dropping it gives the connection back, and stops what it still runs.
+pub(crate) struct Lease {
+    held: Option<Held>,
+    idle: Arc<Idle>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    fn begin(mut self, permit: OwnedSemaphorePermit, deadline: Option<Instant>) -> Self {
+        if let Some(held) = self.held.as_mut() {
+            held.guard.arm(deadline);
+            held.running = true;
+        }
+        self.permit = Some(permit);
+        self
+    }
+
+    /// Returns the connection. From here on it counts as running until [`Lease::finish`].
+    pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, ConnectorError> {
+        self.held
+            .as_mut()
+            .map(|held| &mut held.connection)
+            .ok_or(ConnectorError::Failed { why: Failure::Internal })
+    }
+
+    /// Says that the statement has ended by itself.
+    pub(crate) fn finish(&mut self) {
+        if let Some(held) = self.held.as_mut() {
+            held.running = false;
+        }
+    }
+
+    /// Closes the connection instead of giving it back.
+    pub(crate) fn discard(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.guard.stop();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn guard(&self) -> Option<Arc<Guard>> {
+        self.held.as_ref().map(|held| Arc::clone(&held.guard))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            if held.running {
+                held.guard.stop();
+            }
+            self.idle.give(held);
+        }
+        // Whoever waits for the permit finds the connection.
+        drop(self.permit.take());
+    }
+}
+
+/// A connection with its guard.
+struct Held {
+    connection: SqliteConnection,
+    guard: Arc<Guard>,
+    /// Whether a statement may still run.
+    running: bool,
+    identity: Option<Identity>,
+    looked: Instant,
+}
+
+impl Held {
+    /// Whether the connection still reads the file that has the name now.
+    fn is_current(&mut self, file: &Path) -> bool {
+        if self.looked.elapsed() < LOOK_AGAIN {
+            return true;
+        }
+        self.looked = Instant::now();
+        self.identity == Identity::of(file)
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(file: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(file).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Path) -> Option<Self> {
+        None
+    }
+}
+
+/// The connections that nobody uses. The last one given is the first one taken.
+struct Idle(Mutex<Vec<Held>>);
+
+impl Idle {
+    /// Takes one whose statement has ended if there is one, else one that is being stopped.
+    fn take(&self) -> Option<Held> {
+        let mut kept = self.lock();
+        let at = kept.iter().rposition(|held| !held.running).or(kept.len().checked_sub(1))?;
+        Some(kept.remove(at))
+    }
+
+    fn give(&self, held: Held) {
+        self.lock().push(held);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,119 @@
+//! What the logs are worth.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    members::{COUNCIL, TRUST},
+    story::{
+        StoryError,
+        command::{CommandLine, relative},
+        stage::Stage,
+        teller::grouped,
+    },
+};
+
+/// Both logs are verified, and read.
+pub(super) async fn both_logs(stage: &mut Stage) -> Result<(), StoryError> {
+    stage.teller.chapter("Both logs are verified");
+    for member in [&COUNCIL, &TRUST] {
+        let data = format!("{}/data", member.folder);
+        let ran = stage.run(&CommandLine::new(["log", "verify", "--data", &data]), 8).await?;
+        stage.teller.check(ran.succeeded, &format!("the log of {} is whole: every record, every tile, every signature", member.id));
+    }
+    stage.teller.say("And this is what an auditor of the trust reads, refusals and all:");
+    let list = CommandLine::new(["log", "list", "--data", "trust/data"]);
+    let ran = stage.run(&list, 14).await?;
+    stage.teller.check(ran.succeeded && ran.stdout.contains("council.example"), "who asked what, why and under which agreement");
+    Ok(())
+}
+
+/// A byte of a log is changed on disk.
+pub(super) async fn one_byte(stage: &mut Stage) -> Result<(), StoryError> {
+    stage.teller.chapter("One byte of a log is changed");
+    stage.teller.say("Somebody with access to the disk changes one byte, in a copy so that the gateway can go on:");
+    let root = stage.place.folder.clone();
+    stage.teller.plain_command("cp -r trust/data changed");
+    copy(&root.join("trust/data"), &root.join("changed"))?;
+    let Some((file, place)) = change(&root.join("changed"))? else {
+        stage.teller.broke("the log holds no record to change");
+        return Ok(());
+    };
+    let name = relative(&file, &root);
+    stage.teller.fact(&format!("byte {} of {name} is another one now", grouped(place as u64)));
+    let ran = stage.run(&CommandLine::new(["log", "verify", "--data", "changed"]), 8).await?;
+    let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    stage.teller.check(!ran.succeeded && said.contains(&file_name), "found, and named to the file");
+    Ok(())
+}
+
+/// Copies a folder with everything in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() { copy(&entry.path(), &target)? } else { fs::copy(entry.path(), target).map(drop)? }
+    }
+    Ok(())
+}
+
+/// Flips a bit in the middle of what is written in the largest file below `folder`. Returns the file and the place, in bytes
+/// from its start.
+fn change(folder: &Path) -> io::Result<Option<(PathBuf, usize)>> {
+    let Some(file) = largest(folder)? else { return Ok(None) };
+    let mut bytes = fs::read(&file)?;
+    // A segment is as long from its first record on as it will ever be; behind the last record it is empty.
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+    let place = written / 2;
+    let Some(byte) = bytes.get_mut(place) else { return Ok(None) };
+    *byte ^= 1;
+    fs::write(&file, bytes)?;
+    Ok(Some((file, place)))
+}
+
+fn largest(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let mut found: Option<(u64, PathBuf)> = None;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let length = entry.metadata()?.len();
+            if found.as_ref().is_none_or(|(longest, _)| length > *longest) {
+                found = Some((length, entry.path()));
+            }
+        }
+    }
+    Ok(found.map(|(_, file)| file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bit_in_the_written_part_of_the_largest_file_is_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir_all(data.join("journal")).unwrap();
+        let mut segment = vec![7; 100];
+        segment.resize(4096, 0);
+        fs::write(data.join("journal/000.segment"), &segment).unwrap();
+        fs::write(data.join("checkpoint"), "small").unwrap();
+        let copied = folder.path().join("copy");
+        copy(&data, &copied).unwrap();
+        let (file, place) = change(&copied).unwrap().unwrap();
+        assert_eq!((file.clone(), place), (copied.join("journal/000.segment"), 49));
+        let changed = fs::read(file).unwrap();
+        let differing: Vec<_> = (0..segment.len()).filter(|at| changed[*at] != segment[*at]).collect();
+        assert_eq!(differing, [49]);
+        assert_eq!(fs::read(data.join("journal/000.segment")).unwrap(), segment);
+    }
+}

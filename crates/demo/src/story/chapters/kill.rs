@@ -1,0 +1,89 @@
+//! A gateway dies in the middle of a stream.
+
+use std::time::Duration;
+
+use crate::{
+    members::{COUNCIL, TRUST},
+    story::{
+        StoryError,
+        command::CommandLine,
+        stage::{Question, Stage},
+        teller::{grouped, spoken},
+    },
+};
+
+/// The reader pauses after so many rows.
+const READ: u64 = 1_000;
+/// Longest wait until the stream stands still.
+const STILL_WITHIN: Duration = Duration::from_secs(15);
+
+/// The reader pauses, flow control holds the stream, the provider's gateway is killed, starts again, and both logs are held
+/// against each other.
+pub(super) async fn in_mid_stream(stage: &mut Stage) -> Result<(), StoryError> {
+    stage.teller.chapter("A gateway is killed in the middle of a stream");
+    stage.teller.say("The planners ask for every encounter beside every other one. They read a thousand rows, and pause.");
+    let question = Question {
+        member: &COUNCIL,
+        system: "planning",
+        provider: &TRUST,
+        method: "health.v1.Encounters/Compare",
+        purpose: "service-planning",
+        more: &[],
+        request: "all.json",
+    };
+    let command = question.command();
+    stage.teller.command(&command);
+    let mut stream = command.start(&stage.place)?;
+    let mut read = 0;
+    while read < READ {
+        match stream.line().await? {
+            Some(line) if read < 2 => stage.teller.output(&line, 1),
+            Some(_) => {}
+            None => break,
+        }
+        read += 1;
+    }
+    stage.teller.check(read == READ, &format!("{} rows read; the rest waits in the database, held back through both gateways", grouped(read)));
+    stands_still(stage).await;
+
+    let id = stage.trust.id().unwrap_or_default();
+    stage.teller.plain_command(&format!("kill -KILL {id}"));
+    stage.trust.kill().await?;
+    let (rest, status, complaint) = stream.finish().await?;
+    stage.teller.output(&complaint, 6);
+    let pairs = crate::members::ENCOUNTERS * (crate::members::ENCOUNTERS - 1);
+    stage.teller.check(
+        !status.success() && read + rest < pairs,
+        &format!("the reader gets the {} rows that were on their way, then an error: nobody takes a part for the whole", grouped(rest)),
+    );
+
+    stage.teller.command(CommandLine::new(["run", "--config", "trust/gateway.toml"]));
+    let took = stage.trust.start().await?;
+    stage.teller.fact(&format!("the trust's gateway starts again by itself, and serves after {}", spoken(took)));
+    let settled = stage.recorded(&TRUST, &["--method", question.method], "outcome", "unanswered").await?;
+    stage.teller.check(settled, "its log had the intent and the progress on disk, and now says that the exchange was cut off");
+    stage.teller.say("Do the two sides still say the same?");
+    let compare = CommandLine::new(["log", "compare", "council/data", "trust/data"]);
+    let compared = stage.run(&compare, 20).await?;
+    stage.teller.check(compared.succeeded, "both logs tell the same exchanges, the one that was cut off included");
+    Ok(())
+}
+
+/// Waits until the trust's gateway has nothing to do any more: what fits into the buffers has been sent.
+async fn stands_still(stage: &mut Stage) {
+    let started = tokio::time::Instant::now();
+    let Some(mut last) = stage.trust.processor_time() else { return };
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let Some(now) = stage.trust.processor_time() else { return };
+        if now.saturating_sub(last) <= Duration::from_millis(20) {
+            stage.teller.fact("the trust's gateway has nothing to do: it waits for the reader");
+            return;
+        }
+        if started.elapsed() > STILL_WITHIN {
+            stage.teller.broke("the trust's gateway went on working although nobody reads");
+            return;
+        }
+        last = now;
+    }
+}

@@ -1,0 +1,155 @@
+//! What is known of an exchange while it runs, and how it is written down in the end.
+//!
+//! An account starts with the little that a request says of itself and fills up verb by verb, so that a refusal at any
+//! point is recorded with what was known there.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use proto::{
+    link::Seal,
+    records::{Kind, Private, Shared, Side},
+};
+use records::{Draft, ExchangeId};
+
+use crate::{
+    house::House,
+    refusal::{Hop, Reason, Refusal},
+};
+
+/// What is known of one exchange so far.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The exchange.
+    pub id: ExchangeId,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// Its side, claims and evidence.
+    pub shared: Shared,
+    /// What only this gateway keeps.
+    pub private: Private,
+    /// W3C trace context that it belongs to.
+    pub trace_parent: Option<String>,
+}
+
+/// How an exchange ended, for the application log and metrics. Holds nothing about persons.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The exchange.
+    pub id: ExchangeId,
+    /// Which side this gateway was.
+    pub side: Side,
+    /// Member that asked.
+    pub consumer: String,
+    /// Member that was asked.
+    pub provider: String,
+    /// `/package.Service/Method`, where the contract has it; else empty.
+    pub method: String,
+    /// `answered`, `refused`, `cancelled`, `unanswered`, `failed`.
+    pub outcome: &'static str,
+    /// The reason of a refusal.
+    pub refusal: Option<Reason>,
+    /// The hop of a refusal.
+    pub hop: Option<Hop>,
+    /// The gRPC status code.
+    pub status: i32,
+    /// Messages of the answer.
+    pub messages: u64,
+    /// Where the record lies; `None` when it could not be recorded, or a flood is counted in aggregate.
+    pub index: Option<u64>,
+    /// From arrival to settling.
+    pub took: std::time::Duration,
+    /// W3C trace id that the exchange belongs to.
+    pub trace: Option<String>,
+}
+
+impl Account {
+    /// Opens the account of an exchange that arrived now.
+    #[must_use]
+    pub fn new(house: &House, id: ExchangeId, side: Side) -> Self {
+        let shared = Shared { side: side.into(), exchange_id: id.as_bytes().to_vec().into(), ..Shared::default() };
+        let private = Private { conditions: house.conditions.clone(), ..Private::default() };
+        Self { id, arrived: Instant::now(), shared, private, trace_parent: None }
+    }
+
+    /// Notes the consumer's claims and their signature.
+    pub fn claims(&mut self, claims: Bytes, seal: Option<Seal>) {
+        self.shared.consumer_claims = claims;
+        self.shared.consumer_seal = seal;
+    }
+
+    /// Returns the draft of a record of `kind`, as things stand.
+    #[must_use]
+    pub fn draft(&self, house: &House, kind: Kind) -> Draft {
+        let mut draft = Draft { shared: self.shared.clone(), private: self.private.clone() };
+        draft.shared.kind = kind.into();
+        draft.private.time = house.millis();
+        draft.private.duration = u64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
+        draft
+    }
+
+    /// Notes how it ended.
+    pub fn end(&mut self, refusal: Option<&Refusal>, status: i32) {
+        self.shared.status = u32::try_from(status).unwrap_or(2);
+        self.shared.refusal = refusal.map(|r| r.reason.as_str().to_owned()).unwrap_or_default();
+        self.private.outcome = outcome(refusal.map(|r| r.reason)).to_owned();
+        if let Some(refusal) = refusal {
+            self.private.hop = refusal.hop.as_str().to_owned();
+            self.private.detail = if refusal.detail.is_empty() {
+                refusal.told.clone()
+            } else {
+                format!("{}; {}", refusal.told, refusal.detail)
+            };
+        }
+    }
+
+    /// Returns the summary for log and metrics.
+    #[must_use]
+    pub fn settled(&self, refusal: Option<&Refusal>, status: i32, index: Option<u64>) -> Settled {
+        let trace = self.trace_parent.as_deref().and_then(|t| t.split('-').nth(1)).map(str::to_owned);
+        Settled {
+            id: self.id,
+            side: self.shared.side(),
+            consumer: self.private.consumer.clone(),
+            provider: self.private.provider.clone(),
+            method: self.private.method.clone(),
+            outcome: outcome(refusal.map(|r| r.reason)),
+            refusal: refusal.map(|r| r.reason),
+            hop: refusal.map(|r| r.hop),
+            status,
+            messages: self.shared.messages,
+            index,
+            took: self.arrived.elapsed(),
+            trace,
+        }
+    }
+}
+
+/// Returns the word for how an exchange ended.
+#[must_use]
+pub fn outcome(refusal: Option<Reason>) -> &'static str {
+    match refusal {
+        None => "answered",
+        Some(Reason::Cancelled) => "cancelled",
+        Some(Reason::Unanswered) => "unanswered",
+        Some(Reason::ConnectorTimeout | Reason::ConnectorFailed | Reason::Unsettled | Reason::EvidenceMismatch | Reason::LinkDown) => {
+            "failed"
+        }
+        Some(
+            Reason::NoAgreement
+            | Reason::WrongPurpose
+            | Reason::AgreementEnded
+            | Reason::UnknownMethod
+            | Reason::ContractMismatch
+            | Reason::Malformed
+            | Reason::TooLarge
+            | Reason::Metadata
+            | Reason::BadClaims
+            | Reason::Replayed
+            | Reason::StaleSession
+            | Reason::ClockSkew
+            | Reason::NotRecorded
+            | Reason::Overloaded,
+        ) => "refused",
+    }
+}

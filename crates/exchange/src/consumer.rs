@@ -1,0 +1,201 @@
+//! One exchange at the side that asks.
+//!
+//! [`Consumer::serve`] reads from top to bottom like the column of verbs in `crates/README.md`.
+
+mod evidence;
+mod permit;
+mod send;
+mod session;
+mod stream;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use federation::SystemId;
+use http::HeaderMap;
+use ledger::SealInput;
+use proto::records::{Kind, Side};
+use records::ExchangeId;
+use tokio_util::sync::CancellationToken;
+
+pub use self::stream::StreamAnswer;
+use self::{evidence::Verified, permit::Permitted, session::OwnSessions};
+use crate::{
+    account::{Account, Settled},
+    house::House,
+    ports::{Peers, Promises},
+    provider::verify::Verifiers,
+    refusal::{Hop, Reason, Refusal, Status},
+};
+
+/// Asks other members for the systems of its own.
+pub struct Consumer {
+    pub(crate) house: Arc<House>,
+    pub(crate) peers: Arc<dyn Peers>,
+    promises: Arc<dyn Promises>,
+    sessions: OwnSessions,
+    verifiers: Verifiers,
+}
+
+/// A question of one of our own systems.
+pub struct Query {
+    /// The system in the caller's certificate.
+    pub system: SystemId,
+    /// The member that is asked when the call does not say.
+    pub default_provider: Option<federation::MemberId>,
+    /// `/package.Service/Method`.
+    pub path: String,
+    /// The call's metadata.
+    pub headers: HeaderMap,
+    /// The request with its prefix.
+    pub message: Bytes,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// Fires when the caller has gone away.
+    pub cancel: CancellationToken,
+}
+
+/// What goes back to the caller.
+pub enum Answer {
+    /// All of it: a unary answer, or a refusal.
+    Unary(UnaryAnswer),
+    /// Headers now, the rest as it comes.
+    Stream(Box<StreamAnswer>),
+}
+
+/// What stands in the initial metadata.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The exchange's id.
+    pub exchange: ExchangeId,
+    /// Digest of the withheld list, once there is an answer.
+    pub withheld: Option<[u8; 32]>,
+}
+
+/// An answer that is complete.
+pub struct UnaryAnswer {
+    /// Initial metadata.
+    pub head: Head,
+    /// The message, with its prefix.
+    pub message: Option<Bytes>,
+    /// How it ended.
+    pub status: Status,
+    /// Where it failed.
+    pub hop: Option<Hop>,
+    /// For log and metrics.
+    pub settled: Settled,
+}
+
+/// An exchange that was refused, with what was known of it.
+pub(crate) struct Refused {
+    pub(crate) account: Box<Account>,
+    pub(crate) refusal: Refusal,
+}
+
+impl Refused {
+    pub(crate) fn new(account: Account, refusal: Refusal) -> Box<Self> {
+        Box::new(Self { account: Box::new(account), refusal })
+    }
+}
+
+impl Consumer {
+    /// Makes the asking side of a gateway.
+    #[must_use]
+    pub fn new(house: Arc<House>, peers: Arc<dyn Peers>, promises: Arc<dyn Promises>) -> Self {
+        Self { house, peers, promises, sessions: OwnSessions::default(), verifiers: Verifiers::default() }
+    }
+
+    /// Carries one exchange from arrival to answer. Every refusal is recorded.
+    ///
+    /// Runs in a task of its own: that the caller goes away is an input (`query.cancel`), and the exchange settles even
+    /// then.
+    pub async fn serve(&self, query: Query) -> Answer {
+        match self.exchange(query).await {
+            Ok(answer) => answer,
+            Err(refused) => Answer::Unary(self.refuse(*refused).await),
+        }
+    }
+
+    async fn exchange(&self, query: Query) -> Result<Answer, Box<Refused>> {
+        let identified = self.identify(query)?;
+        let permitted = self.permit(identified)?;
+        let streams = permitted.streams();
+        let sent = self.send(permitted).await?; // signed first; a stream's intent is durable before it leaves
+        if streams {
+            return Ok(Answer::Stream(Box::new(self.open(sent).await?)));
+        }
+        let verified = self.verify(sent).await?;
+        Ok(Answer::Unary(self.settle(verified).await))
+    }
+
+    /// Makes the intent durable before anything is sent.
+    async fn record(&self, permitted: &Permitted) -> Result<(), Refusal> {
+        let draft = permitted.account.draft(&self.house, Kind::Intent);
+        self.house.records.append(draft, None).await.map(drop).map_err(|error| not_recorded(&error))
+    }
+
+    /// Makes the outcome durable; when this returns the answer may be handed over.
+    async fn settle(&self, verified: Verified) -> UnaryAnswer {
+        let Verified { mut account, message, status, refusal, withheld } = verified;
+        account.shared.messages = u64::from(message.is_some());
+        account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
+        account.end(refusal.as_ref(), status.code);
+        let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
+        match self.house.records.append(account.draft(&self.house, kind), None).await {
+            Ok(recorded) => UnaryAnswer {
+                head: Head { exchange: account.id, withheld: Some(withheld) },
+                message,
+                hop: refusal.as_ref().map(|r| r.hop).or((status.code != 0).then_some(Hop::Legacy)),
+                settled: account.settled(refusal.as_ref(), status.code, Some(recorded.index)),
+                status,
+            },
+            Err(error) => {
+                let told = "the consumer's gateway could not record the outcome, so the answer is withheld";
+                self.unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string()))
+            }
+        }
+    }
+
+    /// Records a refusal, signed by this gateway where it is its own.
+    async fn refuse(&self, refused: Refused) -> UnaryAnswer {
+        let Refused { mut account, refusal } = refused;
+        let status = refusal.status(account.id);
+        account.end(Some(&refusal), status.code);
+        let draft = account.draft(&self.house, Kind::Refusal);
+        let seal = SealInput { tag: LOCAL_REFUSAL, claims: account.id.as_bytes().to_vec() };
+        match self.house.records.append(draft, Some(seal)).await {
+            Ok(recorded) => {
+                let settled = account.settled(Some(&refusal), status.code, Some(recorded.index));
+                refusal_answer(account.id, &refusal, status, settled)
+            }
+            Err(error) => self.unrecorded(&account, &not_recorded(&error)),
+        }
+    }
+
+    fn unrecorded(&self, account: &Account, refusal: &Refusal) -> UnaryAnswer {
+        tracing::error!(exchange.id = %account.id, reason = %refusal.reason, detail = %refusal.detail, "cannot record");
+        let status = refusal.status(account.id);
+        let settled = account.settled(Some(refusal), status.code, None);
+        refusal_answer(account.id, refusal, status, settled)
+    }
+
+    /// Opens an account for a call that has not been read yet.
+    fn account(&self, query: &Query) -> Account {
+        let mut account = Account::new(&self.house, self.house.new_id(), Side::Consumer);
+        account.private.consumer = query.system.member().to_string();
+        account.private.system = query.system.name().to_owned();
+        account
+    }
+}
+
+/// Tag under which a consumer's gateway signs a refusal of its own: the exchange's id with the promise of its leaf.
+const LOCAL_REFUSAL: &str = "drawbridge.link.v1.LocalRefusal";
+
+fn not_recorded(error: &ledger::AppendError) -> Refusal {
+    Refusal::new(Reason::NotRecorded, Hop::Consumer, "the consumer's gateway cannot record").detail(error.to_string())
+}
+
+fn refusal_answer(exchange: ExchangeId, refusal: &Refusal, status: Status, settled: Settled) -> UnaryAnswer {
+    UnaryAnswer { head: Head { exchange, withheld: None }, message: None, status, hop: Some(refusal.hop), settled }
+}
+

@@ -1,0 +1,185 @@
+//! Which of our systems asks what, and may it? Asked here first, so that a call that cannot succeed fails early and is
+//! explained in full.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use contract::{Method, Shape};
+use federation::{MemberId, SystemId};
+use policy::{Agreement, Ask, Denial, Permit, Plan};
+use tokio_util::sync::CancellationToken;
+
+use super::{Consumer, Query, Refused};
+use crate::{
+    account::Account,
+    deadline,
+    framing::{self, FramingError},
+    house::{House, Rules},
+    metadata::CallMetadata,
+    refusal::{Hop, Reason, Refusal},
+    trace,
+};
+
+/// A call whose metadata is read.
+pub(super) struct Identified {
+    account: Account,
+    query: Query,
+    metadata: CallMetadata,
+    provider: MemberId,
+}
+
+/// A call that our copy of an agreement covers and that fits our copy of the contract.
+pub(super) struct Permitted {
+    pub(super) account: Account,
+    pub(super) rules: Arc<Rules>,
+    pub(super) metadata: CallMetadata,
+    pub(super) provider: MemberId,
+    pub(super) system: SystemId,
+    pub(super) method: Arc<Method>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) agreement: Arc<Agreement>,
+    /// The request, with its prefix.
+    pub(super) message: Bytes,
+    pub(super) deadline: Option<Instant>,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Permitted {
+    pub(super) fn streams(&self) -> bool {
+        self.method.shape() == Shape::ServerStream
+    }
+
+    pub(super) fn refuse(self, refusal: Refusal) -> Box<Refused> {
+        Refused::new(self.account, refusal)
+    }
+
+    /// Asks again whether our copy of the agreement covers the call, by the rules and the clock of now.
+    pub(super) fn still_permitted(&self, house: &House) -> Result<(), Refusal> {
+        let permit = Permit { agreement: self.agreement.clone(), plan: self.plan.clone() };
+        let checked = house.rules.load().agreements.check(&permit, &self.system, (house.clock)());
+        checked.map_err(|denial| refuse(Reason::AgreementEnded, format!("the agreement is over: {denial}")))
+    }
+}
+
+fn ask<'a>(system: &'a SystemId, provider: &'a MemberId, method: &'a str, purpose: &'a str, metadata: &CallMetadata) -> Ask<'a> {
+    Ask {
+        consumer: system.member(),
+        system,
+        provider,
+        method,
+        purpose,
+        has_actor: metadata.actor.is_some(),
+        has_case: metadata.case.is_some(),
+        has_justification: metadata.justification.is_some(),
+    }
+}
+
+fn refuse(reason: Reason, told: impl Into<String>) -> Refusal {
+    Refusal::new(reason, Hop::Consumer, told)
+}
+
+impl Consumer {
+    /// Reads what the system says beside its request.
+    pub(super) fn identify(&self, query: Query) -> Result<Identified, Box<Refused>> {
+        let mut account = self.account(&query);
+        let metadata = match CallMetadata::read(&query.headers) {
+            Ok(metadata) => metadata,
+            Err(refusal) => return Err(Refused::new(account, refusal)),
+        };
+        note(&mut account, &metadata);
+        let provider = match (&metadata.provider, &query.default_provider) {
+            (Some(named), _) => named.parse::<MemberId>().map_err(|_| "`drawbridge-provider` is not a member id, as in `county.example`"),
+            (None, Some(default)) => Ok(default.clone()),
+            (None, None) => Err("set `drawbridge-provider` to the member that is asked; this system has no default in the configuration"),
+        };
+        match provider {
+            Ok(provider) => {
+                account.private.provider = provider.to_string();
+                Ok(Identified { account, query, metadata, provider })
+            }
+            Err(told) => Err(Refused::new(account, refuse(Reason::Metadata, told))),
+        }
+    }
+
+    /// Looks up method and agreement in our own copies, and holds the request against the contract.
+    pub(super) fn permit(&self, identified: Identified) -> Result<Permitted, Box<Refused>> {
+        let Identified { mut account, query, metadata, provider } = identified;
+        let rules = self.house.rules.load_full();
+        let found = self.look_up(&rules, &query, &metadata, &provider);
+        let (method, plan, agreement) = match found {
+            Ok(found) => found,
+            Err(refusal) => return Err(Refused::new(account, refusal)),
+        };
+        method.path().clone_into(&mut account.private.method);
+        agreement.id().clone_into(&mut account.private.agreement);
+        account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
+        let checked = framing::single(&query.message, self.house.limits.message).map_err(|e| {
+            refuse(if matches!(e, FramingError::TooLarge { .. }) { Reason::TooLarge } else { Reason::Malformed }, e.to_string())
+        });
+        let checked = checked.and_then(|request| method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string())));
+        if let Err(refusal) = checked {
+            return Err(Refused::new(account, refusal));
+        }
+        let deadline = self.deadline(&account, &method, query.deadline);
+        let Query { system, message, cancel, .. } = query;
+        Ok(Permitted { account, rules, metadata, provider, system, method, plan, agreement, message, deadline, cancel })
+    }
+
+    #[expect(clippy::unused_self, reason = "a verb of the consumer")]
+    fn deadline(&self, account: &Account, method: &Method, clients: Option<Instant>) -> Option<Instant> {
+        let by_contract = method.deadline().and_then(|d| account.arrived.checked_add(d));
+        let least = deadline::earlier(clients, by_contract);
+        if method.shape().streams_answers() { least } else { least.or_else(|| account.arrived.checked_add(deadline::UNARY_DEFAULT)) }
+    }
+
+    fn look_up(
+        &self,
+        rules: &Rules,
+        query: &Query,
+        metadata: &CallMetadata,
+        provider: &MemberId,
+    ) -> Result<(Arc<Method>, Arc<Plan>, Arc<Agreement>), Refusal> {
+        let Some(purpose) = metadata.purpose.as_deref() else {
+            return Err(refuse(Reason::Metadata, "set `drawbridge-purpose` to the purpose that the call is made for"));
+        };
+        let now = (self.house.clock)();
+        let Some(method) = rules.contracts.method(&query.path) else {
+            let service = query.path.trim_start_matches('/').split('/').next().unwrap_or_default();
+            if rules.agreements.usable_services(&query.system, now).contains(service) {
+                return Err(refuse(Reason::UnknownMethod, format!("the contract `{service}` has no such method")));
+            }
+            let told = format!("no contract or agreement of `{}` knows what was called", query.system);
+            return Err(refuse(Reason::NoAgreement, told));
+        };
+        if matches!(method.shape(), Shape::ClientStream | Shape::Bidirectional) {
+            return Err(refuse(Reason::UnknownMethod, "this gateway does not take streamed requests"));
+        }
+        let ask = ask(&query.system, provider, method.path(), purpose, metadata);
+        let permit = rules.agreements.permit(&ask, now).map_err(|denial| to_our_own(&denial))?;
+        Ok((method.clone(), permit.plan.clone(), permit.agreement.clone()))
+    }
+}
+
+/// To the systems of its own member a gateway explains a denial fully.
+fn to_our_own(denial: &Denial) -> Refusal {
+    let reason = match denial {
+        Denial::NoAgreement(_) | Denial::WrongSystem { .. } | Denial::NotYetInForce { .. } => Reason::NoAgreement,
+        Denial::WrongPurpose { .. } => Reason::WrongPurpose,
+        Denial::AgreementEnded { .. } => Reason::AgreementEnded,
+        Denial::MissingMetadata { .. } => Reason::Metadata,
+        Denial::ContractMismatch { .. } => Reason::ContractMismatch,
+    };
+    refuse(reason, format!("{denial}; {}", denial.help()))
+}
+
+fn note(account: &mut Account, metadata: &CallMetadata) {
+    let private = &mut account.private;
+    private.purpose = metadata.purpose.clone().unwrap_or_default();
+    private.case_reference = metadata.case.clone().unwrap_or_default();
+    private.justification = metadata.justification.clone().unwrap_or_default();
+    if let Some((id, role)) = &metadata.actor {
+        private.actor.clone_from(id);
+        private.actor_role.clone_from(role);
+    }
+    account.trace_parent = Some(trace::child_of(metadata.trace_parent.as_deref()));
+}

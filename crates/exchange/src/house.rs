@@ -1,0 +1,89 @@
+//! What both sides of a gateway share: who it is, what it has agreed, where it records, and the time.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use contract::Contracts;
+use federation::{Federation, GatewayId};
+use ledger::Sealer;
+use policy::Agreements;
+use records::{ExchangeId, Records};
+
+use crate::refusal::{Refusal, Status};
+
+/// One consistent set of everything that is decided from files. Replaced whole.
+pub struct Rules {
+    /// What can be asked.
+    pub contracts: Contracts,
+    /// Who may ask it.
+    pub agreements: Agreements,
+    /// Who is who, and where.
+    pub federation: Arc<Federation>,
+}
+
+/// Limits of the exchanges of one gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest message in bytes, request or answer.
+    pub message: usize,
+    /// How far another gateway's clock may differ, in milliseconds.
+    pub clock_skew: u64,
+}
+
+impl Default for Limits {
+    /// 4 MiB (tonic's own limit for decoding) and two minutes.
+    fn default() -> Self {
+        Self { message: 4 * 1024 * 1024, clock_skew: 120_000 }
+    }
+}
+
+/// What both sides of one gateway share.
+pub struct House {
+    /// This gateway.
+    pub gateway: GatewayId,
+    /// The rules in force.
+    pub rules: Arc<ArcSwap<Rules>>,
+    /// The exchange log.
+    pub records: Records,
+    /// Signs claims.
+    pub sealer: Sealer,
+    /// Reads the clock. Given by whoever starts the gateway.
+    pub clock: fn() -> SystemTime,
+    /// Limits.
+    pub limits: Limits,
+    /// What an auditor should know of every record, as `development`.
+    pub conditions: Vec<String>,
+}
+
+impl House {
+    /// Returns the status of a refusal that is not recorded, because no exchange began.
+    #[must_use]
+    pub fn unrecorded_status(&self, refusal: &Refusal) -> Status {
+        refusal.status(self.new_id())
+    }
+
+    /// Returns a new exchange id.
+    #[must_use]
+    pub fn new_id(&self) -> ExchangeId {
+        let mut random = [0; 10];
+        // Without random bytes ids still differ by time; the nonce of an exchange then fails, and it is refused.
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        ExchangeId::new((self.clock)(), random)
+    }
+
+    /// Returns the time in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn millis(&self) -> u64 {
+        millis((self.clock)())
+    }
+}
+
+/// Returns `time` in milliseconds since the Unix epoch.
+#[must_use]
+pub fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,30 @@
+//! The order in which one exchange happens, at the side that asks and at the side that answers.
+//!
+//! Start at [`Consumer::serve`] and [`Provider::serve`]: they read like the two columns of `crates/README.md`. What they need
+//! of the outside comes through ports: [`ports::LegacySystem`] and [`ports::Peers`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests"))]
+
+mod account;
+mod consumer;
+pub mod deadline;
+pub mod digests;
+pub mod framing;
+pub mod headers;
+mod house;
+mod metadata;
+pub mod ports;
+mod progress;
+mod provider;
+mod refusal;
+mod replay;
+mod trace;
+
+pub use account::{Account, Settled};
+pub use consumer::{Answer, Consumer, Head, Query, StreamAnswer, UnaryAnswer};
+pub use house::{House, Limits, Rules, millis};
+pub use metadata::{CallMetadata, MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES};
+pub use progress::WINDOW_BYTES;
+pub use provider::{Call, Provider, Reply, Stream, Whole};
+pub use refusal::{Hop, Reason, Refusal, Retry, Status};
+pub use replay::{NotTaken, Sessions, WINDOW as REPLAY_WINDOW};

@@ -1,0 +1,116 @@
+//! The two ways out of an exchange: to a legacy system, and to another gateway. `gateway` implements both.
+
+use std::{pin::Pin, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use contract::Method;
+use federation::GatewayId;
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use http::HeaderMap;
+use http_body::Body;
+use proto::link::OpenResponse;
+
+use crate::{headers::Signed, refusal::Status};
+
+/// What a legacy system is asked.
+pub struct Question {
+    /// The contract's method.
+    pub method: Arc<Method>,
+    /// The request, without prefix, already held against the contract.
+    pub request: Bytes,
+    /// When the answer has to be there.
+    pub deadline: Option<Instant>,
+    /// `drawbridge-consumer`, `-purpose` and the like, for back ends that can read them.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Messages of an answer, without prefix, pulled by the reader. Dropping it stops the legacy system.
+pub type Messages = BoxStream<'static, Result<Bytes, LegacyError>>;
+
+/// How a legacy system failed.
+#[derive(Clone, Debug)]
+pub enum LegacyError {
+    /// It ended with a status of its own: an answer like any other.
+    Status(Status),
+    /// It did not answer in time.
+    Timeout,
+    /// It failed; the text is for this gateway's operators and holds no payload.
+    Failed(String),
+}
+
+/// A member's own systems, behind its bindings.
+pub trait LegacySystem: Send + Sync {
+    /// Asks, and returns once the answer begins.
+    fn answer(&self, question: Question) -> BoxFuture<'_, Result<Messages, LegacyError>>;
+
+    /// Returns whether a binding serves `path`.
+    fn serves(&self, path: &str) -> bool;
+}
+
+/// What another gateway is asked.
+pub struct LinkRequest {
+    /// `/package.Service/Method`.
+    pub path: Arc<str>,
+    /// Opening claims and signature.
+    pub opening: Signed,
+    /// The request, with its prefix.
+    pub message: Bytes,
+    /// How long the provider may take.
+    pub timeout: Option<std::time::Duration>,
+    /// W3C trace context.
+    pub trace_parent: Option<String>,
+}
+
+/// Another gateway's reply, as its bytes come in.
+pub struct LinkReply {
+    /// Response headers.
+    pub headers: HeaderMap,
+    /// Data and trailers.
+    pub body: ReplyBody,
+}
+
+/// A body of a reply.
+pub type ReplyBody = Pin<Box<dyn Body<Data = Bytes, Error = LinkError> + Send>>;
+
+/// How a link failed. The texts hold no payload.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Nothing was sent.
+    #[error("{0}")]
+    NotSent(String),
+    /// The question went out, or part of it.
+    #[error("{0}")]
+    Cut(String),
+}
+
+/// The other gateways.
+pub trait Peers: Send + Sync {
+    /// Asks `to` for a session.
+    fn open<'a>(&'a self, to: &'a GatewayId) -> BoxFuture<'a, Result<OpenResponse, LinkError>>;
+
+    /// Sends a question and returns once the reply's headers are there. Dropping reply or future resets the stream.
+    fn ask<'a>(&'a self, to: &'a GatewayId, request: LinkRequest) -> BoxFuture<'a, Result<LinkReply, LinkError>>;
+}
+
+/// Remembers what other gateways promise, to hold it against their later checkpoints.
+pub trait Promises: Send + Sync {
+    /// Notes that `by` has promised a leaf.
+    fn made(&self, by: &GatewayId, promise: &ledger::Promise);
+}
+
+/// Where the chunks of an answer go.
+pub trait Outlet: Send {
+    /// Hands on whole messages with their prefixes; waits while the reader does not read.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`] when the reader went away.
+    fn send(&mut self, chunk: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Waits until the reader has gone away.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// The reader of an answer went away.
+#[derive(Copy, Clone, Debug)]
+pub struct Gone;

@@ -1,0 +1,217 @@
+//! One exchange at the side that answers.
+//!
+//! [`Provider::serve`] reads from top to bottom like the column of verbs in `crates/README.md`. Each verb takes what the
+//! one before it has proven, so a step cannot be left out.
+
+mod answer;
+mod flood;
+mod permit;
+mod stream;
+pub(crate) mod verify;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use federation::GatewayId;
+use http::HeaderMap;
+use ledger::SealInput;
+use prost::Message as _;
+use proto::{
+    link::ProviderClosing,
+    records::{Kind, Side},
+};
+use records::receipt;
+use tokio_util::sync::CancellationToken;
+
+pub use self::stream::Stream;
+use self::{flood::Flood, verify::Verifiers};
+use crate::{
+    account::{Account, Settled},
+    digests,
+    headers::{self, Signed},
+    house::House,
+    ports::LegacySystem,
+    refusal::{Reason, Refusal, Status},
+    replay::Sessions,
+};
+
+/// Answers the exchanges that other gateways open.
+pub struct Provider {
+    pub(crate) house: Arc<House>,
+    pub(crate) legacy: Arc<dyn LegacySystem>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) verifiers: Verifiers,
+    flood: Flood,
+}
+
+/// A request as it came over a link.
+pub struct Call {
+    /// The gateway in the link's certificate.
+    pub peer: GatewayId,
+    /// The HTTP/2 path.
+    pub path: String,
+    /// The request's headers.
+    pub headers: HeaderMap,
+    /// The request, with its prefix.
+    pub message: Bytes,
+    /// When the consumer's gateway stops waiting.
+    pub deadline: Option<Instant>,
+    /// Fires when the consumer's gateway has gone away.
+    pub cancel: CancellationToken,
+}
+
+/// What goes back over the link.
+pub enum Reply {
+    /// All of it.
+    Whole(Whole),
+    /// Headers now, the rest as it comes.
+    Stream(Box<Stream>),
+}
+
+/// A reply that is complete.
+pub struct Whole {
+    /// The answer, with its prefix; `None` when there is none.
+    pub message: Option<Bytes>,
+    /// Status, closing claims and promise.
+    pub trailers: HeaderMap,
+    /// For log and metrics.
+    pub settled: Settled,
+}
+
+/// An exchange that was refused, with what was known of it.
+pub(crate) struct Refused {
+    pub(crate) account: Box<Account>,
+    pub(crate) refusal: Refusal,
+    /// Provider's clock less the claims' time, where that is why.
+    pub(crate) clock_difference: i64,
+    /// The consumer's nonce, where the claims had a usable one.
+    pub(crate) nonce: Bytes,
+}
+
+impl Provider {
+    /// Makes the answering side of a gateway. `sessions` are shared by all of its runtimes.
+    #[must_use]
+    pub fn new(house: Arc<House>, legacy: Arc<dyn LegacySystem>, sessions: Arc<Sessions>) -> Self {
+        Self { house, legacy, sessions, verifiers: Verifiers::default(), flood: Flood::default() }
+    }
+
+    /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.
+    ///
+    /// Runs in a task of its own: that the caller goes away is an input (`call.cancel`), and the exchange settles even
+    /// then.
+    pub async fn serve(&self, call: Call) -> Reply {
+        match self.exchange(call).await {
+            Ok(reply) => reply,
+            Err(refused) => Reply::Whole(self.refuse(*refused).await),
+        }
+    }
+
+    async fn exchange(&self, call: Call) -> Result<Reply, Box<Refused>> {
+        let verified = self.verify(call)?;
+        let permitted = self.permit(verified)?;
+        if permitted.streams() {
+            let recorded = self.record(permitted).await?;
+            return Ok(Reply::Stream(Box::new(self.open(recorded).await?)));
+        }
+        let answered = self.answer(permitted).await;
+        Ok(Reply::Whole(self.settle(answered).await))
+    }
+
+    /// Records a refusal and signs it. Refusing never fails: where nothing can be recorded the refusal goes out all the
+    /// same, as `NOT_RECORDED` without a promise.
+    async fn refuse(&self, refused: Refused) -> Whole {
+        let Refused { mut account, refusal, clock_difference, nonce } = refused;
+        let status = refusal.status(account.id);
+        account.end(Some(&refusal), status.code);
+        let closing = ProviderClosing {
+            refusal: refusal.reason.as_str().to_owned(),
+            response_digest: if nonce.is_empty() {
+                Bytes::new()
+            } else {
+                digests::Running::new(&nonce).close(&status).to_vec().into()
+            },
+            clock_difference,
+            ..self.closing(&account, &status)
+        };
+        if !self.flood.admits(&account, &self.house) {
+            let claims = closing.encode_to_vec();
+            let seal = self.house.sealer.seal(receipt::PROVIDER_CLOSING, claims.clone()).await;
+            let signed = Signed { claims: claims.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None };
+            return whole(None, &status, Some(&signed), account.settled(Some(&refusal), status.code, None));
+        }
+        match self.close(&mut account, Kind::Refusal, closing).await {
+            Ok((signed, index)) => whole(None, &status, Some(&signed), account.settled(Some(&refusal), status.code, Some(index))),
+            Err(refusal) => self.unrecorded(&account, &refusal),
+        }
+    }
+
+    /// Seals the closing claims together with the promise of the leaf that records them.
+    ///
+    /// # Errors
+    ///
+    /// The reason that goes out instead when the ledger does not take the record.
+    pub(crate) async fn close(&self, account: &mut Account, kind: Kind, closing: ProviderClosing) -> Result<(Signed, u64), Refusal> {
+        let claims = Bytes::from(closing.encode_to_vec());
+        account.shared.provider_closing = claims.clone();
+        let mut draft = account.draft(&self.house, kind);
+        let messages = draft.shared.messages;
+        draft.shared = records::provider_shared(
+            kind,
+            account.id.as_bytes(),
+            (&account.shared.consumer_claims, account.shared.consumer_seal.clone()),
+            &account.shared.provider_opening,
+            &claims,
+        );
+        account.shared.messages = messages;
+        let seal = SealInput { tag: receipt::PROVIDER_CLOSING, claims: claims.to_vec() };
+        let recorded = self.house.records.append(draft, Some(seal)).await.map_err(|e| {
+            Refusal::new(Reason::NotRecorded, crate::Hop::Provider, "the provider's gateway cannot record").detail(e.to_string())
+        })?;
+        let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
+        Ok((Signed { claims, seal, leaf: Some(recorded.opening) }, recorded.index))
+    }
+
+    /// Returns closing claims with what every one of them says.
+    pub(crate) fn closing(&self, account: &Account, status: &Status) -> ProviderClosing {
+        ProviderClosing {
+            exchange_id: account.shared.exchange_id.clone(),
+            provider: self.house.gateway.member().to_string(),
+            provider_gateway: self.house.gateway.name().to_owned(),
+            consumer_claims_digest: digests::plain(&account.shared.consumer_claims).to_vec().into(),
+            time: self.house.millis(),
+            status: u32::try_from(status.code).unwrap_or(2),
+            messages: account.shared.messages,
+            ..ProviderClosing::default()
+        }
+    }
+
+    /// The ledger took nothing: the caller is told so, without claims.
+    pub(crate) fn unrecorded(&self, account: &Account, refusal: &Refusal) -> Whole {
+        tracing::error!(exchange.id = %account.id, reason = %refusal.reason, detail = %refusal.detail, "cannot record");
+        let status = refusal.status(account.id);
+        whole(None, &status, None, account.settled(Some(refusal), status.code, None))
+    }
+
+    /// Opens an account for a request that has not been read yet.
+    pub(crate) fn account(&self, call: &Call) -> Account {
+        let mut account = Account::new(&self.house, self.house.new_id(), Side::Provider);
+        account.private.consumer = call.peer.member().to_string();
+        account.private.provider = self.house.gateway.member().to_string();
+        account
+    }
+}
+
+impl Refused {
+    pub(crate) fn new(account: Account, refusal: Refusal) -> Box<Self> {
+        Box::new(Self { account: Box::new(account), refusal, clock_difference: 0, nonce: Bytes::new() })
+    }
+}
+
+pub(crate) fn whole(message: Option<Bytes>, status: &Status, signed: Option<&Signed>, settled: Settled) -> Whole {
+    let mut trailers = HeaderMap::new();
+    headers::write_status(status, &mut trailers);
+    if let Some(signed) = signed {
+        signed.write(&mut trailers);
+    }
+    Whole { message, trailers, settled }
+}

@@ -1,0 +1,138 @@
+//! A unary question: ask the legacy system, withhold what is not agreed, sign, record, and only then let it go.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use proto::{link::ProviderClosing, records::Kind};
+
+use super::{Provider, Whole, permit::Permitted, whole};
+use crate::{
+    deadline, digests, framing,
+    ports::{LegacyError, Messages, Question},
+    refusal::{Hop, Reason, Refusal, Status},
+};
+
+/// A permitted question with what came of it.
+pub(super) struct Answered {
+    permitted: Permitted,
+    result: Result<Answer, Refusal>,
+}
+
+enum Answer {
+    /// The message, without prefix, minimised.
+    Message(Bytes),
+    /// The legacy system's own status.
+    Status(Status),
+}
+
+impl Provider {
+    /// Asks the legacy system and withholds what the agreement does not name. An error from the legacy system is an answer
+    /// too.
+    pub(super) async fn answer(&self, permitted: Permitted) -> Answered {
+        let cancel = permitted.verified.cancel.clone();
+        let until = deadline::reserve(permitted.deadline());
+        let result = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(cancelled()),
+            () = deadline::wait(until) => Err(timeout()),
+            result = self.ask(&permitted, until) => result,
+        };
+        Answered { permitted, result }
+    }
+
+    async fn ask(&self, permitted: &Permitted, until: Option<Instant>) -> Result<Answer, Refusal> {
+        let mut messages = match self.begin(permitted, until).await {
+            Ok(messages) => messages,
+            Err(error) => return answered_or_refused(error),
+        };
+        let message = match messages.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return answered_or_refused(error),
+            None => return Err(failed("it ended without an answer")),
+        };
+        match messages.next().await {
+            None => {}
+            Some(Err(error)) => return answered_or_refused(error),
+            Some(Ok(_)) => return Err(failed("it gave more than one answer")),
+        }
+        permitted.minimise(message, self.house.limits.message).map(Answer::Message)
+    }
+
+    /// Puts the question to the legacy system.
+    pub(super) async fn begin(&self, permitted: &Permitted, until: Option<Instant>) -> Result<Messages, LegacyError> {
+        let question = Question {
+            method: permitted.method.clone(),
+            request: permitted.verified.request.clone(),
+            deadline: until,
+            metadata: permitted.told(),
+        };
+        self.legacy.answer(question).await
+    }
+
+    /// Signs and records the outcome; when this returns it is durable, and the answer may leave.
+    pub(super) async fn settle(&self, answered: Answered) -> Whole {
+        let Answered { permitted, result } = answered;
+        let mut digest = digests::Running::new(&permitted.verified.claims.nonce);
+        let (message, status, refusal) = match result {
+            Ok(Answer::Message(message)) => {
+                let framed = framing::framed(&message);
+                digest.update(&framed);
+                (Some(framed), Status::OK, None)
+            }
+            Ok(Answer::Status(status)) => (None, status, None),
+            Err(refusal) => (None, refusal.status(permitted.verified.account.id), Some(refusal)),
+        };
+        let (mut account, plan) = permitted.into_account();
+        account.shared.messages = u64::from(message.is_some());
+        account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
+        account.end(refusal.as_ref(), status.code);
+        let closing = ProviderClosing {
+            refusal: refusal.as_ref().map(|r| r.reason.as_str().to_owned()).unwrap_or_default(),
+            response_digest: digest.close(&status).to_vec().into(),
+            released_digest: plan.released_digest(),
+            withheld_digest: plan.withheld_digest(),
+            ..self.closing(&account, &status)
+        };
+        let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
+        match self.close(&mut account, kind, closing).await {
+            Ok((signed, index)) => {
+                let settled = account.settled(refusal.as_ref(), status.code, Some(index));
+                whole(message, &status, Some(&signed), settled)
+            }
+            Err(error) => {
+                let told = "the provider's gateway could not record the outcome, so the answer is withheld";
+                self.unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.detail))
+            }
+        }
+    }
+}
+
+/// A status of the legacy system's own is an answer; the rest is the gateway's refusal.
+fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
+    match error {
+        LegacyError::Status(status) => Ok(Answer::Status(status)),
+        other => Err(legacy_refusal(other)),
+    }
+}
+
+pub(super) fn legacy_refusal(error: LegacyError) -> Refusal {
+    match error {
+        LegacyError::Timeout => timeout(),
+        LegacyError::Failed(detail) => failed(&detail),
+        LegacyError::Status(status) => failed(&format!("it ended with status {}", status.code)),
+    }
+}
+
+/// The caller learns that it failed, the own record why.
+pub(super) fn failed(detail: &str) -> Refusal {
+    Refusal::new(Reason::ConnectorFailed, Hop::Legacy, "the provider's system could not answer").detail(detail)
+}
+
+pub(super) fn timeout() -> Refusal {
+    Refusal::new(Reason::ConnectorTimeout, Hop::Legacy, "the provider's system did not answer in time; it was stopped")
+}
+
+pub(super) fn cancelled() -> Refusal {
+    Refusal::new(Reason::Cancelled, Hop::Link, "the caller went away; the provider's system was stopped")
+}

@@ -1,0 +1,182 @@
+//! Does an agreement cover this question, now?
+//!
+//! Across a link unknown method, unknown contract and no agreement are one `NO_AGREEMENT` with one text: a peer learns
+//! nothing about agreements that it is not party to.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use contract::{Digest, Method, Shape};
+use federation::SystemId;
+use policy::{Agreement, Ask, Denial, Plan};
+
+use super::{Provider, Refused, verify::Verified};
+use crate::{
+    account::Account,
+    deadline,
+    house::House,
+    refusal::{Hop, Reason, Refusal},
+};
+
+/// The one text for all that a peer may not know more about.
+const NO_AGREEMENT: &str = "no agreement with the provider lets this system ask this";
+
+/// A question that an agreement covers and that fits its contract.
+pub(crate) struct Permitted {
+    pub(super) verified: Verified,
+    pub(super) method: Arc<Method>,
+    pub(super) plan: Arc<Plan>,
+}
+
+/// The digests of a plan's lists, as claims carry them.
+pub(crate) struct Lists(pub(crate) Arc<Plan>);
+
+impl Lists {
+    pub(crate) fn released_digest(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.0.released_digest.0)
+    }
+
+    pub(crate) fn withheld_digest(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.0.withheld_digest.0)
+    }
+}
+
+impl Provider {
+    /// Looks up method and agreement, and holds the request against its contract.
+    pub(super) fn permit(&self, verified: Verified) -> Result<Permitted, Box<Refused>> {
+        let refuse = |reason, told: &str| Refusal::new(reason, Hop::Provider, told);
+        let rules = verified.rules.clone();
+        let Some(method) = rules.contracts.method(&verified.path).filter(|m| self.legacy.serves(m.path())) else {
+            return Err(verified.refuse(refuse(Reason::NoAgreement, NO_AGREEMENT).detail("no binding serves the method")));
+        };
+        let (plan, agreement) = match look_up(&self.house, &verified) {
+            Ok(found) => found,
+            Err(refusal) => return Err(verified.refuse(refusal)),
+        };
+        let claims = &verified.claims;
+        if claims.contract_digest.as_ref() != method.contract_digest().0 {
+            let told = format!("the provider has the contract of `{}` as {}", method.service(), method.contract_digest());
+            return Err(verified.refuse(refuse(Reason::ContractMismatch, &told)));
+        }
+        if claims.legal_basis != *plan.legal_basis {
+            return Err(verified.refuse(refuse(Reason::BadClaims, "the claims name another legal basis than the agreement")));
+        }
+        if matches!(method.shape(), Shape::ClientStream | Shape::Bidirectional) {
+            let told = "this gateway does not take streamed requests";
+            return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
+        }
+        if let Err(error) = method.check_request(&verified.request) {
+            return Err(verified.refuse(refuse(Reason::Malformed, &error.to_string())));
+        }
+        let method = method.clone();
+        let mut verified = verified;
+        verified.account.private.agreement = agreement.id().to_owned();
+        verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
+        Ok(Permitted { verified, method, plan })
+    }
+}
+
+fn look_up(house: &House, verified: &Verified) -> Result<(Arc<Plan>, Arc<Agreement>), Refusal> {
+    let claims = &verified.claims;
+    let system: SystemId = format!("{}/{}", claims.consumer, claims.consumer_system)
+        .parse()
+        .map_err(|_| Refusal::new(Reason::BadClaims, Hop::Provider, "the claims name no valid system"))?;
+    let ask = Ask {
+        consumer: system.member(),
+        system: &system,
+        provider: house.gateway.member(),
+        method: &verified.path,
+        purpose: &claims.purpose,
+        has_actor: claims.actor.as_ref().is_some_and(|a| !a.id.is_empty()),
+        has_case: !claims.case_reference.is_empty(),
+        has_justification: !claims.justification.is_empty(),
+    };
+    let (rules, now) = (house.rules.load(), (house.clock)());
+    let digest = <[u8; 32]>::try_from(claims.agreement_digest.as_ref()).map(Digest);
+    let digest = digest.map_err(|_| Refusal::new(Reason::BadClaims, Hop::Provider, "the claims name no agreement"))?;
+    let permit = rules.agreements.permit_under(&ask, &digest, now).map_err(|denial| across_a_link(&denial))?;
+    Ok((permit.plan.clone(), permit.agreement.clone()))
+}
+
+/// What a peer may know of a denial.
+fn across_a_link(denial: &Denial) -> Refusal {
+    let told = |reason, text: &str| Refusal::new(reason, Hop::Provider, text).detail(denial.to_string());
+    match denial {
+        Denial::NoAgreement(_) | Denial::WrongSystem { .. } | Denial::NotYetInForce { .. } => told(Reason::NoAgreement, NO_AGREEMENT),
+        Denial::WrongPurpose { .. } => told(Reason::WrongPurpose, "the agreement does not name this purpose for this method"),
+        Denial::AgreementEnded { .. } => told(Reason::AgreementEnded, "the agreement is over"),
+        Denial::MissingMetadata { keys, .. } => {
+            let keys: Vec<_> = keys.iter().map(|k| format!("`drawbridge-{}`", k.word())).collect();
+            told(Reason::Metadata, &format!("the agreement asks for metadata that is missing: {}", keys.join(", ")))
+        }
+        Denial::ContractMismatch { .. } => {
+            told(Reason::ContractMismatch, "the agreement was made against another version of the contract than the provider has")
+        }
+    }
+}
+
+impl Permitted {
+    /// Returns whether the answer is a stream.
+    pub(super) fn streams(&self) -> bool {
+        self.method.shape() == Shape::ServerStream
+    }
+
+    /// The least of what the consumer and the contract allow; 30 s for a unary call that nobody limits.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let arrived = self.verified.account.arrived;
+        let by_contract = self.method.deadline().and_then(|d| arrived.checked_add(d));
+        let least = deadline::earlier(self.verified.deadline, by_contract);
+        if self.streams() { least } else { least.or_else(|| arrived.checked_add(deadline::UNARY_DEFAULT)) }
+    }
+
+    /// Holds an answer against the contract and takes away what the agreement does not name.
+    pub(super) fn minimise(&self, message: Bytes, limit: usize) -> Result<Bytes, Refusal> {
+        if message.len() > limit {
+            let told = format!("an answer of the provider's system is above the limit of {limit} bytes");
+            return Err(Refusal::new(Reason::TooLarge, Hop::Legacy, told));
+        }
+        let malformed = |what: String| super::answer::failed(&format!("its answer is not one of the contract's: {what}"));
+        self.method.check_answer(&message).map_err(|e| malformed(e.to_string()))?;
+        self.plan.projection.apply(message).map_err(|e| malformed(e.to_string()))
+    }
+
+    /// What back ends are told of the asker, as metadata.
+    pub(super) fn told(&self) -> Vec<(String, String)> {
+        let claims = &self.verified.claims;
+        let mut told = vec![
+            ("drawbridge-exchange-id".to_owned(), self.verified.account.id.to_string()),
+            ("drawbridge-consumer".to_owned(), format!("{}/{}", claims.consumer, claims.consumer_system)),
+            ("drawbridge-purpose".to_owned(), claims.purpose.clone()),
+        ];
+        if let Some(actor) = claims.actor.as_ref().filter(|a| !a.id.is_empty()) {
+            let role = if actor.role.is_empty() { String::new() } else { format!(";role={}", escape(&actor.role)) };
+            told.push(("drawbridge-actor".to_owned(), format!("{}{role}", escape(&actor.id))));
+        }
+        if !claims.case_reference.is_empty() {
+            told.push(("drawbridge-case".to_owned(), escape(&claims.case_reference)));
+        }
+        if let Some(trace) = &self.verified.account.trace_parent {
+            told.push(("traceparent".to_owned(), trace.clone()));
+        }
+        told
+    }
+
+    /// Asks again whether the agreement covers the question, by the rules and the clock of now.
+    pub(super) fn still_permitted(&self, house: &House) -> Result<(), Refusal> {
+        match look_up(house, &self.verified) {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.reason == Reason::NoAgreement => {
+                Err(Refusal::new(Reason::AgreementEnded, Hop::Provider, "the agreement is over").detail(refusal.detail))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    pub(super) fn into_account(self) -> (Account, Lists) {
+        (self.verified.account, Lists(self.plan))
+    }
+}
+
+fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

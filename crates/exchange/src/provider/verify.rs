@@ -1,0 +1,186 @@
+//! Is this really that member's question, and is it asked for the first time?
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use ledger::SealVerifier;
+use note::VerifierKey;
+use prost::Message as _;
+use proto::link::{ConsumerClaims, Seal};
+use records::{ExchangeId, receipt};
+use tokio_util::sync::CancellationToken;
+
+use super::{Call, Provider, Refused};
+use crate::{
+    account::Account,
+    digests,
+    framing::{self, FramingError},
+    headers::Signed,
+    house::Rules,
+    refusal::{Hop, Reason, Refusal},
+    replay::NotTaken,
+};
+
+/// Keys whose verifiers are kept, with the batches that they have verified.
+const MAX_VERIFIERS: usize = 1024;
+
+/// Verifiers of gateway keys. One a key, so that verified batches are remembered.
+#[derive(Default)]
+pub(crate) struct Verifiers {
+    by_key: RwLock<HashMap<VerifierKey, Arc<SealVerifier>>>,
+}
+
+impl Verifiers {
+    pub(crate) fn of(&self, key: &VerifierKey) -> Arc<SealVerifier> {
+        if let Some(verifier) = self.by_key.read().unwrap_or_else(PoisonError::into_inner).get(key) {
+            return verifier.clone();
+        }
+        let mut by_key = self.by_key.write().unwrap_or_else(PoisonError::into_inner);
+        if by_key.len() >= MAX_VERIFIERS {
+            by_key.clear();
+        }
+        by_key.entry(key.clone()).or_insert_with(|| Arc::new(SealVerifier::new(key.clone()))).clone()
+    }
+}
+
+/// A question whose claims are genuine and fresh.
+pub(crate) struct Verified {
+    pub(super) account: Account,
+    pub(super) claims: ConsumerClaims,
+    pub(super) rules: Arc<Rules>,
+    /// The request, without its prefix.
+    pub(super) request: Bytes,
+    pub(super) path: String,
+    pub(super) deadline: Option<Instant>,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Verified {
+    pub(super) fn refuse(self, refusal: Refusal) -> Box<Refused> {
+        let nonce = self.claims.nonce.clone();
+        let mut refused = Refused::new(self.account, refusal);
+        refused.nonce = nonce;
+        refused
+    }
+}
+
+impl Provider {
+    /// Holds the claims against the link, their signature, the session and the clock.
+    pub(super) fn verify(&self, call: Call) -> Result<Verified, Box<Refused>> {
+        let mut account = self.account(&call);
+        let bad = |what: &str| Refusal::new(Reason::BadClaims, Hop::Provider, what);
+        let Some(Signed { claims: bytes, seal, .. }) = Signed::read(&call.headers) else {
+            return Err(Refused::new(account, bad("the claims are missing or cannot be read")));
+        };
+        let Ok(claims) = ConsumerClaims::decode(bytes.clone()) else {
+            return Err(Refused::new(account, bad("the claims cannot be read")));
+        };
+        if let Err(what) = self.fits_link(&claims, &call) {
+            // Whatever the claims say of themselves is not theirs to say here: only the link's member is recorded.
+            return Err(Refused::new(account, bad(what)));
+        }
+        let rules = self.house.rules.load_full();
+        let seal = match self.signature(&rules, &call, &bytes, seal) {
+            Ok(seal) => seal,
+            Err(what) => return Err(Refused::new(account, bad(what))),
+        };
+        fill(&mut account, &claims, bytes, seal);
+        let nonce = claims.nonce.clone();
+        let checked = self.fresh(&claims, &call).and_then(|()| {
+            let request = framing::single(&call.message, self.house.limits.message).map_err(|e| framing_refusal(&e))?;
+            let digest = digests::of_request(&claims.nonce, &call.message);
+            if claims.request_digest.as_ref() == digest {
+                return Ok(request);
+            }
+            Err((bad("the request is not the one that was signed"), 0))
+        });
+        match checked {
+            Ok(request) => {
+                let Call { path, deadline, cancel, .. } = call;
+                Ok(Verified { account, claims, rules, request, path, deadline, cancel })
+            }
+            Err((refusal, clock_difference)) => {
+                let mut refused = Refused::new(account, refusal);
+                (refused.clock_difference, refused.nonce) = (clock_difference, nonce);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Claims are bound to TLS: member and gateway equal the link's certificate, without exception.
+    fn fits_link(&self, claims: &ConsumerClaims, call: &Call) -> Result<(), &'static str> {
+        let own = &self.house.gateway;
+        if claims.consumer != call.peer.member().as_ref() || claims.consumer_gateway != call.peer.name() {
+            return Err("the claims name another gateway than the link's certificate");
+        }
+        if claims.provider != own.member().as_ref() || claims.provider_gateway != own.name() {
+            return Err("the claims are addressed to another gateway");
+        }
+        if claims.method != call.path {
+            return Err("the claims name another method than the request");
+        }
+        if claims.nonce.len() != 32 || claims.contract_digest.len() != 32 || ExchangeId::from_bytes(&claims.exchange_id).is_err() {
+            return Err("the claims hold a malformed id, nonce or digest");
+        }
+        Ok(())
+    }
+
+    fn signature(&self, rules: &Rules, call: &Call, claims: &[u8], seal: Option<Seal>) -> Result<Seal, &'static str> {
+        let entry = rules.federation.gateway(&call.peer).ok_or("the directory does not list the gateway")?;
+        let seal = seal.ok_or("the signature is missing or cannot be read")?;
+        let read = receipt::seal_from_wire(&seal).ok_or("the signature is malformed")?;
+        let verifier = self.verifiers.of(&entry.gateway_key);
+        verifier
+            .verify(receipt::CONSUMER_CLAIMS, claims, None, &read)
+            .map_err(|_| "the signature is not by the gateway's key over these claims")?;
+        Ok(seal)
+    }
+
+    /// Session, clock, sequence: in this order, so that nothing unproven uses up a number.
+    fn fresh(&self, claims: &ConsumerClaims, call: &Call) -> Result<(), (Refusal, i64)> {
+        let refuse = |reason, what: String| Refusal::new(reason, Hop::Provider, what);
+        if !self.sessions.knows(&call.peer, &claims.session) {
+            return Err((refuse(Reason::StaleSession, "the session is not known here; open another".to_owned()), 0));
+        }
+        let now = self.house.millis();
+        if now.abs_diff(claims.time) > self.house.limits.clock_skew {
+            let difference = i64::try_from(i128::from(now) - i128::from(claims.time)).unwrap_or(i64::MAX);
+            let what = format!("the provider's clock is {difference} ms ahead of the consumer's, more than {} ms", self.house.limits.clock_skew);
+            return Err((refuse(Reason::ClockSkew, what), difference));
+        }
+        match self.sessions.take(&call.peer, &claims.session, claims.sequence) {
+            Ok(()) => Ok(()),
+            Err(NotTaken::Unknown) => Err((refuse(Reason::StaleSession, "the session is not known here; open another".to_owned()), 0)),
+            Err(NotTaken::Used) => Err((refuse(Reason::Replayed, "the sequence number was used before".to_owned()), 0)),
+        }
+    }
+}
+
+/// Fills the account from claims whose signature is verified.
+fn fill(account: &mut Account, claims: &ConsumerClaims, bytes: Bytes, seal: Seal) {
+    if let Ok(id) = ExchangeId::from_bytes(&claims.exchange_id) {
+        account.id = id;
+        account.shared.exchange_id = claims.exchange_id.clone();
+    }
+    account.claims(bytes, Some(seal));
+    account.trace_parent = Some(claims.trace_parent.clone()).filter(|t| !t.is_empty());
+    let private = &mut account.private;
+    private.system.clone_from(&claims.consumer_system);
+    private.method.clone_from(&claims.method);
+    private.purpose.clone_from(&claims.purpose);
+    private.case_reference.clone_from(&claims.case_reference);
+    private.justification.clone_from(&claims.justification);
+    if let Some(actor) = &claims.actor {
+        private.actor.clone_from(&actor.id);
+        private.actor_role.clone_from(&actor.role);
+    }
+}
+
+fn framing_refusal(error: &FramingError) -> (Refusal, i64) {
+    let reason = if matches!(error, FramingError::TooLarge { .. }) { Reason::TooLarge } else { Reason::Malformed };
+    (Refusal::new(reason, Hop::Provider, error.to_string()), 0)
+}

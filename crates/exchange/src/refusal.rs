@@ -1,0 +1,263 @@
+//! Everything a caller or a peer can be refused for, and what it looks like in gRPC.
+//!
+//! This is the only file that turns a refusal into a status. A reason without a page for `drawbridge explain` does not
+//! compile.
+
+use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
+
+use bytes::Bytes;
+use prost::Message;
+use records::ExchangeId;
+use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Where something happened.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Hop {
+    /// The consumer's gateway.
+    Consumer,
+    /// Between the gateways.
+    Link,
+    /// The provider's gateway.
+    Provider,
+    /// The provider's legacy system.
+    Legacy,
+}
+
+impl Hop {
+    /// Returns the word for metadata and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Consumer => "consumer",
+            Self::Link => "link",
+            Self::Provider => "provider",
+            Self::Legacy => "legacy",
+        }
+    }
+}
+
+/// Whether asking again can help.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// Never: something has to be changed first.
+    No,
+    /// Yes, after a while.
+    Later(Duration),
+    /// A query yes; a command only once its outcome is known.
+    QueryOnly,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident, $retry:expr;)*) => {
+        /// Why a gateway declined. Stable names; matched without `_`.
+        #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// Returns the stable name, as in `ErrorInfo.reason`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Returns the gRPC status code of a query.
+            #[must_use]
+            pub fn code(self) -> Code {
+                match self { $(Self::$variant => Code::$code,)* }
+            }
+
+            /// Returns whether asking again can help.
+            #[must_use]
+            pub fn retry(self) -> Retry {
+                match self { $(Self::$variant => $retry,)* }
+            }
+
+            /// Returns the page that `drawbridge explain` shows.
+            #[must_use]
+            pub fn page(self) -> &'static str {
+                match self { $(Self::$variant => include_str!(concat!("../reasons/", $name, ".md")),)* }
+            }
+        }
+    };
+}
+
+const SOON: Retry = Retry::Later(Duration::from_secs(1));
+
+reasons! {
+    /// No agreement lets this system ask this method for this purpose.
+    NoAgreement = "NO_AGREEMENT", PermissionDenied, Retry::No;
+    /// An agreement covers the method, but not this purpose.
+    WrongPurpose = "WRONG_PURPOSE", PermissionDenied, Retry::No;
+    /// The agreement has expired or was ended.
+    AgreementEnded = "AGREEMENT_ENDED", PermissionDenied, Retry::No;
+    /// The contract has no such method.
+    UnknownMethod = "UNKNOWN_METHOD", Unimplemented, Retry::No;
+    /// The two sides hold different versions of the contract.
+    ContractMismatch = "CONTRACT_MISMATCH", FailedPrecondition, Retry::No;
+    /// The message is not one of the contract's.
+    Malformed = "MALFORMED", InvalidArgument, Retry::No;
+    /// A message, header or record is above its limit.
+    TooLarge = "TOO_LARGE", ResourceExhausted, Retry::No;
+    /// A metadata key is missing, unknown or malformed.
+    Metadata = "METADATA", InvalidArgument, Retry::No;
+    /// The claims do not fit their signature, their link or one another.
+    BadClaims = "BAD_CLAIMS", Unauthenticated, Retry::No;
+    /// The claims were used before.
+    Replayed = "REPLAYED", Unauthenticated, Retry::No;
+    /// The session is not known to this run of the provider's gateway.
+    StaleSession = "STALE_SESSION", Unavailable, SOON;
+    /// The gateways' clocks are too far apart.
+    ClockSkew = "CLOCK_SKEW", FailedPrecondition, Retry::No;
+    /// The gateway cannot record, so nothing was done.
+    NotRecorded = "NOT_RECORDED", Unavailable, SOON;
+    /// It was done, but the outcome could not be recorded, so the answer is withheld.
+    Unsettled = "UNSETTLED", Unavailable, Retry::QueryOnly;
+    /// No link to the provider's gateway; nothing was sent.
+    LinkDown = "LINK_DOWN", Unavailable, SOON;
+    /// The question was sent; what became of it is unknown.
+    Unanswered = "UNANSWERED", Unavailable, Retry::QueryOnly;
+    /// The provider's evidence does not fit its answer.
+    EvidenceMismatch = "EVIDENCE_MISMATCH", DataLoss, Retry::No;
+    /// The gateway has as many exchanges as it takes.
+    Overloaded = "OVERLOADED", ResourceExhausted, SOON;
+    /// The caller went away, or the exchange was stopped.
+    Cancelled = "CANCELLED", Cancelled, Retry::No;
+    /// The legacy system did not answer in time.
+    ConnectorTimeout = "CONNECTOR_TIMEOUT", DeadlineExceeded, Retry::QueryOnly;
+    /// The legacy system failed, or answered what the contract does not allow.
+    ConnectorFailed = "CONNECTOR_FAILED", Unavailable, Retry::QueryOnly;
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Reason {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|r| r.as_str().eq_ignore_ascii_case(name)).ok_or(())
+    }
+}
+
+/// A gateway declined.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The stable reason.
+    pub reason: Reason,
+    /// Where it was refused.
+    pub hop: Hop,
+    /// What the caller may know. No payload, no identifier.
+    pub told: String,
+    /// What this gateway's own record needs beyond that; empty where nothing.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// Makes a refusal whose caller may know all of it.
+    #[must_use]
+    pub fn new(reason: Reason, hop: Hop, told: impl Into<String>) -> Self {
+        Self { reason, hop, told: told.into(), detail: String::new() }
+    }
+
+    /// Adds what only the own record says.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Returns the gRPC status with `ErrorInfo`, `RequestInfo` and, where waiting helps, `RetryInfo`.
+    #[must_use]
+    pub fn status(&self, exchange: ExchangeId) -> Status {
+        let mut details = ErrorDetails::new();
+        let metadata = HashMap::from([("hop".to_owned(), self.hop.as_str().to_owned())]);
+        details.set_error_info(self.reason.as_str(), "drawbridge", metadata);
+        details.set_request_info(exchange.to_string(), "");
+        if let Retry::Later(after) = self.reason.retry() {
+            details.set_retry_info(Some(after));
+        }
+        let message = format!("{}: {}", self.reason, self.told);
+        let status = tonic::Status::with_error_details(self.reason.code(), message.clone(), details);
+        Status { code: self.reason.code() as i32, message, details: Bytes::copy_from_slice(status.details()) }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.told)
+    }
+}
+
+/// How a gRPC call ended: code, message, and an encoded `google.rpc.Status` or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// 0 is OK.
+    pub code: i32,
+    /// For people.
+    pub message: String,
+    /// `grpc-status-details-bin`, decoded.
+    pub details: Bytes,
+}
+
+impl Status {
+    /// The call was answered.
+    pub const OK: Status = Status { code: 0, message: String::new(), details: Bytes::new() };
+
+    /// Returns the reason in the details, where a gateway put one.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        let status = tonic_types::pb::Status::decode(self.details.clone()).ok()?;
+        let info = status.details.iter().find(|any| any.type_url.ends_with("google.rpc.ErrorInfo"))?;
+        let info = tonic_types::pb::ErrorInfo::decode(info.value.as_slice()).ok()?;
+        (info.domain == "drawbridge").then(|| info.reason.parse().ok()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn every_page_opens_with_its_reason_and_says_how_to_mend() {
+        for reason in Reason::ALL {
+            let page = reason.page();
+            assert!(page.starts_with(&format!("# {reason}\n")), "{reason}");
+            for heading in ["## What it means", "## What to do"] {
+                assert!(page.contains(heading), "{reason} lacks `{heading}`");
+            }
+            assert!(page.contains(&format!("`{}`", code_name(reason.code()))), "{reason} names another status");
+        }
+    }
+
+    fn code_name(code: Code) -> String {
+        format!("{code:?}").chars().flat_map(|c| if c.is_uppercase() { vec!['_', c] } else { vec![c.to_ascii_uppercase()] }).skip(1).collect()
+    }
+
+    #[test]
+    fn names_read_back_and_are_distinct() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+        }
+        assert_eq!("NO_SUCH".parse::<Reason>(), Err(()));
+    }
+
+    #[test]
+    fn the_details_carry_reason_hop_and_exchange() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let status = Refusal::new(Reason::LinkDown, Hop::Consumer, "no link").status(id);
+        assert_eq!(status.code, 14);
+        assert_eq!(status.reason(), Some(Reason::LinkDown));
+        let decoded = tonic_types::pb::Status::decode(status.details.clone()).unwrap();
+        assert_eq!(decoded.details.len(), 3);
+        assert_eq!(decoded.code, 14);
+    }
+}

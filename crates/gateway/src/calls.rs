@@ -1,0 +1,87 @@
+//! What both ports share: one exchange in a task of its own, watched by the request that it belongs to.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use link::{Body, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use exchange::{deadline, headers};
+
+/// Returns a token and what fires it when dropped.
+pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
+    let token = CancellationToken::new();
+    (token.clone(), token.drop_guard())
+}
+
+/// A place among the exchanges at once, held until the answer has left.
+pub(crate) fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    places.clone().try_acquire_owned().ok()
+}
+
+/// Reads when the caller stops waiting.
+pub(crate) fn deadline_of(headers: &HeaderMap) -> Option<Instant> {
+    let timeout = deadline::read_timeout(headers.get("grpc-timeout")?.to_str().ok()?)?;
+    Instant::now().checked_add(timeout)
+}
+
+/// Reads a request with one message.
+pub(crate) async fn read_message(body: Incoming, limit: usize, within: std::time::Duration) -> Result<Bytes, Unread> {
+    let read = tokio::time::timeout(within, body.collect(limit)).await;
+    match read {
+        Ok(Ok(collected)) => Ok(collected.data),
+        Ok(Err(link::BodyError::TooLong { .. })) => Err(Unread::TooLarge),
+        Ok(Err(link::BodyError::Reset(_) | link::BodyError::Lost(_) | link::BodyError::Other(_))) => Err(Unread::Gone),
+        Err(_) => Err(Unread::TooSlow),
+    }
+}
+
+/// Why a request could not be read.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is above its limit.
+    TooLarge,
+    /// The caller took too long.
+    TooSlow,
+    /// The caller went away.
+    Gone,
+}
+
+/// Returns the head of every gRPC response.
+pub(crate) fn grpc_head() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers
+}
+
+/// Returns a gRPC response with these headers.
+pub(crate) fn respond<B>(headers: HeaderMap, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Returns a response that is a gRPC status and nothing else.
+pub(crate) fn status_only(status: &exchange::Status, hop: Option<exchange::Hop>) -> Response<Body> {
+    let mut head = grpc_head();
+    headers::write_status(status, &mut head);
+    if let Some(hop) = hop {
+        head.insert(headers::HOP, HeaderValue::from_static(hop.as_str()));
+    }
+    respond(head, Body::empty())
+}
+
+/// Returns an HTTP status without a body.
+pub(crate) fn bare(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Whether a request is a gRPC one.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    value == b"application/grpc" || value.starts_with(b"application/grpc+proto") || value.starts_with(b"application/grpc;")
+}

@@ -1,0 +1,183 @@
+//! The clients' port: ordinary gRPC from the systems of one's own member.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use exchange::{Answer, Consumer, Head, Hop, House, Query, Reason, Refusal, headers};
+use federation::{MemberId, SystemId};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use link::{Body, BodyError, Incoming, server::Caller};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    calls::{self, Unread},
+    observe::Observer,
+    ports::{BodyOutlet, STREAM_BUFFER, body_limit},
+    services::Services,
+};
+
+/// Serves the clients' port on one runtime.
+pub(crate) struct Clients {
+    pub(crate) house: Arc<House>,
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) services: Services,
+    pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) message_limit: usize,
+    pub(crate) request_timeout: Duration,
+}
+
+impl Clients {
+    /// Answers one request.
+    pub(crate) async fn serve(self: Arc<Self>, caller: Arc<Caller<SystemId>>, request: Request<Incoming>) -> Response<ClientBody> {
+        if request.method() != Method::POST {
+            return calls::bare(StatusCode::METHOD_NOT_ALLOWED).map(ClientBody::ours);
+        }
+        if !calls::is_grpc(request.headers()) {
+            return calls::bare(StatusCode::UNSUPPORTED_MEDIA_TYPE).map(ClientBody::ours);
+        }
+        let path = request.uri().path();
+        if path.starts_with("/grpc.") || path.starts_with("/drawbridge.") {
+            return self.services.call(caller.peer.clone(), request).await.map(ClientBody::Tonic);
+        }
+        let Some(place) = calls::place(&self.places) else {
+            self.observer.shed("consumer");
+            let refusal = Refusal::new(Reason::Overloaded, Hop::Consumer, "the gateway has as many exchanges at once as it takes");
+            return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer)).map(ClientBody::ours);
+        };
+        self.exchange(&caller.peer, request, place).await
+    }
+
+    async fn exchange(self: Arc<Self>, system: &SystemId, request: Request<Incoming>, place: OwnedSemaphorePermit) -> Response<ClientBody> {
+        let (parts, body) = request.into_parts();
+        let deadline = calls::deadline_of(&parts.headers);
+        let (cancel, guard) = calls::cancellation();
+        let message = match calls::read_message(body, body_limit(self.message_limit), self.request_timeout).await {
+            Ok(message) => message,
+            // One byte above the limit is all that has to be kept for the exchange to refuse and record it.
+            Err(Unread::TooLarge) => oversized(self.message_limit),
+            Err(Unread::TooSlow | Unread::Gone) => {
+                let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
+                return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer)).map(ClientBody::ours);
+            }
+        };
+        let query = Query {
+            system: system.clone(),
+            default_provider: self.systems.get(system).cloned().flatten(),
+            path: parts.uri.path().to_owned(),
+            headers: parts.headers,
+            message,
+            deadline,
+            cancel,
+        };
+        let span = tracing::info_span!("exchange", side = "consumer", exchange.id = tracing::field::Empty);
+        let this = self.clone();
+        let (begun, head) = tokio::sync::oneshot::channel();
+        let task = async move {
+            match this.consumer.serve(query).await {
+                Answer::Unary(answer) => {
+                    this.observer.settled(&answer.settled);
+                    let _ = begun.send(whole(answer, place));
+                }
+                Answer::Stream(stream) => {
+                    let (sender, body) = Body::channel(STREAM_BUFFER);
+                    let response = calls::respond(initial(&stream.head), ClientBody::ours(body));
+                    // Where nobody waits any more the exchange learns it from the closed body.
+                    let _ = begun.send(response);
+                    let mut outlet = BodyOutlet(sender);
+                    let answer = stream.run(&this.consumer, &mut outlet).await;
+                    this.observer.settled(&answer.settled);
+                    outlet.0.finish(Some(trailers(&answer.status, answer.hop)));
+                    drop(place);
+                }
+            }
+        };
+        // A stream outlives its head: only until then does this future stand for the caller.
+        let _running = tokio::spawn(tracing::Instrument::instrument(task, span));
+        let response = head.await;
+        let _ = guard.disarm();
+        response.unwrap_or_else(|_| calls::bare(StatusCode::INTERNAL_SERVER_ERROR).map(ClientBody::ours))
+    }
+}
+
+fn initial(head: &Head) -> HeaderMap {
+    let mut map = calls::grpc_head();
+    if let Ok(value) = HeaderValue::try_from(head.exchange.to_string()) {
+        map.insert(headers::EXCHANGE_ID, value);
+    }
+    if let Some(digest) = head.withheld {
+        let text = digest.iter().fold(String::with_capacity(71), |text, byte| if text.is_empty() { format!("sha256:{byte:02x}") } else { format!("{text}{byte:02x}") });
+        if let Ok(value) = HeaderValue::try_from(text) {
+            map.insert(headers::WITHHELD, value);
+        }
+    }
+    map
+}
+
+fn trailers(status: &exchange::Status, hop: Option<Hop>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(4);
+    headers::write_status(status, &mut map);
+    if let Some(hop) = hop {
+        map.insert(headers::HOP, HeaderValue::from_static(hop.as_str()));
+    }
+    map
+}
+
+fn whole(answer: exchange::UnaryAnswer, place: OwnedSemaphorePermit) -> Response<ClientBody> {
+    let body = Body::full(answer.message.unwrap_or_default(), Some(trailers(&answer.status, answer.hop)));
+    calls::respond(initial(&answer.head), ClientBody::Ours(body, Some(place)))
+}
+
+/// A message that is one byte above the limit, in its prefix alone.
+fn oversized(limit: usize) -> Bytes {
+    let length = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX).to_be_bytes();
+    Bytes::copy_from_slice(&[&[0][..], &length].concat())
+}
+
+/// A body of the clients' port: an exchange's, or that of a service of the gateway's own.
+pub(crate) enum ClientBody {
+    /// Of an exchange, with its place among the exchanges at once.
+    Ours(Body, Option<OwnedSemaphorePermit>),
+    /// Of a service that tonic serves.
+    Tonic(tonic::body::Body),
+}
+
+impl ClientBody {
+    fn ours(body: Body) -> Self {
+        Self::Ours(body, None)
+    }
+}
+
+impl http_body::Body for ClientBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Ours(body, _) => Pin::new(body).poll_frame(context).map_err(|error: BodyError| error.into()),
+            Self::Tonic(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ours(body, _) => body.is_end_stream(),
+            Self::Tonic(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Ours(body, _) => body.size_hint(),
+            Self::Tonic(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! One gateway process: reads its files, starts its ports, and keeps them in order.
+//!
+//! It composes and does not decide: what may be asked is `policy`'s, how an exchange goes is `exchange`'s. Start at
+//! [`Gateway::start`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
+
+mod calls;
+mod clients;
+pub mod config;
+mod ends;
+mod gateway;
+mod links;
+pub mod load;
+pub mod logging;
+mod observe;
+mod operations;
+mod ports;
+mod promises;
+mod recovery;
+mod services;
+mod upkeep;
+mod workers;
+
+pub use config::{Config, ConfigFile};
+pub use ends::write_atomically;
+pub use gateway::{Gateway, Serving, StartError};
+pub use load::Prepared;

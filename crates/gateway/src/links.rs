@@ -1,0 +1,191 @@
+//! The links' port: what other members' gateways ask.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use exchange::{Call, House, Provider, REPLAY_WINDOW, Reply, Sessions, Whole};
+use federation::GatewayId;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use link::{Body, Incoming, server::Caller};
+use prost::Message;
+use proto::link::{EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, ProveRequest, ProveResponse};
+use tokio::sync::Semaphore;
+
+use crate::{
+    calls::{self, Unread},
+    ends,
+    observe::Observer,
+    ports::{BodyOutlet, END_AGREEMENT, OPEN, PROTOCOL, PROVE, STREAM_BUFFER, body_limit},
+};
+
+/// Largest request on a control path, in bytes: an end note, or 1,024 indexes.
+const CONTROL_BYTES: usize = 64 * 1024;
+/// Most proofs in one answer.
+const MAX_PROOFS: usize = 1024;
+
+/// Serves the links' port on one runtime.
+pub(crate) struct LinksPort {
+    pub(crate) house: Arc<House>,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) agreements: PathBuf,
+    pub(crate) message_limit: usize,
+    pub(crate) request_timeout: Duration,
+}
+
+impl LinksPort {
+    /// Answers one request.
+    pub(crate) async fn serve(self: Arc<Self>, caller: Arc<Caller<GatewayId>>, request: Request<Incoming>) -> Response<Body> {
+        if request.method() != Method::POST {
+            return calls::bare(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let control = request.uri().path().strip_prefix("/drawbridge.link.").is_some();
+        if control { self.control(&caller.peer, request).await } else { self.exchange(&caller.peer, request).await }
+    }
+
+    async fn exchange(self: Arc<Self>, peer: &GatewayId, request: Request<Incoming>) -> Response<Body> {
+        let Some(place) = calls::place(&self.places) else {
+            self.observer.shed("provider");
+            let refusal = exchange::Refusal::new(
+                exchange::Reason::Overloaded,
+                exchange::Hop::Provider,
+                "the provider's gateway has as many exchanges at once as it takes",
+            );
+            return calls::status_only(&self.house.unrecorded_status(&refusal), None);
+        };
+        let (parts, body) = request.into_parts();
+        let deadline = calls::deadline_of(&parts.headers);
+        let (cancel, guard) = calls::cancellation();
+        let message = match calls::read_message(body, body_limit(self.message_limit), self.request_timeout).await {
+            Ok(message) => message,
+            // The digest will not fit it, and the refusal is recorded.
+            Err(Unread::TooLarge) => Bytes::new(),
+            Err(Unread::TooSlow | Unread::Gone) => return calls::bare(StatusCode::REQUEST_TIMEOUT),
+        };
+        let call = Call { peer: peer.clone(), path: parts.uri.path().to_owned(), headers: parts.headers, message, deadline, cancel };
+        let span = tracing::info_span!("exchange", side = "provider", exchange.id = tracing::field::Empty);
+        let this = self.clone();
+        let (begun, head) = tokio::sync::oneshot::channel();
+        let task = async move {
+            match this.provider.serve(call).await {
+                Reply::Whole(whole) => {
+                    this.observer.settled(&whole.settled);
+                    let _ = begun.send(respond(whole));
+                }
+                Reply::Stream(stream) => {
+                    let (sender, body) = Body::channel(STREAM_BUFFER);
+                    let mut headers = calls::grpc_head();
+                    headers.extend(stream.headers());
+                    let _ = begun.send(calls::respond(headers, body));
+                    let mut outlet = BodyOutlet(sender);
+                    let whole = stream.run(&this.provider, &mut outlet).await;
+                    this.observer.settled(&whole.settled);
+                    outlet.0.finish(Some(whole.trailers));
+                }
+            }
+            drop(place);
+        };
+        let _running = tokio::spawn(tracing::Instrument::instrument(task, span));
+        let response = head.await;
+        let _ = guard.disarm();
+        response.unwrap_or_else(|_| calls::bare(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    async fn control(&self, peer: &GatewayId, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let Ok(body) = calls::read_message(request.into_body(), CONTROL_BYTES, self.request_timeout).await else {
+            return calls::bare(StatusCode::PAYLOAD_TOO_LARGE);
+        };
+        match path.as_str() {
+            OPEN => self.open(peer, body),
+            PROVE => self.prove(body).await,
+            END_AGREEMENT => self.end_agreement(peer, body),
+            _ => calls::bare(StatusCode::NOT_FOUND),
+        }
+    }
+
+    fn open(&self, peer: &GatewayId, body: Bytes) -> Response<Body> {
+        if OpenRequest::decode(body).is_err() {
+            return calls::bare(StatusCode::BAD_REQUEST);
+        }
+        let Some(session) = self.sessions.open(peer) else {
+            return calls::bare(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let session = Bytes::copy_from_slice(&session);
+        let window = u32::try_from(REPLAY_WINDOW).unwrap_or(u32::MAX);
+        message(&OpenResponse { protocol: PROTOCOL, session, window, time: self.house.millis() })
+    }
+
+    /// Proves what was promised. Any gateway of the federation may ask: leaves are salted, and say nothing.
+    async fn prove(&self, body: Bytes) -> Response<Body> {
+        let Ok(request) = ProveRequest::decode(body) else {
+            return calls::bare(StatusCode::BAD_REQUEST);
+        };
+        if request.indexes.len() > MAX_PROOFS {
+            return calls::bare(StatusCode::BAD_REQUEST);
+        }
+        let ledger = self.house.records.ledger().clone();
+        // Tiles are read from disk: not on the runtime that carries exchanges.
+        let proved = tokio::task::spawn_blocking(move || prove(&ledger, &request)).await;
+        match proved {
+            Ok(Ok(response)) => message(&response),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot prove what was asked");
+                calls::bare(StatusCode::BAD_REQUEST)
+            }
+            Err(_) => calls::bare(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    fn end_agreement(&self, peer: &GatewayId, body: Bytes) -> Response<Body> {
+        let Ok(request) = EndAgreementRequest::decode(body) else {
+            return calls::bare(StatusCode::BAD_REQUEST);
+        };
+        let rules = self.house.rules.load();
+        match ends::accept(&request.note, peer, &rules, &self.agreements) {
+            Ok(ends::Accepted::New(id)) => {
+                tracing::info!(peer = %peer, agreement = %id, "an end note came over the link");
+                message(&EndAgreementResponse {})
+            }
+            Ok(ends::Accepted::Known) => message(&EndAgreementResponse {}),
+            Err(error) => {
+                tracing::warn!(peer = %peer, %error, "an end note was refused");
+                calls::bare(StatusCode::FORBIDDEN)
+            }
+        }
+    }
+}
+
+fn prove(ledger: &ledger::Ledger, request: &ProveRequest) -> Result<ProveResponse, ledger::ProofError> {
+    let state = ledger.checkpoint();
+    let hashes = |path: Vec<ledger::Hash>| path.iter().map(|h| Bytes::copy_from_slice(&h.0)).collect::<Vec<_>>();
+    let consistency = if request.known_size > 0 && request.known_size <= state.size {
+        hashes(ledger.consistency(request.known_size, state.size)?)
+    } else {
+        Vec::new()
+    };
+    let mut inclusions = Vec::with_capacity(request.indexes.len());
+    for index in request.indexes.iter().copied().filter(|index| *index < state.size) {
+        inclusions.push(Inclusion { index, path: hashes(ledger.inclusion(index, state.size)?) });
+    }
+    Ok(ProveResponse { checkpoint: state.note.to_string(), consistency, inclusions })
+}
+
+fn respond(whole: Whole) -> Response<Body> {
+    match whole.message {
+        Some(message) => calls::respond(calls::grpc_head(), Body::full(message, Some(whole.trailers))),
+        None => {
+            let mut headers = calls::grpc_head();
+            headers.extend(whole.trailers);
+            calls::respond(headers, Body::empty())
+        }
+    }
+}
+
+fn message(message: &impl Message) -> Response<Body> {
+    let mut response = Response::new(Body::full(message.encode_to_vec().into(), None));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    response
+}

@@ -1,0 +1,176 @@
+//! The ports of `exchange`, implemented over connectors and links.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use connectors::{Bindings, ConnectorError};
+use exchange::{
+    Status, deadline, framing,
+    ports::{LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question},
+};
+use federation::GatewayId;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http_body_util::BodyExt as _;
+use link::{Body, client::Links};
+use prost::Message;
+use proto::link::{OpenRequest, OpenResponse};
+
+/// Path of the request that opens a session.
+pub(crate) const OPEN: &str = "/drawbridge.link.v1/Open";
+/// Path of the request for proofs.
+pub(crate) const PROVE: &str = "/drawbridge.link.v1/Prove";
+/// Path of the request that hands on an end note.
+pub(crate) const END_AGREEMENT: &str = "/drawbridge.link.v1/EndAgreement";
+/// Version of the link protocol.
+pub(crate) const PROTOCOL: u32 = 1;
+/// How long a request on a control path may take.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer on a control path, in bytes: proofs of 1,024 leaves in a log of 2^40.
+const CONTROL_BYTES: usize = 4 * 1024 * 1024;
+
+/// A member's own systems, behind its bindings.
+pub(crate) struct Legacy {
+    pub(crate) bindings: Bindings,
+}
+
+impl LegacySystem for Legacy {
+    fn answer(&self, question: Question) -> BoxFuture<'_, Result<Messages, LegacyError>> {
+        let Some(binding) = self.bindings.get(question.method.path()) else {
+            return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
+        };
+        let Question { method, request, deadline, metadata } = question;
+        let ask = connectors::Ask { method, request, deadline, metadata };
+        async move {
+            let answer = binding.connector().answer(ask).await.map_err(legacy_error)?;
+            Ok(answer.messages.map(|message| message.map_err(legacy_error)).boxed())
+        }
+        .boxed()
+    }
+
+    fn serves(&self, path: &str) -> bool {
+        self.bindings.get(path).is_some()
+    }
+}
+
+fn legacy_error(error: ConnectorError) -> LegacyError {
+    match error {
+        ConnectorError::Status { code, message, details } => LegacyError::Status(Status { code, message, details }),
+        ConnectorError::NotFound => LegacyError::Status(Status {
+            code: tonic::Code::NotFound as i32,
+            message: "the provider's system has nothing that answers to this".to_owned(),
+            details: Bytes::new(),
+        }),
+        ConnectorError::Timeout => LegacyError::Timeout,
+        other @ (ConnectorError::Unreachable { .. }
+        | ConnectorError::Credentials { .. }
+        | ConnectorError::Argument { .. }
+        | ConnectorError::Mapping { .. }
+        | ConnectorError::TooManyRows
+        | ConnectorError::TooLarge { .. }
+        | ConnectorError::Malformed { .. }
+        | ConnectorError::Failed { .. }
+        | ConnectorError::Cancelled) => LegacyError::Failed(other.to_string()),
+    }
+}
+
+/// The other gateways, over the links of one runtime.
+#[derive(Clone)]
+pub(crate) struct LinkPeers {
+    pub(crate) links: Links<GatewayId>,
+}
+
+impl Peers for LinkPeers {
+    fn open<'a>(&'a self, to: &'a GatewayId) -> BoxFuture<'a, Result<OpenResponse, LinkError>> {
+        self.control(to, OPEN, OpenRequest { protocol: PROTOCOL }).boxed()
+    }
+
+    fn ask<'a>(&'a self, to: &'a GatewayId, request: LinkRequest) -> BoxFuture<'a, Result<LinkReply, LinkError>> {
+        async move {
+            let LinkRequest { path, opening, message, timeout, trace_parent } = request;
+            let mut headers = HeaderMap::with_capacity(8);
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            opening.write(&mut headers);
+            if let Some(value) = timeout.and_then(|t| HeaderValue::try_from(deadline::write_timeout(t)).ok()) {
+                headers.insert("grpc-timeout", value);
+            }
+            if let Some(value) = trace_parent.and_then(|t| HeaderValue::try_from(t).ok()) {
+                headers.insert("traceparent", value);
+            }
+            let request = self.request(&path, headers, Body::full(message, None))?;
+            let response = self.links.send(to, request).await.map_err(|e| link_error(&e))?;
+            let (parts, body) = response.into_parts();
+            if parts.status != http::StatusCode::OK {
+                return Err(LinkError::Cut(format!("the provider's gateway answered with HTTP status {}", parts.status)));
+            }
+            let body = body.map_err(|error| LinkError::Cut(crate::load::chain(&error)));
+            Ok(LinkReply { headers: parts.headers, body: Box::pin(body) })
+        }
+        .boxed()
+    }
+}
+
+impl LinkPeers {
+    /// Asks on a control path: one protobuf message each way, without gRPC's prefix.
+    pub(crate) async fn control<R: Message + Default>(&self, to: &GatewayId, path: &str, message: impl Message) -> Result<R, LinkError> {
+        let mut headers = HeaderMap::with_capacity(1);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        let request = self.request(path, headers, Body::full(message.encode_to_vec().into(), None))?;
+        let exchange = async {
+            let response = self.links.send(to, request).await.map_err(|e| link_error(&e))?;
+            let status = response.status();
+            let body = response.into_body().collect(CONTROL_BYTES).await;
+            let data = body.map_err(|e| LinkError::Cut(crate::load::chain(&e)))?.data;
+            if status != http::StatusCode::OK {
+                return Err(LinkError::NotSent(format!("`{to}` answered `{path}` with HTTP status {status}")));
+            }
+            R::decode(data).map_err(|_| LinkError::Cut(format!("`{to}` answered `{path}` with something else than was asked")))
+        };
+        tokio::time::timeout(CONTROL_TIMEOUT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(LinkError::NotSent(format!("`{to}` did not answer `{path}` within 10 s"))))
+    }
+
+    #[expect(clippy::unused_self, reason = "part of talking to a peer")]
+    fn request(&self, path: &str, headers: HeaderMap, body: Body) -> Result<Request<Body>, LinkError> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .body(body)
+            .map_err(|_| LinkError::NotSent("the method's path cannot be sent".to_owned()))?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+fn link_error(error: &link::client::LinkError) -> LinkError {
+    let text = crate::load::chain(error);
+    if error.nothing_done() { LinkError::NotSent(text) } else { LinkError::Cut(text) }
+}
+
+/// The sending half of a response body, as an exchange sees it.
+pub(crate) struct BodyOutlet(pub(crate) link::Sender);
+
+impl Outlet for BodyOutlet {
+    async fn send(&mut self, chunk: Bytes) -> Result<(), exchange::ports::Gone> {
+        self.0.send(chunk).await.map_err(|_| exchange::ports::Gone)
+    }
+
+    async fn gone(&mut self) {
+        self.0.closed().await;
+    }
+}
+
+/// Bytes that wait in a stream's body before its exchange is held back.
+pub(crate) const STREAM_BUFFER: usize = 64 * 1024;
+
+/// Largest body of a request with one message, in bytes.
+pub(crate) fn body_limit(message: usize) -> usize {
+    message.saturating_add(framing::PREFIX)
+}
+
+/// The peers as a shared port.
+pub(crate) fn shared(peers: LinkPeers) -> Arc<dyn Peers> {
+    Arc::new(peers)
+}

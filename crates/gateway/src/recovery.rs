@@ -1,0 +1,36 @@
+//! What a gateway does about its own past at start: intents without an outcome are settled, a torn batch is recorded.
+
+use exchange::House;
+use ledger::AppendError;
+use proto::records::{Kind, Private, Shared};
+use records::{Draft, Unsettled};
+
+/// Settles every intent without outcome as `UNANSWERED`, with its last progress.
+pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<usize, AppendError> {
+    let count = unsettled.len();
+    for Unsettled { intent, progress } in unsettled {
+        let Some(opened) = intent.opened else { continue };
+        let mut draft = Draft { shared: opened.shared, private: opened.private };
+        if let Some(progress) = progress.and_then(|p| p.opened) {
+            draft.shared.messages = progress.shared.messages;
+            draft.shared.running_digest = progress.shared.running_digest;
+            draft.private.bytes = progress.private.bytes;
+        }
+        draft.shared.kind = Kind::Refusal.into();
+        draft.shared.refusal = exchange::Reason::Unanswered.as_str().to_owned();
+        draft.shared.status = u32::try_from(exchange::Reason::Unanswered.code() as i32).unwrap_or(14);
+        draft.private.outcome = "unanswered".to_owned();
+        draft.private.detail = format!("the gateway stopped after the intent at index {}; what passed after its last progress is not known", intent.index);
+        draft.private.duration = house.millis().saturating_sub(draft.private.time);
+        draft.private.time = house.millis();
+        house.records.append(draft, None).await?;
+    }
+    Ok(count)
+}
+
+/// Records something that the gateway itself did or saw.
+pub(crate) async fn event(house: &House, detail: String) -> Result<(), AppendError> {
+    let private = Private { time: house.millis(), detail, conditions: house.conditions.clone(), ..Private::default() };
+    let shared = Shared { kind: Kind::Event.into(), ..Shared::default() };
+    house.records.append(Draft { shared, private }, None).await.map(drop)
+}

@@ -1,0 +1,219 @@
+//! The runtimes that carry exchanges: one thread a core, each with its own listeners, links and pools, so that nothing of an
+//! exchange crosses threads but its hand-off to the ledger.
+
+use std::{collections::BTreeMap, io, net::TcpListener, sync::Arc, thread, time::Duration};
+
+use arc_swap::ArcSwap;
+use connectors::Bindings;
+use exchange::{Consumer, House, Provider, Rules, Sessions};
+use federation::{
+    GatewayId, MemberId, SystemId,
+    trust::{TlsIdentity, TlsOptions, TrustStore, client_config},
+};
+use ledger::Sealer;
+use link::{
+    client::{self, Links, Target},
+    server::Server,
+};
+use note::SigningKey;
+use proto::link::LeafOpening;
+use records::receipt;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use exchange::ports::Promises as _;
+
+use crate::{
+    clients::Clients,
+    links::LinksPort,
+    config::ConfigFile,
+    observe::Observer,
+    ports::{Legacy, LinkPeers, shared},
+    promises::Ledgers,
+    services::Services,
+};
+
+/// What all runtimes share.
+pub(crate) struct Shared {
+    pub(crate) house: Arc<House>,
+    pub(crate) rules: Arc<ArcSwap<Rules>>,
+    pub(crate) trust: TrustStore,
+    pub(crate) tls: TlsIdentity,
+    pub(crate) options: TlsOptions,
+    pub(crate) ledgers: Arc<Ledgers>,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) health: Routes,
+    pub(crate) file: ConfigFile,
+    pub(crate) gateway_key: SigningKey,
+    pub(crate) bindings: Bindings,
+    pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
+}
+
+impl Shared {
+    /// Returns links of one runtime, dialled as directory and trust say at that moment.
+    pub(crate) fn dial(&self) -> Links<GatewayId> {
+        let (rules, trust, tls, options) = (self.rules.clone(), self.trust.clone(), self.tls.clone(), self.options);
+        Links::new(client::Limits::default(), move |gateway: &GatewayId| {
+            let rules = rules.load();
+            let entry = rules.federation.gateway(gateway).ok_or_else(|| format!("the directory does not list the gateway `{gateway}`"))?;
+            let address = entry.address.as_ref().ok_or_else(|| format!("the directory names no address for `{gateway}`"))?;
+            let tls = client_config(&tls, trust.gateway_verifier(gateway.clone()), &options)?;
+            let server_name = entry.server_name().ok_or_else(|| format!("the directory names no server name for `{gateway}`"))?;
+            Ok(Target { address: address.to_string(), server_name, tls })
+        })
+    }
+
+    /// Puts a promise of an earlier run back among those that wait.
+    pub(crate) fn remember(&self, opening: &LeafOpening) {
+        let rules = self.rules.load();
+        if let (Some(promise), Some(entry)) = (receipt::promise_of(opening), rules.federation.log(&opening.origin)) {
+            self.ledgers.made(&entry.id, &promise);
+        }
+    }
+
+    /// Waits until no exchange is open, at most `patience`.
+    pub(crate) async fn settle_rest(&self, patience: Duration) {
+        let all = u32::try_from(self.file.config.limits.exchanges).unwrap_or(u32::MAX);
+        // All places free means that every exchange has settled.
+        let _ = tokio::time::timeout(patience, self.places.acquire_many(all)).await;
+    }
+}
+
+/// The runtimes.
+pub(crate) struct Workers {
+    stop: CancellationToken,
+    threads: Vec<thread::JoinHandle<()>>,
+    links: Vec<Links<GatewayId>>,
+}
+
+type Port<P> = (Server<P>, Vec<TcpListener>);
+
+impl Workers {
+    /// Starts `count` runtimes, each with its share of the listeners.
+    pub(crate) fn start(shared: &Arc<Shared>, links: Option<&Port<GatewayId>>, clients: Option<&Port<SystemId>>, count: usize) -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let mut threads = Vec::new();
+        let mut dialled = Vec::new();
+        for at in 0..count {
+            let take = |listeners: &Vec<TcpListener>| listeners.get(at).map(TcpListener::try_clone).transpose();
+            let links = match links {
+                Some((server, listeners)) => take(listeners)?.map(|l| (server.clone(), l)),
+                None => None,
+            };
+            let clients = match clients {
+                Some((server, listeners)) => take(listeners)?.map(|l| (server.clone(), l)),
+                None => None,
+            };
+            let peers = LinkPeers { links: shared.dial() };
+            dialled.push(peers.links.clone());
+            let worker = Worker { shared: shared.clone(), peers, links, clients, stop: stop.clone() };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let thread = thread::Builder::new().name(format!("worker-{at}")).spawn(move || runtime.block_on(worker.run()))?;
+            threads.push(thread);
+        }
+        Ok(Self { stop, threads, links: dialled })
+    }
+
+    /// Returns the links of all runtimes.
+    pub(crate) fn links(&self) -> Vec<Links<GatewayId>> {
+        self.links.clone()
+    }
+
+    /// Ends the runtimes.
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread ended in a panic");
+            }
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    peers: LinkPeers,
+    links: Option<(Server<GatewayId>, TcpListener)>,
+    clients: Option<(Server<SystemId>, TcpListener)>,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    async fn run(self) {
+        let house = self.house();
+        let links = self.links_port(&house);
+        let clients = self.clients_port(&house);
+        let Self { links: links_server, clients: clients_server, stop, .. } = self;
+        let serve_links = async {
+            if let Some((server, listener)) = links_server {
+                let served = server.serve(listener, move |caller, request| links.clone().serve(caller, request)).await;
+                log_end("links", served);
+            }
+        };
+        let serve_clients = async {
+            if let Some((server, listener)) = clients_server {
+                let served = server.serve(listener, move |caller, request| clients.clone().serve(caller, request)).await;
+                log_end("clients", served);
+            }
+        };
+        let both = async { tokio::join!(serve_links, serve_clients) };
+        tokio::pin!(both);
+        tokio::select! {
+            _ = &mut both => stop.cancelled().await,
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// The same house with a sealer of its own, so that claims are sealed in batches of one runtime.
+    fn house(&self) -> Arc<House> {
+        let house = &self.shared.house;
+        Arc::new(House {
+            gateway: house.gateway.clone(),
+            rules: house.rules.clone(),
+            records: house.records.clone(),
+            sealer: Sealer::new(self.shared.gateway_key.clone()),
+            clock: house.clock,
+            limits: house.limits,
+            conditions: house.conditions.clone(),
+        })
+    }
+
+    fn links_port(&self, house: &Arc<House>) -> Arc<LinksPort> {
+        let shared = &self.shared;
+        let legacy = Arc::new(Legacy { bindings: shared.bindings.clone() });
+        let file = &shared.file;
+        Arc::new(LinksPort {
+            house: house.clone(),
+            provider: Arc::new(Provider::new(house.clone(), legacy, shared.sessions.clone())),
+            sessions: shared.sessions.clone(),
+            observer: shared.observer.clone(),
+            places: shared.places.clone(),
+            agreements: file.path(&file.config.agreements.folder),
+            message_limit: house.limits.message,
+            request_timeout: file.config.limits.request_timeout.duration(),
+        })
+    }
+
+    fn clients_port(&self, house: &Arc<House>) -> Arc<Clients> {
+        let shared = &self.shared;
+        Arc::new(Clients {
+            house: house.clone(),
+            consumer: Arc::new(Consumer::new(house.clone(), self::shared(self.peers.clone()), shared.ledgers.clone())),
+            services: Services::new(house.clone(), self.peers.clone(), shared.health.clone()),
+            systems: shared.systems.clone(),
+            observer: shared.observer.clone(),
+            places: shared.places.clone(),
+            message_limit: house.limits.message,
+            request_timeout: shared.file.config.limits.request_timeout.duration(),
+        })
+    }
+}
+
+fn log_end(port: &str, served: io::Result<()>) {
+    if let Err(error) = served {
+        tracing::error!(port, %error, "a listener ended");
+    }
+}

@@ -1,0 +1,320 @@
+//! The two directions of a stream: what is sent, and what arrives.
+//!
+//! The surprising fact: [`Body::channel`] joins what waits. Small messages that were handed over one by one leave as one chunk, so that a
+//! stream of rows costs HTTP/2 a frame for every 16 KiB rather than one for each row. gRPC's messages do not care where frames end.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use h2::Reason;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use channel::Receiver;
+pub use channel::{Closed, Sender};
+
+mod channel;
+
+/// A body to send.
+#[derive(Debug)]
+pub struct Body(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Whole {
+        data: Option<Bytes>,
+        trailers: Option<Box<HeaderMap>>,
+    },
+    Channel(Receiver),
+    Passed(Box<Incoming>),
+    Other(UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>),
+}
+
+impl Body {
+    /// A body without a byte.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(Kind::Whole {
+            data: None,
+            trailers: None,
+        })
+    }
+
+    /// A body that is all there: one chunk, then trailers if there are any.
+    #[must_use]
+    pub fn full(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self(Kind::Whole {
+            data: Some(data).filter(|data| !data.is_empty()),
+            trailers: trailers.map(Box::new),
+        })
+    }
+
+    /// A body that is written while it is sent.
+    ///
+    /// At most `capacity` bytes (and one chunk more) wait in it; then [`Sender::send`] waits for the peer to take some. 64 KiB suits rows.
+    #[must_use]
+    pub fn channel(capacity: usize) -> (Sender, Self) {
+        let (sender, receiver) = channel::channel(capacity);
+        (sender, Self(Kind::Channel(receiver)))
+    }
+
+    /// A body of somebody else's, as of a service that is mounted beside exchanges.
+    #[must_use]
+    pub fn other<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Self(Kind::Other(body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// A body that is passed on as it arrives.
+    #[must_use]
+    pub fn passed(incoming: Incoming) -> Self {
+        Self(Kind::Passed(Box::new(incoming)))
+    }
+}
+
+impl Body {
+    /// Copies a body that is all there.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Whole { data, trailers } => Some(Self(Kind::Whole {
+                data: data.clone(),
+                trailers: trailers.clone(),
+            })),
+            Kind::Channel(_) | Kind::Passed(_) | Kind::Other(_) => None,
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Kind::Whole { data, trailers } => {
+                let frame = data
+                    .take()
+                    .map(Frame::data)
+                    .or_else(|| trailers.take().map(|trailers| Frame::trailers(*trailers)));
+                Poll::Ready(frame.map(Ok))
+            }
+            Kind::Channel(receiver) => receiver.poll_frame(context),
+            Kind::Passed(incoming) => Pin::new(incoming.as_mut()).poll_frame(context),
+            Kind::Other(other) => {
+                let frame = ready!(Pin::new(other).poll_frame(context));
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Other)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole { data, trailers } => data.is_none() && trailers.is_none(),
+            Kind::Channel(receiver) => receiver.is_end(),
+            Kind::Passed(incoming) => incoming.is_end_stream(),
+            Kind::Other(other) => other.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole { data, .. } => {
+                SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Kind::Channel(_) | Kind::Passed(_) => SizeHint::new(),
+            Kind::Other(other) => other.size_hint(),
+        }
+    }
+}
+
+/// A body that arrives.
+///
+/// What is not read is not asked for: its window stays closed, and the peer waits. Dropping it before its end resets the stream.
+pub struct Incoming {
+    stream: h2::RecvStream,
+    data_ended: bool,
+    /// Held for as long as the stream takes a place.
+    _hold: Option<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+impl Incoming {
+    pub(crate) fn new(stream: h2::RecvStream) -> Self {
+        Self {
+            stream,
+            data_ended: false,
+            _hold: None,
+        }
+    }
+
+    pub(crate) fn holding(stream: h2::RecvStream, hold: impl std::any::Any + Send + Sync) -> Self {
+        Self {
+            stream,
+            data_ended: false,
+            _hold: Some(Box::new(hold)),
+        }
+    }
+
+    /// Waits for the next chunk of data. None: only trailers can follow.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`]: the stream ended before its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// No chunk is lost.
+    pub async fn data(&mut self) -> Option<Result<Bytes, BodyError>> {
+        std::future::poll_fn(|context| self.poll_data(context)).await
+    }
+
+    /// Waits for the trailers, to be called once [`Incoming::data`] has returned none.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError`]: the stream ended before its end.
+    pub async fn trailers(&mut self) -> Result<Option<HeaderMap>, BodyError> {
+        let trailers = std::future::poll_fn(|context| self.stream.poll_trailers(context)).await;
+        trailers.map_err(BodyError::from_h2)
+    }
+
+    /// Reads to the end: at most `limit` bytes of data, and the trailers.
+    ///
+    /// Data that came in one chunk is not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::TooLong`] beyond the limit, at once; the other ones when the stream ended before its end.
+    pub async fn collect(mut self, limit: usize) -> Result<Collected, BodyError> {
+        let mut first = Bytes::new();
+        let mut joined = BytesMut::new();
+        while let Some(chunk) = self.data().await {
+            let chunk = chunk?;
+            if first.len() + joined.len() + chunk.len() > limit {
+                return Err(BodyError::TooLong { limit });
+            }
+            if first.is_empty() && joined.is_empty() {
+                first = chunk;
+            } else {
+                joined.extend_from_slice(&std::mem::take(&mut first));
+                joined.extend_from_slice(&chunk);
+            }
+        }
+        let data = if joined.is_empty() {
+            first
+        } else {
+            joined.freeze()
+        };
+        let trailers = self.trailers().await?;
+        Ok(Collected { data, trailers })
+    }
+
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.data_ended {
+            return Poll::Ready(None);
+        }
+        match ready!(self.stream.poll_data(context)) {
+            Some(Ok(chunk)) => {
+                // Fails only for more than was received.
+                let _ = self.stream.flow_control().release_capacity(chunk.len());
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(BodyError::from_h2(error)))),
+            None => {
+                self.data_ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming")
+            .field("stream", &self.stream.stream_id().as_u32())
+            .finish_non_exhaustive()
+    }
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(chunk) = ready!(self.poll_data(context)) {
+            return Poll::Ready(Some(chunk.map(Frame::data)));
+        }
+        match ready!(self.stream.poll_trailers(context)) {
+            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+            Err(error) => Poll::Ready(Some(Err(BodyError::from_h2(error)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}
+
+/// A body read to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// All data.
+    pub data: Bytes,
+    /// The trailers, if there were any.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// One side gave the stream up.
+    #[error("the stream was reset: {0}")]
+    Reset(Reason),
+    /// The connection is gone.
+    #[error("the connection was lost")]
+    Lost(#[source] h2::Error),
+    /// A body of somebody else's failed.
+    #[error("the body failed")]
+    Other(#[source] Box<dyn Error + Send + Sync>),
+    /// There was more of it than may be.
+    #[error("the body is longer than {limit} bytes")]
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+impl BodyError {
+    pub(crate) fn from_h2(error: h2::Error) -> Self {
+        match error.reason() {
+            Some(reason) if error.is_reset() => Self::Reset(reason),
+            _ => Self::Lost(error),
+        }
+    }
+
+    /// The code for the peer when sending fails for this reason.
+    pub(crate) fn reset(&self) -> Reason {
+        match self {
+            Self::Reset(reason) => *reason,
+            Self::Lost(_) | Self::Other(_) | Self::TooLong { .. } => Reason::INTERNAL_ERROR,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One connection to a peer.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{PingPong, Reason};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
+
+use super::{Limits, LinkError};
+use crate::body::{Body, Incoming};
+use crate::guard::Pulse;
+use crate::http2::spare_the_table;
+use crate::pump::Pump;
+use crate::upkeep::{Control, Finding, OpenStream, Order, Times, Upkeep};
+
+/// A connection, for as long as anybody holds it. It ends with its last stream once nobody does.
+#[derive(Debug)]
+pub(super) struct Connection {
+    requests: SendRequest<Bytes>,
+    control: Arc<Control>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+/// A request that was not sent.
+pub(super) enum Unsent {
+    /// The connection takes no more.
+    Ended(Box<Request<Body>>),
+    /// No connection would take it.
+    Unfit(h2::Error),
+}
+
+impl Connection {
+    /// Lets the connection run in a task of its own.
+    pub(super) fn start<IO>(
+        requests: SendRequest<Bytes>,
+        h2: h2::client::Connection<IO, Bytes>,
+        ping: Option<PingPong>,
+        pulse: Arc<Pulse>,
+        certificates: Vec<CertificateDer<'static>>,
+        limits: &Limits,
+    ) -> Self
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let control = Arc::new(Control::default());
+        let times = Times {
+            keepalive: limits.http2.keepalive,
+            age: limits.age,
+            idle: limits.idle,
+        };
+        let mut driver = Driver {
+            h2,
+            upkeep: Upkeep::new(Arc::clone(&control), Arc::clone(&pulse), ping, times),
+            control: Arc::clone(&control),
+        };
+        tokio::spawn(async move {
+            let ended = poll_fn(|context| driver.poll(context)).await;
+            // Whoever still holds it sees that it has ended.
+            driver.control.give(Order::Close);
+            if let Some(breach) = pulse.breach() {
+                tracing::warn!(breach = &breach as &dyn Error, "link closed");
+            } else if let Err(cause) = ended {
+                tracing::debug!(cause = &cause as &dyn Error, "link broke");
+            }
+        });
+        Self {
+            requests,
+            control,
+            certificates,
+        }
+    }
+
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+
+    pub(super) fn close(&self) {
+        self.control.give(Order::Close);
+    }
+
+    /// Whether it takes requests, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.control.order() == Order::Serve
+    }
+
+    pub(super) fn streams(&self) -> usize {
+        self.control.open_streams()
+    }
+
+    /// Streams that the peer allows at once.
+    pub(super) fn most_streams(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
+    /// Takes a place for one stream.
+    pub(super) fn take(self: &Arc<Self>) -> Place {
+        Place {
+            connection: Arc::clone(self),
+            stream: self.control.begin_stream(),
+        }
+    }
+}
+
+/// A place for one stream on a connection.
+#[derive(Debug)]
+pub(super) struct Place {
+    connection: Arc<Connection>,
+    stream: OpenStream,
+}
+
+impl Place {
+    /// Sends a request, and as much of its body as there is and the peer takes.
+    pub(super) async fn send(self, request: Request<Body>) -> Result<Sent, Unsent> {
+        let mut requests = self.connection.requests.clone();
+        let open = poll_fn(|context| Poll::Ready(requests.poll_ready(context))).await;
+        if !self.connection.is_open() || matches!(open, Poll::Ready(Err(_))) {
+            self.connection.control.give(Order::Drain);
+            return Err(Unsent::Ended(Box::new(request)));
+        }
+        let (mut head, body) = request.into_parts();
+        complete(&mut head.uri);
+        spare_the_table(&mut head.headers);
+        head.version = http::Version::HTTP_2;
+        let whole = http_body::Body::is_end_stream(&body);
+        let (response, stream) = requests
+            .send_request(Request::from_parts(head, ()), whole)
+            .map_err(Unsent::Unfit)?;
+        let mut sending = None;
+        if !whole {
+            let mut pump = Pump::new(body, stream, Reason::CANCEL);
+            // Nearly every request leaves at the first poll, and needs no task.
+            let sent = poll_fn(|context| Poll::Ready(Pin::new(&mut pump).poll(context))).await;
+            if sent.is_pending() {
+                let task = tokio::spawn(async move {
+                    if let Err(error) = pump.await {
+                        tracing::trace!(
+                            cause = &error as &dyn Error,
+                            "request not sent to its end"
+                        );
+                    }
+                });
+                sending = Some(StopOnDrop(task.abort_handle()));
+            }
+        }
+        Ok(Sent {
+            response,
+            hold: Hold {
+                _sending: sending,
+                _stream: self.stream,
+            },
+        })
+    }
+}
+
+/// A request under way.
+pub(super) struct Sent {
+    response: ResponseFuture,
+    hold: Hold,
+}
+
+impl Sent {
+    pub(super) async fn answer(self) -> Result<Response<Incoming>, LinkError> {
+        let Self { response, hold } = self;
+        let response = response.await.map_err(LinkError::sent)?;
+        Ok(response.map(|stream| Incoming::holding(stream, hold)))
+    }
+}
+
+/// What lasts as long as somebody waits for the answer or reads it.
+struct Hold {
+    _sending: Option<StopOnDrop>,
+    _stream: OpenStream,
+}
+
+struct StopOnDrop(AbortHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Adds what HTTP/2 wants to a URI that is only a path. The peer is known by its certificate, not by this name.
+fn complete(uri: &mut Uri) {
+    if uri.authority().is_some() {
+        return;
+    }
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(Authority::from_static("gateway"));
+    if let Ok(complete) = Uri::from_parts(parts) {
+        *uri = complete;
+    }
+}
+
+struct Driver<IO> {
+    h2: h2::client::Connection<IO, Bytes>,
+    upkeep: Upkeep,
+    control: Arc<Control>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while let Poll::Ready(finding) = self.upkeep.poll(context) {
+            match finding {
+                Finding::Dead => return Poll::Ready(Ok(())),
+                Finding::Retire => {
+                    self.control.give(Order::Drain);
+                    self.upkeep.linger(LINGER);
+                }
+            }
+        }
+        if self.control.listen(context) == Order::Close || self.control.is_drained() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.h2).poll(context)
+    }
+}
+
+/// Time after which a connection that was to end is looked at again.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(30);

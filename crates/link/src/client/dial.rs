@@ -1,0 +1,74 @@
+//! From an address to a connection on which the peer has spoken.
+//!
+//! The surprising fact: with TLS 1.3 a client is done before the server has looked at its certificate. Only the peer's first frame
+//! shows that it took us.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::connection::Connection;
+use super::{DialError, Limits, Target};
+use crate::coalesce::CoalescedWrites;
+use crate::guard::{Guarded, Pulse};
+use crate::server::ALPN;
+
+/// Bytes that are read from a socket at once; see the server's.
+const READ_AT_ONCE: usize = 32 * 1024;
+
+pub(super) async fn dial(target: Target, limits: &Limits) -> Result<Connection, DialError> {
+    let timeout = limits.connect_timeout;
+    let dialled = tokio::time::timeout(timeout, dial_patiently(target, limits)).await;
+    dialled.unwrap_or(Err(DialError::Timeout(timeout)))
+}
+
+async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, DialError> {
+    let stream = TcpStream::connect(&target.address)
+        .await
+        .map_err(DialError::Connect)?;
+    stream.set_nodelay(true).map_err(DialError::Connect)?;
+    let stream = BufReader::with_capacity(READ_AT_ONCE, stream);
+    let stream = TlsConnector::from(target.tls)
+        .connect(target.server_name, stream)
+        .await
+        .map_err(DialError::Tls)?;
+    let (_, session) = stream.get_ref();
+    if session.alpn_protocol() != Some(ALPN) {
+        return Err(DialError::Protocol);
+    }
+    let certificates = session.peer_certificates().unwrap_or_default();
+    let certificates = certificates
+        .iter()
+        .cloned()
+        .map(rustls_pki_types::CertificateDer::into_owned)
+        .collect();
+
+    let pulse = Arc::new(Pulse::default());
+    let io = CoalescedWrites::new(Guarded::client(stream, &limits.http2, Arc::clone(&pulse)));
+    let (requests, mut h2) = limits
+        .http2
+        .client()
+        .handshake(io)
+        .await
+        .map_err(|error| DialError::Closed(Some(error)))?;
+    let ping = h2.ping_pong();
+    poll_fn(|context| match Pin::new(&mut h2).poll(context) {
+        _ if pulse.frames() > 0 => Poll::Ready(Ok(())),
+        Poll::Ready(ended) => Poll::Ready(Err(DialError::Closed(ended.err()))),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok(Connection::start(
+        requests,
+        h2,
+        ping,
+        pulse,
+        certificates,
+        limits,
+    ))
+}

@@ -1,0 +1,242 @@
+//! From a port to a connection whose peer is known.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use rustls_pki_types::CertificateDer;
+use tokio::io::BufReader;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::connections::{Caller, NotAdded};
+use super::handshakes::Place;
+use super::workers::{Load, Worker, Workers};
+use super::{ALPN, Event, Identified, Shared, Transport, connection, count};
+use crate::body::Incoming;
+
+/// Bytes that are read from a socket at once. rustls alone asks for 4 KiB, which costs a busy connection a system call for every few
+/// frames, and one more to learn that nothing is left.
+pub(crate) const READ_AT_ONCE: usize = 32 * 1024;
+
+/// Time without accepting after the system gave no connection.
+const BREATHER: Duration = Duration::from_millis(100);
+
+pub(super) async fn serve<P, S, F, B>(
+    shared: Arc<Shared<P>>,
+    listener: std::net::TcpListener,
+    service: S,
+) -> io::Result<()>
+where
+    P: Send + Sync + 'static,
+    S: Fn(Arc<Caller<P>>, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let mut stop = shared.stop.subscribe();
+    let (worker, mut inbox) = shared.workers.join();
+    let _membership = Membership {
+        workers: &shared.workers,
+        worker: Arc::clone(&worker),
+    };
+    let (arriving, here) = (Arc::clone(&shared), Arc::clone(&worker));
+    let begin = move |stream, address| {
+        count(&arriving.counters.accepted);
+        let arrival = Arrival {
+            place: arriving.places.take(SocketAddr::ip(&address)),
+            load: here.charge(),
+            address,
+            shared: Arc::clone(&arriving),
+        };
+        tokio::spawn(arrival.serve(stream, service.clone()));
+    };
+    loop {
+        tokio::select! {
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => return Ok(()),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, address)) => {
+                    let Some(better) = shared.workers.better(&worker) else {
+                        begin(stream, address);
+                        continue;
+                    };
+                    let Ok(stream) = stream.into_std() else { continue };
+                    if let Err((stream, address)) = better.hand((stream, address))
+                        && let Ok(stream) = TcpStream::from_std(stream)
+                    {
+                        begin(stream, address);
+                    }
+                }
+                Err(cause) if is_of_connection(&cause) => {}
+                Err(cause) => {
+                    (shared.observe)(Event::AcceptFailed { cause });
+                    tokio::time::sleep(BREATHER).await;
+                }
+            },
+            Some((stream, address)) = inbox.recv() => {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    begin(stream, address);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the error is that of a connection which went away before it was accepted.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// The place of a runtime among those that serve a port, until it is dropped.
+struct Membership<'a> {
+    workers: &'a Workers,
+    worker: Arc<Worker>,
+}
+
+impl Drop for Membership<'_> {
+    fn drop(&mut self) {
+        self.workers.leave(&self.worker);
+    }
+}
+
+/// A connection that nobody is known on yet.
+struct Arrival<P> {
+    shared: Arc<Shared<P>>,
+    address: SocketAddr,
+    place: Place,
+    load: Load,
+}
+
+impl<P: Send + Sync + 'static> Arrival<P> {
+    async fn serve<S, F, B>(self, stream: TcpStream, service: S)
+    where
+        S: Fn(Arc<Caller<P>>, Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        // Without it a small answer waits for the acknowledgement of the last one, 40 ms.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let stream = BufReader::with_capacity(READ_AT_ONCE, stream);
+        match &self.shared.transport {
+            Transport::Plain => {
+                if let Some(connection) = self.admit(Vec::new()) {
+                    connection.serve(stream, service).await;
+                }
+            }
+            Transport::Tls(settings) => {
+                let acceptor = TlsAcceptor::from(settings());
+                let Some((stream, certificates)) = self.shake_hands(acceptor, stream).await else {
+                    return;
+                };
+                if let Some(connection) = self.admit(certificates) {
+                    connection.serve(stream, service).await;
+                }
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        acceptor: TlsAcceptor,
+        stream: BufReader<TcpStream>,
+    ) -> Option<(
+        TlsStream<BufReader<TcpStream>>,
+        Vec<CertificateDer<'static>>,
+    )> {
+        let handshake = tokio::time::timeout(
+            self.shared.limits.handshakes.timeout,
+            acceptor.accept(stream),
+        );
+        let outcome = tokio::select! {
+            outcome = handshake => outcome,
+            () = poll_fn(|context| self.place.poll_lost(context)) => {
+                count(&self.shared.counters.handshakes_displaced);
+                return None;
+            }
+        };
+        let cause: Box<dyn Error + Send + Sync> = match outcome {
+            Ok(Ok(stream)) => {
+                let (_, session) = stream.get_ref();
+                if session.alpn_protocol() == Some(ALPN) {
+                    let certificates = session.peer_certificates().unwrap_or_default();
+                    let certificates = certificates.iter().cloned().map(CertificateDer::into_owned);
+                    let certificates = certificates.collect();
+                    return Some((stream, certificates));
+                }
+                "the peer does not speak `h2`".into()
+            }
+            Ok(Err(error)) => error.into(),
+            Err(late) => late.into(),
+        };
+        count(&self.shared.counters.handshakes_failed);
+        (self.shared.observe)(Event::HandshakeFailed {
+            address: self.address,
+            cause,
+        });
+        None
+    }
+
+    /// Finds out whose the connection is, and whether there is room for it.
+    fn admit(
+        self,
+        certificates: Vec<CertificateDer<'static>>,
+    ) -> Option<connection::Connection<P>> {
+        let Self {
+            shared,
+            address,
+            place,
+            load,
+        } = self;
+        drop(place);
+        let mut certificates = certificates;
+        loop {
+            let epoch = shared.connections.epoch();
+            let Identified { peer, name } = match (shared.identify)(&certificates) {
+                Ok(identified) => identified,
+                Err(cause) => {
+                    count(&shared.counters.unidentified);
+                    (shared.observe)(Event::Unidentified { address, cause });
+                    return None;
+                }
+            };
+            let caller = Caller {
+                peer,
+                name: Arc::clone(&name),
+                certificates,
+                address,
+            };
+            match shared.connections.add(caller, epoch) {
+                Ok(admitted) => {
+                    return Some(connection::Connection::new(shared, admitted, load));
+                }
+                Err(NotAdded::Outdated(caller)) => certificates = caller.certificates,
+                Err(NotAdded::Full { of_one }) => {
+                    count(&shared.counters.crowded);
+                    (shared.observe)(Event::Crowded {
+                        address,
+                        name,
+                        of_one,
+                    });
+                    return None;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Links over real sockets and real TLS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::large_futures,
+    reason = "tests"
+)]
+
+mod abuse;
+mod connections;
+mod identity;
+mod links;
+mod raw;
+mod streams;
+mod support;

@@ -1,0 +1,151 @@
+//! A record before it is in the log: two salted halves and the leaf that commits to them.
+//!
+//! The surprising fact: the consumer recomputes the provider's shared half byte for byte, so the encoding of
+//! [`Shared`] is a format, not a convenience.
+
+use aws_lc_rs::{digest, rand};
+use ledger::{AppendError, Hash, Leaf};
+use prost::Message;
+use proto::{
+    link::{LeafOpening, Seal},
+    records::{Body, Kind, Private, Shared, Side},
+};
+
+/// Largest body of a record, in bytes. The limits on metadata keep a record well below it.
+pub(crate) const MAX_BODY_BYTES: usize = 32 * 1024;
+
+/// A record that is about to be written.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// What both sides may know.
+    pub shared: Shared,
+    /// What only this side knows.
+    pub private: Private,
+}
+
+/// A draft with its salts, leaf and body.
+pub struct Prepared {
+    /// The commitment that goes into the tree.
+    pub leaf: Leaf,
+    /// The body that is kept beside it.
+    pub body: Vec<u8>,
+    /// Salt of the shared half.
+    pub salt: [u8; 32],
+}
+
+impl Draft {
+    /// Draws salts and computes leaf and body.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Stopped`] when the system gives no random bytes, [`AppendError::TooLarge`] above 32 KiB.
+    pub fn prepare(self) -> Result<Prepared, AppendError> {
+        let mut salts = [0_u8; 64];
+        rand::fill(&mut salts).map_err(|_| AppendError::Stopped)?;
+        let (shared_salt, private_salt) = salts.split_at(32);
+        let shared = self.shared.encode_to_vec();
+        let private = self.private.encode_to_vec();
+        let leaf = Leaf { shared: half_hash(shared_salt, &shared), private: half_hash(private_salt, &private) };
+        let mut salt = [0_u8; 32];
+        salt.copy_from_slice(shared_salt);
+        let body = Body {
+            shared_salt: shared_salt.to_vec().into(),
+            shared: shared.into(),
+            private_salt: private_salt.to_vec().into(),
+            private: private.into(),
+        }
+        .encode_to_vec();
+        if body.len() > MAX_BODY_BYTES {
+            return Err(AppendError::TooLarge { bytes: body.len(), limit: MAX_BODY_BYTES });
+        }
+        Ok(Prepared { leaf, body, salt })
+    }
+}
+
+/// Returns SHA-256(salt ‖ half), what a leaf holds of one half of a record.
+#[must_use]
+pub fn half_hash(salt: &[u8], half: &[u8]) -> Hash {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(salt);
+    context.update(half);
+    let mut hash = [0_u8; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Hash(hash)
+}
+
+/// Returns the shared half of the provider's outcome, from what crossed the link.
+///
+/// Both sides build it with this function: the provider to record it, the consumer to recompute the leaf that it was
+/// promised.
+#[must_use]
+pub fn provider_shared(
+    kind: Kind,
+    exchange_id: &[u8],
+    consumer: (&[u8], Option<Seal>),
+    opening: &[u8],
+    closing: &[u8],
+) -> Shared {
+    Shared {
+        kind: kind.into(),
+        side: Side::Provider.into(),
+        exchange_id: exchange_id.to_vec().into(),
+        consumer_claims: consumer.0.to_vec().into(),
+        consumer_seal: consumer.1,
+        provider_opening: opening.to_vec().into(),
+        provider_closing: closing.to_vec().into(),
+        ..Shared::default()
+    }
+}
+
+/// Returns the leaf that `opening` and the shared half make. `None` where a length is wrong.
+#[must_use]
+pub fn provider_leaf_of(shared: &Shared, opening: &LeafOpening) -> Option<Leaf> {
+    let private: [u8; 32] = opening.private.as_ref().try_into().ok()?;
+    if opening.salt.len() != 32 {
+        return None;
+    }
+    Some(Leaf { shared: half_hash(&opening.salt, &shared.encode_to_vec()), private: Hash(private) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_consumer_recomputes_the_providers_leaf() {
+        let seal = Seal { signature: vec![1; 64].into(), size: 1, index: 0, path: vec![] };
+        let shared = provider_shared(Kind::Outcome, &[7; 16], (b"claims", Some(seal.clone())), b"", b"closing");
+        let prepared =
+            Draft { shared: shared.clone(), private: Private { detail: "x".into(), ..Private::default() } }.prepare().unwrap();
+        let opening = LeafOpening {
+            origin: "a.example/log/main".into(),
+            index: 4,
+            leaf: prepared.leaf.hash().0.to_vec().into(),
+            salt: prepared.salt.to_vec().into(),
+            private: prepared.leaf.private.0.to_vec().into(),
+        };
+        let again = provider_shared(Kind::Outcome, &[7; 16], (b"claims", Some(seal)), b"", b"closing");
+        assert_eq!(provider_leaf_of(&again, &opening).unwrap().hash(), prepared.leaf.hash());
+        let other = provider_shared(Kind::Outcome, &[7; 16], (b"other claims", None), b"", b"closing");
+        assert_ne!(provider_leaf_of(&other, &opening).unwrap().hash(), prepared.leaf.hash());
+    }
+
+    #[test]
+    fn the_same_record_twice_has_two_leaves() {
+        let one = Draft::default().prepare().unwrap();
+        let two = Draft::default().prepare().unwrap();
+        assert_ne!(one.leaf.hash(), two.leaf.hash());
+    }
+
+    #[test]
+    fn the_shared_half_is_encoded_as_committed() {
+        let shared = provider_shared(Kind::Outcome, &[1, 2], (b"c", None), b"", b"p");
+        assert_eq!(shared.encode_to_vec(), [0x08, 3, 0x10, 2, 0x1a, 2, 1, 2, 0x22, 1, b'c', 0x4a, 1, b'p']);
+    }
+
+    #[test]
+    fn a_record_above_its_limit_is_refused() {
+        let private = Private { detail: "d".repeat(MAX_BODY_BYTES), ..Private::default() };
+        assert!(Draft { shared: Shared::default(), private }.prepare().is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! What happened: the meaning of each leaf in a gateway's log.
+//!
+//! The crate `ledger` proves that leaves are there and knows nothing of exchanges; here a leaf becomes an intent, a
+//! progress, an outcome or a refusal, and a receipt that a third party can check.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
+
+mod compare;
+mod draft;
+mod filter;
+mod id;
+pub mod receipt;
+mod record;
+mod store;
+
+pub use compare::{Comparison, Difference, compare};
+pub use draft::{Draft, Prepared, half_hash, provider_leaf_of, provider_shared};
+pub use filter::Filter;
+pub use id::{ExchangeId, NotAnExchangeId};
+pub use receipt::{FORMAT as RECEIPT_FORMAT, Fault as ReceiptFault, Verified as VerifiedReceipt};
+pub use record::{Record, Unreadable};
+pub use store::{FindError, Found, Opened, PROMISES_CHECKED, Recorded, Records, Unsettled};
+
+/// The kinds and sides as they lie on disk.
+pub use proto::records::{Kind, Private, Shared, Side};

@@ -1,0 +1,242 @@
+//! The records of one gateway, written through its ledger and found again.
+//!
+//! Finding by exchange id needs no index on disk: an id carries its time, records lie in the order of time, and the
+//! newest are remembered in memory.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ledger::{AppendError, Ledger, ReadError, SealInput};
+use proto::{
+    link::LeafOpening,
+    records::{Kind, Shared, Side},
+};
+
+use crate::{Draft, ExchangeId, Record, Unreadable};
+
+/// How many of the newest settled exchanges are found without reading the log.
+const RECENT: usize = 65_536;
+/// One remembered place in the log for each so many records.
+const STRIDE: u64 = 256;
+/// How far behind the newest record of its time an exchange is still looked for, in milliseconds: the longest that a
+/// record may come after its exchange began and still be found by id.
+const LONGEST_MILLIS: u64 = 24 * 60 * 60 * 1000;
+
+/// The records of one gateway.
+#[derive(Clone)]
+pub struct Records {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ledger: Ledger,
+    places: Mutex<Places>,
+}
+
+/// Where settled exchanges lie.
+#[derive(Default)]
+struct Places {
+    newest: HashMap<(ExchangeId, bool), u64>,
+    order: VecDeque<(ExchangeId, bool)>,
+    /// (time in milliseconds, index), one for each [`STRIDE`] records.
+    marks: Vec<(u64, u64)>,
+    size: u64,
+}
+
+/// A record that is durable.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Place in the log, from 0.
+    pub index: u64,
+    /// What opens the leaf's shared half, with the promise.
+    pub opening: LeafOpening,
+    /// The signature over claims and promise, where one was asked for.
+    pub seal: Option<ledger::Seal>,
+}
+
+/// What reading the log at start has shown.
+pub struct Opened {
+    /// The records.
+    pub records: Records,
+    /// Intents without an outcome, in the order of the log.
+    pub unsettled: Vec<Unsettled>,
+    /// Outcomes of the consumer's side whose promise may not have been checked yet: those since the last event
+    /// `promises-checked`.
+    pub promises: Vec<(u64, LeafOpening)>,
+    /// Number of records read.
+    pub read: u64,
+}
+
+/// An intent without an outcome.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    /// The intent.
+    pub intent: Record,
+    /// Its last progress.
+    pub progress: Option<Record>,
+}
+
+/// A settled exchange, found again.
+pub struct Found {
+    /// The outcome or refusal.
+    pub record: Record,
+}
+
+/// The log could not be searched.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// The ledger could not be read.
+    #[error("the log cannot be read")]
+    Read(#[from] ReadError),
+    /// A body does not fit its leaf.
+    #[error("the log holds a record that cannot be read")]
+    Unreadable(#[from] Unreadable),
+}
+
+/// Detail of the event that closes the list of promises to check at the next start.
+pub const PROMISES_CHECKED: &str = "promises-checked";
+
+impl Records {
+    /// Reads the whole log behind `ledger` once: finds intents without outcome, and learns where exchanges lie.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError`] when an entry cannot be read or does not fit its leaf. The gateway does not start then.
+    pub fn open(ledger: Ledger, size: u64) -> Result<Opened, FindError> {
+        let mut places = Places::default();
+        let mut open: HashMap<(ExchangeId, bool), Unsettled> = HashMap::new();
+        let mut promises = Vec::new();
+        for index in 0..size {
+            let record = Record::open(ledger.read(index)?)?;
+            let side = record.side() == Side::Consumer;
+            if let Some(opened) = &record.opened {
+                places.note(opened.private.time, index);
+                if record.kind() == Kind::Event && opened.private.detail == PROMISES_CHECKED {
+                    promises.clear();
+                }
+                if let (Side::Consumer, Some(leaf)) = (record.side(), &opened.shared.provider_closing_leaf) {
+                    promises.push((index, leaf.clone()));
+                }
+            }
+            let Some(id) = record.exchange() else { continue };
+            match record.kind() {
+                Kind::Intent => {
+                    open.insert((id, side), Unsettled { intent: record, progress: None });
+                }
+                Kind::Progress => {
+                    if let Some(unsettled) = open.get_mut(&(id, side)) {
+                        unsettled.progress = Some(record);
+                    }
+                }
+                Kind::Outcome | Kind::Refusal => {
+                    open.remove(&(id, side));
+                    places.settled(id, side, index);
+                }
+                Kind::Unspecified | Kind::Aggregate | Kind::Event => {}
+            }
+        }
+        let mut unsettled: Vec<_> = open.into_values().collect();
+        unsettled.sort_by_key(|u| u.intent.index);
+        let records = Self { inner: Arc::new(Inner { ledger, places: Mutex::new(places) }) };
+        Ok(Opened { records, unsettled, promises, read: size })
+    }
+
+    /// Returns the ledger behind the records.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.ledger
+    }
+
+    /// Writes a record and waits until it is on disk; signs `seal` together with the promise of its leaf.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`] when the ledger cannot take it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the record back.
+    pub async fn append(&self, draft: Draft, seal: Option<SealInput>) -> Result<Recorded, AppendError> {
+        let time = draft.private.time;
+        let settled = settled_exchange(&draft.shared);
+        let prepared = draft.prepare()?;
+        let leaf = prepared.leaf;
+        let entry = ledger::Entry { leaf, body: prepared.body, seal };
+        let appended = self.inner.ledger.append(entry).await?;
+        {
+            let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
+            places.note(time, appended.index);
+            if let Some((id, consumer)) = settled {
+                places.settled(id, consumer, appended.index);
+            }
+        }
+        let opening = LeafOpening {
+            origin: appended.promise.origin,
+            index: appended.index,
+            leaf: appended.promise.leaf.0.to_vec().into(),
+            salt: prepared.salt.to_vec().into(),
+            private: leaf.private.0.to_vec().into(),
+        };
+        Ok(Recorded { index: appended.index, opening, seal: appended.seal })
+    }
+
+    /// Finds the record that settled an exchange on this gateway's `side`.
+    ///
+    /// The newest 65,536 are found at once; older ones by the time in their id, reading the log from there.
+    ///
+    /// # Errors
+    ///
+    /// [`FindError`] when the log cannot be read.
+    pub fn find(&self, id: ExchangeId, side: Side) -> Result<Option<Found>, FindError> {
+        let consumer = side == Side::Consumer;
+        let (near, from, size) = {
+            let places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
+            (places.newest.get(&(id, consumer)).copied(), places.before(id.time()), places.size)
+        };
+        if let Some(index) = near {
+            return Ok(Some(Found { record: Record::open(self.inner.ledger.read(index)?)? }));
+        }
+        for index in from..size {
+            let record = Record::open(self.inner.ledger.read(index)?)?;
+            if record.settles() && record.side() == side && record.exchange() == Some(id) {
+                return Ok(Some(Found { record }));
+            }
+            let time = record.opened.as_ref().map_or(0, |o| o.private.time);
+            if time > id.time().saturating_add(LONGEST_MILLIS) {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Places {
+    fn note(&mut self, time: u64, index: u64) {
+        self.size = self.size.max(index.saturating_add(1));
+        if index.is_multiple_of(STRIDE) {
+            self.marks.push((time, index));
+        }
+    }
+
+    fn settled(&mut self, id: ExchangeId, consumer: bool, index: u64) {
+        if self.order.len() >= RECENT && let Some(oldest) = self.order.pop_front() {
+            self.newest.remove(&oldest);
+        }
+        self.order.push_back((id, consumer));
+        self.newest.insert((id, consumer), index);
+    }
+
+    /// The last remembered place that lies well before `time`. A minute of slack covers batches that cross.
+    fn before(&self, time: u64) -> u64 {
+        let after = self.marks.partition_point(|(marked, _)| marked.saturating_add(60_000) < time);
+        after.checked_sub(1).and_then(|at| self.marks.get(at)).map_or(0, |(_, index)| *index)
+    }
+}
+
+fn settled_exchange(shared: &Shared) -> Option<(ExchangeId, bool)> {
+    let settles = matches!(shared.kind(), Kind::Outcome | Kind::Refusal);
+    let id = settles.then(|| ExchangeId::from_bytes(&shared.exchange_id).ok()).flatten()?;
+    Some((id, shared.side() == Side::Consumer))
+}
