@@ -1,2 +1,66 @@
-//! The binary.
-fn main() {}
+//! The binary `drawbridge`: what an operator, an auditor and a partner system's developer type.
+//!
+//! Nothing is decided here that a library could decide. Results go to standard output, words about them to standard error,
+//! and the exit code says which it was: 0 done, 1 refused or something is wrong, 2 the command line itself is wrong.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
+
+mod commands;
+mod failure;
+mod files;
+mod moments;
+mod place;
+mod table;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::terminal::Out;
+
+/// Asks other members' systems, and answers them, through gateways that sign and record every exchange.
+#[derive(Debug, Parser)]
+#[command(name = "drawbridge", version, disable_help_subcommand = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<commands::Command>,
+}
+
+/// What `drawbridge` alone says.
+const WELCOME: &str = "\
+drawbridge: a gateway between your systems and those of other organisations.
+
+It puts a database or gRPC service behind a contract, and lets systems of other members ask it, and yours ask
+theirs: only what both sides agreed and signed, every call recorded in both logs, so that it can be proven.
+
+  drawbridge demo                                     see it: three members on this machine ask one another
+  drawbridge init --member council.example council    make the folder of a member, with keys and configuration
+  drawbridge run --config council/gateway.toml        run its gateway
+
+`drawbridge --help` lists all commands.
+";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Some(command) => command.run(),
+        None => Out::new().text(WELCOME),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,12 +1,14 @@
 //! All bindings of a gateway: prepared together, so that every misfit is known before the first question.
 
 use std::collections::{BTreeMap, HashMap};
+#[cfg(feature = "sql")]
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{Contracts, Method};
-use problem::nearest;
+use problem::{Problem, TomlFile, nearest};
 
 use crate::config::{BindingConfig, DatabaseConfig};
 use crate::{Connector, ConnectorError};
@@ -58,13 +60,20 @@ impl Bindings {
                 Ok(binding) => (Some(binding), Vec::new()),
                 Err(complaints) => (None, complaints),
             };
-            workshop.problems.extend(complaints.into_iter().map(|complaint| complaint.below(&prefix)));
+            workshop.problems.extend(
+                complaints
+                    .into_iter()
+                    .map(|complaint| complaint.below(&prefix)),
+            );
             if let Some(binding) = binding
                 && let Some(earlier) = methods.insert(binding.method.path().to_owned(), binding)
             {
                 workshop.problems.push(BindingProblem {
                     key: format!("{prefix}.method"),
-                    what: format!("`{}` has two bindings", earlier.method.path().trim_start_matches('/')),
+                    what: format!(
+                        "`{}` has two bindings",
+                        earlier.method.path().trim_start_matches('/')
+                    ),
                     help: Some("leave one of them".into()),
                 });
             }
@@ -180,6 +189,18 @@ pub struct BindingProblem {
     pub help: Option<String>,
 }
 
+impl BindingProblem {
+    /// Finds the place in the file that the configuration was read from.
+    #[must_use]
+    pub fn in_file(self, file: &TomlFile) -> Problem {
+        let problem = file.problem(&self.key, self.what);
+        match self.help {
+            Some(help) => problem.help(help),
+            None => problem,
+        }
+    }
+}
+
 /// A problem below a key that only the caller knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Complaint {
@@ -190,7 +211,11 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
-    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        key: impl Into<String>,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
         Self {
             key: key.into(),
             what: what.into(),
@@ -224,7 +249,9 @@ pub(crate) struct Limits {
 impl Limits {
     /// The sooner of the question's deadline and the binding's own.
     pub(crate) fn deadline(&self, asked: Option<Instant>) -> Option<Instant> {
-        let own = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let own = self
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
         match (asked, own) {
             (Some(asked), Some(own)) => Some(asked.min(own)),
             (asked, own) => asked.or(own),
@@ -244,7 +271,10 @@ struct Workshop<'a> {
 
 impl<'a> Workshop<'a> {
     async fn open(setup: Setup<'a>) -> Self {
-        #[cfg_attr(not(feature = "sql"), expect(unused_mut, reason = "databases are all that is opened"))]
+        #[cfg_attr(
+            not(feature = "sql"),
+            expect(unused_mut, reason = "databases are all that is opened")
+        )]
         let mut workshop = Self {
             setup,
             #[cfg(feature = "sql")]
@@ -263,7 +293,11 @@ impl<'a> Workshop<'a> {
 
     /// Opens a database once. `None` after a problem with it, which the bindings that name it need not repeat.
     #[cfg(feature = "sql")]
-    async fn database(&mut self, name: &str, config: &DatabaseConfig) -> Option<Arc<crate::sql::Database>> {
+    async fn database(
+        &mut self,
+        name: &str,
+        config: &DatabaseConfig,
+    ) -> Option<Arc<crate::sql::Database>> {
         let mut problem = |what: String, help: String| {
             self.problems.push(BindingProblem {
                 key: format!("database.{name}.url"),
@@ -279,11 +313,16 @@ impl<'a> Workshop<'a> {
             }
         };
         let lock_timeout = config.lock_timeout.map(crate::Timeout::duration);
-        let database = Arc::new(crate::sql::Database::new(url, config.connections, lock_timeout));
+        let database = Arc::new(crate::sql::Database::new(
+            url,
+            config.connections.map(NonZeroU16::get),
+            lock_timeout,
+        ));
         if let Err(error) = database.probe().await {
             problem(
                 format!("database `{name}` cannot be used: {error}"),
-                "check the path, which is relative to this file, and that the gateway may read it".into(),
+                "check the path, which is relative to this file, and that the gateway may read it"
+                    .into(),
             );
             return None;
         }
@@ -291,7 +330,9 @@ impl<'a> Workshop<'a> {
     }
 
     async fn binding(&mut self, config: &BindingConfig) -> Result<Binding, Vec<Complaint>> {
-        let method = self.method(&config.method).map_err(|complaint| vec![complaint])?;
+        let method = self
+            .method(&config.method)
+            .map_err(|complaint| vec![complaint])?;
         let mut complaints: Vec<Complaint> = too_long(&method, config).into_iter().collect();
         let limits = Limits {
             timeout: config.timeout.map(crate::Timeout::duration),
@@ -313,7 +354,12 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    async fn connector(&mut self, config: &BindingConfig, method: &Arc<Method>, limits: Limits) -> Result<Made, Vec<Complaint>> {
+    async fn connector(
+        &mut self,
+        config: &BindingConfig,
+        method: &Arc<Method>,
+        limits: Limits,
+    ) -> Result<Made, Vec<Complaint>> {
         match config.connector.kind.as_str() {
             #[cfg(feature = "sql")]
             "sql" => {
@@ -328,7 +374,8 @@ impl<'a> Workshop<'a> {
                         return Err(vec![Complaint::new("database", what, help)]);
                     }
                 };
-                let connector = crate::sql::SqlConnector::prepare(&binding, method, database, limits).await?;
+                let connector =
+                    crate::sql::SqlConnector::prepare(&binding, method, database, limits).await?;
                 Ok((Arc::new(connector), "sql", false))
             }
             #[cfg(feature = "grpc")]
@@ -339,13 +386,25 @@ impl<'a> Workshop<'a> {
                 let connector = crate::grpc::GrpcConnector::prepare(method, channel, limits)?;
                 Ok((Arc::new(connector), "grpc", plaintext))
             }
-            "" => Err(vec![Complaint::new("", "the connector does not say its `kind`", listing("", KINDS.iter().copied()))]),
-            kind => Err(vec![Complaint::new("kind", format!("unknown connector `{kind}`"), listing(kind, KINDS.iter().copied()))]),
+            "" => Err(vec![Complaint::new(
+                "",
+                "the connector does not say its `kind`",
+                listing("", KINDS.iter().copied()),
+            )]),
+            kind => Err(vec![Complaint::new(
+                "kind",
+                format!("unknown connector `{kind}`"),
+                listing(kind, KINDS.iter().copied()),
+            )]),
         }
     }
 
     fn method(&self, name: &str) -> Result<Arc<Method>, Complaint> {
-        let path = if name.starts_with('/') { name.to_owned() } else { format!("/{name}") };
+        let path = if name.starts_with('/') {
+            name.to_owned()
+        } else {
+            format!("/{name}")
+        };
         if let Some(method) = self.setup.contracts.method(&path) {
             return Ok(Arc::clone(method));
         }
@@ -360,7 +419,11 @@ impl<'a> Workshop<'a> {
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => "write it as in `health.v1.Patients/Find`, and name the contract's folder in `[contracts]`".into(),
         };
-        Err(Complaint::new("method", format!("no contract has a method `{name}`"), help))
+        Err(Complaint::new(
+            "method",
+            format!("no contract has a method `{name}`"),
+            help,
+        ))
     }
 }
 
@@ -370,7 +433,9 @@ type Made = (Arc<dyn Connector>, &'static str, bool);
 /// A binding may not wait longer than its contract lets it.
 fn too_long(method: &Method, config: &BindingConfig) -> Option<Complaint> {
     let timeout = config.timeout?;
-    let deadline = method.deadline().filter(|deadline| timeout.duration() > *deadline)?;
+    let deadline = method
+        .deadline()
+        .filter(|deadline| timeout.duration() > *deadline)?;
     let deadline = humantime::format_duration(deadline);
     Some(Complaint::new(
         "timeout",
@@ -386,7 +451,11 @@ fn too_long(method: &Method, config: &BindingConfig) -> Option<Complaint> {
 }
 
 fn listing<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
-    let list = names.clone().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let list = names
+        .clone()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     if list.is_empty() {
         return "there is none".into();
     }

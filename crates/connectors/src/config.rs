@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ pub struct ConnectorConfig {
     /// `grpc`: PEM file with the key of `certificate`.
     pub key: Option<PathBuf>,
     /// `grpc`: how many HTTP/2 connections are kept. Default: 2.
-    pub connections: Option<u16>,
+    pub connections: Option<NonZeroU16>,
     /// `grpc`: speak without TLS. For development only, and only to an address of this machine itself. Default: false.
     pub dangerous_plaintext: Option<bool>,
 }
@@ -73,7 +74,7 @@ pub struct DatabaseConfig {
     /// `?immutable=true` for a file on a medium that nobody can write to.
     pub url: String,
     /// Largest number of connections, which is the number of statements that run at once. Default: 4.
-    pub connections: Option<u16>,
+    pub connections: Option<NonZeroU16>,
     /// How long a statement waits while another program holds the database. Default: 2 s.
     pub lock_timeout: Option<Timeout>,
 }
@@ -114,7 +115,9 @@ impl<'de> Deserialize<'de> for Timeout {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Timeout, E> {
                 match humantime::parse_duration(text) {
-                    Ok(Duration::ZERO) => Err(E::custom("a length of time must be longer than nothing")),
+                    Ok(Duration::ZERO) => {
+                        Err(E::custom("a length of time must be longer than nothing"))
+                    }
                     Ok(duration) => Ok(Timeout(duration)),
                     Err(_) => Err(E::custom(format_args!(
                         "`{text}` is not a length of time; write it with its unit, as in \"3s\" or \"250ms\""
@@ -211,7 +214,10 @@ mod tests {
             ("time = 3\nsize = \"4MiB\"", "with its unit"),
             ("time = \"3s\"\nsize = \"4MB\"", "as in \"512KiB\""),
             ("time = \"3s\"\nsize = \"0B\"", "as in \"512KiB\""),
-            ("time = \"3s\"\nsize = \"99999999999999GiB\"", "as in \"512KiB\""),
+            (
+                "time = \"3s\"\nsize = \"99999999999999GiB\"",
+                "as in \"512KiB\"",
+            ),
             ("time = \"3s\"\nsize = \"MiB\"", "as in \"512KiB\""),
         ] {
             let problem = read(text).unwrap_err();

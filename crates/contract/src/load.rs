@@ -6,6 +6,7 @@
 mod compile;
 mod errors;
 mod gather;
+mod options;
 mod order;
 mod same;
 mod serve;

@@ -145,7 +145,7 @@ fn oversized(limit: usize) -> Bytes {
 /// A body of the clients' port: an exchange's, or that of a service of the gateway's own.
 pub(crate) enum ClientBody {
     /// Of an exchange, with its place among the exchanges at once.
-    Ours(Body, Option<OwnedSemaphorePermit>),
+    Ours(Body, #[expect(dead_code, reason = "held, not read: dropping it gives the place back")] Option<OwnedSemaphorePermit>),
     /// Of a service that tonic serves.
     Tonic(tonic::body::Body),
 }

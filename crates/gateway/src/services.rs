@@ -12,7 +12,6 @@ use exchange::{House, Rules};
 use federation::{GatewayId, SystemId};
 use http::{Request, Response};
 use link::Incoming;
-use prost::Message as _;
 use proto::{
     exchange::{
         Disclosure, GetReceiptRequest, GetReceiptResponse, Receipt,
@@ -91,7 +90,11 @@ impl Services {
 }
 
 fn reflection_of(rules: &Rules, services: &BTreeSet<String>) -> Result<Routes, tonic_reflection::server::Error> {
-    let set = rules.contracts.descriptor_set(services).encode_to_vec();
+    // Put together from the files' own bytes, so that the contract's options stay: field 1 of a FileDescriptorSet, repeated.
+    let mut set = Vec::new();
+    for (_, file) in rules.contracts.encoded_files(services) {
+        prost::encoding::bytes::encode(1, &file, &mut set);
+    }
     let builder = || {
         let mut builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)

@@ -100,11 +100,16 @@ impl Channel {
     /// # Errors
     ///
     /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was sent, else [`ConnectorError::Failed`].
-    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Reply, ConnectorError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Reply, ConnectorError> {
         let mut request = request;
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let Some(slot) = self.slots.get(turn % self.slots.len().max(1)) else {
-            return Err(ConnectorError::Failed { why: Failure::Internal });
+            return Err(ConnectorError::Failed {
+                why: Failure::Internal,
+            });
         };
         let mut last = ConnectorError::Unreachable {
             why: "it closes every connection".into(),
@@ -152,7 +157,9 @@ impl Channel {
             .map_err(|error| unreachable(&error))?;
         // Without it a small request waits for the acknowledgement of the one before.
         tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
-        let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(TCP_KEEPALIVE)
+            .with_interval(TCP_KEEPALIVE);
         socket2::SockRef::from(&tcp)
             .set_tcp_keepalive(&keepalive)
             .map_err(|error| unreachable(&error))?;
@@ -177,7 +184,9 @@ impl Channel {
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel").field("binding", &self.binding).finish_non_exhaustive()
+        f.debug_struct("Channel")
+            .field("binding", &self.binding)
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,7 +205,11 @@ impl End {
     pub(crate) async fn explain(&mut self, error: &hyper::Error) -> ConnectorError {
         // A reset concerns one stream, and its connection lives on.
         let stream_only = tls::find::<h2::Error>(error).is_some_and(h2::Error::is_reset);
-        let reason = if stream_only { None } else { self.reason().await };
+        let reason = if stream_only {
+            None
+        } else {
+            self.reason().await
+        };
         match reason {
             Some(error @ ConnectorError::Credentials { .. }) => error,
             _ => ConnectorError::Failed {
@@ -252,7 +265,10 @@ impl Slot {
     }
 
     fn open_one(&self) -> Option<Live> {
-        self.lock().as_ref().filter(|live| !live.sender.is_closed()).cloned()
+        self.lock()
+            .as_ref()
+            .filter(|live| !live.sender.is_closed())
+            .cloned()
     }
 
     fn forget(&self) {
@@ -274,7 +290,9 @@ struct Live {
     end: End,
 }
 
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Live, ConnectorError> {
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Live, ConnectorError> {
     let stream = Noting::around(stream);
     let noted = stream.noted();
     let (sender, connection) = Builder::new(TokioExecutor::new())
@@ -294,11 +312,17 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
             Ok(()) => "it closed the connection",
             Err(_) => "the connection was lost",
         };
-        let reason = noted.get().cloned().unwrap_or(ConnectorError::Unreachable { why: why.into() });
+        let reason = noted
+            .get()
+            .cloned()
+            .unwrap_or(ConnectorError::Unreachable { why: why.into() });
         tracing::debug!(%reason, "connection to a back end ended");
         ended.send_replace(Some(reason));
     });
-    Ok(Live { sender, end: End(end) })
+    Ok(Live {
+        sender,
+        end: End(end),
+    })
 }
 
 fn no_http2() -> ConnectorError {
@@ -316,5 +340,7 @@ fn unreachable(error: &std::io::Error) -> ConnectorError {
 
 /// Whether HTTP/2 says that the back end did not look at the request. Source: RFC 9113, section 8.7.
 fn was_refused(error: &hyper::Error) -> bool {
-    tls::find::<h2::Error>(error).is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    tls::find::<h2::Error>(error).is_some_and(|error| {
+        error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
 }

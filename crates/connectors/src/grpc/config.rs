@@ -1,6 +1,7 @@
 //! Takes what a binding of kind `grpc` needs out of the connector's table.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use http::Uri;
@@ -67,7 +68,7 @@ impl GrpcBinding {
                 host: address.host,
                 port: address.port,
                 tls,
-                connections: config.connections.unwrap_or(CONNECTIONS).max(1),
+                connections: config.connections.map_or(CONNECTIONS, NonZeroU16::get),
             }),
             _ => Err(complaints),
         }
@@ -80,7 +81,11 @@ impl GrpcBinding {
 
     /// Returns the scheme of the requests.
     pub(crate) fn scheme(&self) -> Scheme {
-        if self.plaintext() { Scheme::HTTP } else { Scheme::HTTPS }
+        if self.plaintext() {
+            Scheme::HTTP
+        } else {
+            Scheme::HTTPS
+        }
     }
 }
 
@@ -101,7 +106,10 @@ impl Address {
             Some("http") => true,
             _ => return Err(wrong("does not begin with `https://`")),
         };
-        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
+        let Some(authority) = uri
+            .authority()
+            .filter(|authority| !authority.host().is_empty())
+        else {
             return Err(wrong("names no host"));
         };
         if authority.as_str().contains('@') {
@@ -112,8 +120,14 @@ impl Address {
         }
         Ok(Self {
             authority: authority.clone(),
-            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: authority.port_u16().unwrap_or(if plaintext { 80 } else { 443 }),
+            host: authority
+                .host()
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+            port: authority
+                .port_u16()
+                .unwrap_or(if plaintext { 80 } else { 443 }),
             plaintext,
         })
     }
@@ -132,14 +146,23 @@ fn foreign(config: &ConnectorConfig) -> Vec<Complaint> {
     ]
     .into_iter()
     .filter(|(_, present)| *present)
-    .map(|(key, _)| Complaint::new(key, format!("a connector of kind `grpc` has no key `{key}`"), "leave it out"))
+    .map(|(key, _)| {
+        Complaint::new(
+            key,
+            format!("a connector of kind `grpc` has no key `{key}`"),
+            "leave it out",
+        )
+    })
     .collect()
 }
 
 /// Plain text is for this machine itself, and has to be asked for by its name.
 fn plaintext(config: &ConnectorConfig, host: &str) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let local = host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
     if config.dangerous_plaintext != Some(true) {
         complaints.push(Complaint::new(
             "address",
@@ -159,7 +182,11 @@ fn plaintext(config: &ConnectorConfig, host: &str) -> Vec<Complaint> {
         ("key", config.key.is_some()),
     ] {
         if present {
-            complaints.push(Complaint::new(key, format!("`{key}` has no use without TLS"), "leave it out, or write `https://`"));
+            complaints.push(Complaint::new(
+                key,
+                format!("`{key}` has no use without TLS"),
+                "leave it out, or write `https://`",
+            ));
         }
     }
     complaints
@@ -168,7 +195,11 @@ fn plaintext(config: &ConnectorConfig, host: &str) -> Vec<Complaint> {
 fn tls(config: &ConnectorConfig, folder: &Path) -> Result<TlsFiles, Vec<Complaint>> {
     let mut complaints = Vec::new();
     if config.dangerous_plaintext == Some(true) {
-        complaints.push(Complaint::new("dangerous_plaintext", "the address is one with TLS", "leave `dangerous_plaintext` out"));
+        complaints.push(Complaint::new(
+            "dangerous_plaintext",
+            "the address is one with TLS",
+            "leave `dangerous_plaintext` out",
+        ));
     }
     if config.ca.is_none() {
         complaints.push(Complaint::new(
@@ -181,11 +212,19 @@ fn tls(config: &ConnectorConfig, folder: &Path) -> Result<TlsFiles, Vec<Complain
         (Some(certificate), Some(key)) => Some((folder.join(certificate), folder.join(key))),
         (None, None) => None,
         (Some(_), None) => {
-            complaints.push(Complaint::new("certificate", "`certificate` is without its `key`", "name both, or neither"));
+            complaints.push(Complaint::new(
+                "certificate",
+                "`certificate` is without its `key`",
+                "name both, or neither",
+            ));
             None
         }
         (None, Some(_)) => {
-            complaints.push(Complaint::new("key", "`key` is without its `certificate`", "name both, or neither"));
+            complaints.push(Complaint::new(
+                "key",
+                "`key` is without its `certificate`",
+                "name both, or neither",
+            ));
             None
         }
     };

@@ -35,7 +35,11 @@ impl Messages {
     /// # Errors
     ///
     /// If its head is not that of a gRPC response.
-    pub(crate) fn of(reply: Reply, limit: usize, deadline: Option<Instant>) -> Result<Self, ConnectorError> {
+    pub(crate) fn of(
+        reply: Reply,
+        limit: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Self, ConnectorError> {
         let (head, body) = reply.response.into_parts();
         status::check_head(head.status, &head.headers)?;
         Ok(Self {
@@ -126,7 +130,10 @@ impl Cutter {
 
     /// Takes the next piece, after [`Cutter::cut`] has returned `None`.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        debug_assert!(self.piece.is_empty(), "a piece is cut up before the next comes");
+        debug_assert!(
+            self.piece.is_empty(),
+            "a piece is cut up before the next comes"
+        );
         self.piece = piece;
     }
 

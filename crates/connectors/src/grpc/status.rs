@@ -21,7 +21,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// `None` if there is none. `Some(Ok(()))` for `OK`.
 pub(crate) fn read(headers: &HeaderMap) -> Option<Result<(), ConnectorError>> {
     let code = headers.get("grpc-status")?;
-    let code: Option<i32> = code.to_str().ok().and_then(|code| code.parse().ok()).filter(|code| *code >= 0);
+    let code: Option<i32> = code
+        .to_str()
+        .ok()
+        .and_then(|code| code.parse().ok())
+        .filter(|code| *code >= 0);
     Some(match code {
         Some(0) => Ok(()),
         Some(code) => Err(ConnectorError::Status {
@@ -37,7 +41,9 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Result<(), ConnectorError>> {
 
 /// Says whether a head is that of a gRPC response, and the error if it is not.
 pub(crate) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), ConnectorError> {
-    let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     match (status, is_grpc) {
         (StatusCode::OK, true) => Ok(()),
         (StatusCode::OK, false) => Err(ConnectorError::Malformed {
@@ -49,7 +55,9 @@ pub(crate) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), 
             why: format!("it answered with HTTP status {}", status.as_u16()).into(),
         }),
         (status, _) => Err(ConnectorError::Failed {
-            why: Failure::Http { status: status.as_u16() },
+            why: Failure::Http {
+                status: status.as_u16(),
+            },
         }),
     }
 }
@@ -57,7 +65,11 @@ pub(crate) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), 
 fn message(headers: &HeaderMap) -> String {
     headers
         .get("grpc-message")
-        .map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned())
+        .map(|value| {
+            percent_decode(value.as_bytes())
+                .decode_utf8_lossy()
+                .into_owned()
+        })
         .unwrap_or_default()
 }
 

@@ -23,7 +23,9 @@ pub(crate) struct Tls {
 impl Tls {
     /// Reads the PEM files. `None` for plain text.
     pub(crate) fn read(binding: &GrpcBinding) -> Result<Option<Self>, Vec<Complaint>> {
-        let Some(files) = &binding.tls else { return Ok(None) };
+        let Some(files) = &binding.tls else {
+            return Ok(None);
+        };
         let name = ServerName::try_from(binding.host.clone()).map_err(|_| {
             vec![Complaint::new(
                 "address",
@@ -42,7 +44,9 @@ impl Tls {
 fn client(files: &TlsFiles) -> Result<ClientConfig, Vec<Complaint>> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("ca", &files.ca)? {
-        roots.add(certificate).map_err(|error| unusable("ca", &files.ca, &error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable("ca", &files.ca, &error))?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -52,7 +56,8 @@ fn client(files: &TlsFiles) -> Result<ClientConfig, Vec<Complaint>> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = certificates("certificate", certificate)?;
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("key", key, &error))?;
+            let private =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("key", key, &error))?;
             builder
                 .with_client_auth_cert(chain, private)
                 .map_err(|error| unusable("certificate", certificate, &error))?
@@ -117,13 +122,17 @@ fn about_our_certificate(alert: AlertDescription) -> bool {
 }
 
 /// Finds an error of one type in a chain, also inside I/O errors, which do not show it as their source.
-pub(crate) fn find<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
+pub(crate) fn find<'e, E: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e E> {
     let mut at = Some(error);
     while let Some(error) = at {
         if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
+        if let Some(inner) = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
             && let Some(found) = find::<E>(inner)
         {
             return Some(found);

@@ -30,7 +30,11 @@ impl SqlBinding {
         ];
         for (key, present) in foreign {
             if present {
-                complaints.push(Complaint::new(key, format!("a connector of kind `sql` has no key `{key}`"), "leave it out"));
+                complaints.push(Complaint::new(
+                    key,
+                    format!("a connector of kind `sql` has no key `{key}`"),
+                    "leave it out",
+                ));
             }
         }
         if config.database.is_none() {

@@ -43,7 +43,12 @@ enum Answers {
 
 impl SqlConnector {
     /// Holds the statement against the database and the contract, or says everything that does not fit.
-    pub(crate) async fn prepare(binding: &SqlBinding, method: &Method, database: Arc<Database>, limits: Limits) -> Result<Self, Vec<Complaint>> {
+    pub(crate) async fn prepare(
+        binding: &SqlBinding,
+        method: &Method,
+        database: Arc<Database>,
+        limits: Limits,
+    ) -> Result<Self, Vec<Complaint>> {
         let mapping = binding.mapping();
         let mut complaints = Vec::new();
         let shape = match (method.shape(), mapping.gather) {
@@ -53,7 +58,10 @@ impl SqlConnector {
             (Shape::ServerStream, Some(_)) => {
                 complaints.push(Complaint::new(
                     "gather",
-                    format!("`{}` streams its answers, one message for each row", named(method)),
+                    format!(
+                        "`{}` streams its answers, one message for each row",
+                        named(method)
+                    ),
                     "leave `gather` out",
                 ));
                 Answers::Stream
@@ -61,12 +69,16 @@ impl SqlConnector {
             (Shape::ClientStream | Shape::Bidirectional, _) => {
                 return Err(vec![Complaint::new(
                     "kind",
-                    format!("`{}` takes a stream of requests, which a statement cannot", named(method)),
+                    format!(
+                        "`{}` takes a stream of requests, which a statement cannot",
+                        named(method)
+                    ),
                     "bind it to a connector of kind `grpc`",
                 )]);
             }
         };
-        let parameters = Parameters::compile(method.input(), &binding.statement.parameters, mapping);
+        let parameters =
+            Parameters::compile(method.input(), &binding.statement.parameters, mapping);
         let plan = match database.describe(&binding.statement).await {
             Ok(columns) => Plan::compile(method.output(), &columns, mapping),
             Err(text) => {
@@ -103,7 +115,11 @@ impl SqlConnector {
     async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
         let mut rows = self.rows(&ask).await?;
         let messages = match self.shape {
-            Answers::Stream => return Ok(Answer { messages: rows.boxed() }),
+            Answers::Stream => {
+                return Ok(Answer {
+                    messages: rows.boxed(),
+                });
+            }
             Answers::One => one(&mut rows).await?,
             Answers::Gathered => self.gather(&mut rows).await?,
         };
@@ -119,7 +135,11 @@ impl SqlConnector {
             plan: Arc::clone(&self.plan),
             limit: self.limits.message,
             deadline: self.limits.deadline(ask.deadline),
-            arena: if self.shape == Answers::Stream { ARENA_STREAM } else { ARENA_UNARY },
+            arena: if self.shape == Answers::Stream {
+                ARENA_STREAM
+            } else {
+                ARENA_UNARY
+            },
         };
         Rows::start(self.database.pool(), query).await
     }

@@ -67,7 +67,10 @@ impl Notation {
             pattern
         };
         // Tried on a day that no two numbers of which agree: what the pattern writes it must also read.
-        let sample = DateTime::new(2001, 2, 3, 14, 5, 6, 0).ok()?.to_zoned_datetime(TimeZone::UTC).ok()?;
+        let sample = DateTime::new(2001, 2, 3, 14, 5, 6, 0)
+            .ok()?
+            .to_zoned_datetime(TimeZone::UTC)
+            .ok()?;
         let written = strtime::format(&pattern, &sample).ok()?;
         let read = strtime::parse(&pattern, &written).ok()?;
         (read.to_date().ok()? == sample.date()).then(|| Self::Pattern {
@@ -101,16 +104,30 @@ impl MomentForm {
     pub(crate) fn instant(&self, cell: Cell<'_>) -> Result<Timestamp, Misfit> {
         match (&self.notation, cell) {
             (Notation::Iso, Cell::Text(text)) => self.iso_instant(text.trim()),
-            (Notation::Pattern { pattern, .. }, Cell::Text(text)) => self.pattern_instant(pattern, text),
-            (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => self.pattern_instant(pattern, &number.to_string()),
-            (Notation::Unix, Cell::Integer(seconds)) => Timestamp::from_second(seconds).map_err(|_| Misfit::OutOfRange),
+            (Notation::Pattern { pattern, .. }, Cell::Text(text)) => {
+                self.pattern_instant(pattern, text)
+            }
+            (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => {
+                self.pattern_instant(pattern, &number.to_string())
+            }
+            (Notation::Unix, Cell::Integer(seconds)) => {
+                Timestamp::from_second(seconds).map_err(|_| Misfit::OutOfRange)
+            }
             (Notation::Unix, Cell::Real(seconds)) => since_1970(seconds),
-            (Notation::UnixMillis, Cell::Integer(millis)) => Timestamp::from_millisecond(millis).map_err(|_| Misfit::OutOfRange),
+            (Notation::UnixMillis, Cell::Integer(millis)) => {
+                Timestamp::from_millisecond(millis).map_err(|_| Misfit::OutOfRange)
+            }
             (Notation::UnixMillis, Cell::Real(millis)) => since_1970(millis / 1000.0),
-            (Notation::Julian, Cell::Real(days)) => since_1970((days - JULIAN_1970) * SECONDS_A_DAY),
-            (Notation::Julian, Cell::Integer(days)) => since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY),
+            (Notation::Julian, Cell::Real(days)) => {
+                since_1970((days - JULIAN_1970) * SECONDS_A_DAY)
+            }
+            (Notation::Julian, Cell::Integer(days)) => {
+                since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY)
+            }
             (_, Cell::Garbled) => Err(Misfit::NotUtf8),
-            (_, Cell::Null | Cell::Integer(_) | Cell::Real(_) | Cell::Text(_) | Cell::Blob(_)) => Err(Misfit::WrongType),
+            (_, Cell::Null | Cell::Integer(_) | Cell::Real(_) | Cell::Text(_) | Cell::Blob(_)) => {
+                Err(Misfit::WrongType)
+            }
         }
     }
 
@@ -123,17 +140,23 @@ impl MomentForm {
                     return text.parse().map_err(|_| Misfit::NotAMoment);
                 }
                 // A date with a time is the date that it says, whatever its offset.
-                text.parse::<DateTime>()
-                    .map(DateTime::date)
-                    .or_else(|_| self.iso_instant(text).map(|instant| self.local_date(instant)))
+                text.parse::<DateTime>().map(DateTime::date).or_else(|_| {
+                    self.iso_instant(text)
+                        .map(|instant| self.local_date(instant))
+                })
             }
             (Notation::Pattern { pattern, .. }, Cell::Text(text)) => pattern_date(pattern, text),
-            (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => pattern_date(pattern, &number.to_string()),
+            (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => {
+                pattern_date(pattern, &number.to_string())
+            }
             // A Julian day number counts the day that has its noon.
             (Notation::Julian, Cell::Integer(days)) => {
-                since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY).map(|noon| noon.to_zoned_datetime(TimeZone::UTC).date())
+                since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY)
+                    .map(|noon| noon.to_zoned_datetime(TimeZone::UTC).date())
             }
-            (Notation::Julian, Cell::Real(_)) => self.instant(cell).map(|instant| instant.to_zoned_datetime(TimeZone::UTC).date()),
+            (Notation::Julian, Cell::Real(_)) => self
+                .instant(cell)
+                .map(|instant| instant.to_zoned_datetime(TimeZone::UTC).date()),
             _ => self.instant(cell).map(|instant| self.local_date(instant)),
         }
     }
@@ -159,7 +182,9 @@ impl MomentForm {
             Notation::Iso => Argument::Text(instant.to_string()),
             Notation::Pattern { pattern, .. } => {
                 let local = instant.to_zoned_datetime(self.zone.clone());
-                Argument::Text(strtime::format(pattern.as_ref(), &local).map_err(|_| Misfit::NotAMoment)?)
+                Argument::Text(
+                    strtime::format(pattern.as_ref(), &local).map_err(|_| Misfit::NotAMoment)?,
+                )
             }
             Notation::Unix => Argument::Integer(instant.as_second()),
             Notation::UnixMillis => Argument::Integer(instant.as_millisecond()),
@@ -173,15 +198,25 @@ impl MomentForm {
             Notation::Iso => Argument::Text(date.to_string()),
             Notation::Pattern { pattern, .. } => {
                 let midnight = date.to_datetime(Time::midnight());
-                Argument::Text(strtime::format(pattern.as_ref(), midnight).map_err(|_| Misfit::NotAMoment)?)
+                Argument::Text(
+                    strtime::format(pattern.as_ref(), midnight).map_err(|_| Misfit::NotAMoment)?,
+                )
             }
             Notation::Julian => {
-                let noon = date.at(12, 0, 0, 0).to_zoned_datetime(TimeZone::UTC).map_err(|_| Misfit::OutOfRange)?;
-                #[expect(clippy::cast_possible_truncation, reason = "the days of years up to 9999 are few")]
+                let noon = date
+                    .at(12, 0, 0, 0)
+                    .to_zoned_datetime(TimeZone::UTC)
+                    .map_err(|_| Misfit::OutOfRange)?;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "the days of years up to 9999 are few"
+                )]
                 Argument::Integer((days_since_1970(noon.timestamp()) + JULIAN_1970).round() as i64)
             }
             Notation::Unix | Notation::UnixMillis => {
-                let midnight = date.to_zoned_datetime(self.zone.clone()).map_err(|_| Misfit::OutOfRange)?;
+                let midnight = date
+                    .to_zoned_datetime(self.zone.clone())
+                    .map_err(|_| Misfit::OutOfRange)?;
                 return self.argument_of_instant(midnight.timestamp());
             }
         })
@@ -219,7 +254,10 @@ impl MomentForm {
     }
 
     fn local_instant(&self, local: DateTime) -> Result<Timestamp, Misfit> {
-        self.zone.to_ambiguous_timestamp(local).compatible().map_err(|_| Misfit::OutOfRange)
+        self.zone
+            .to_ambiguous_timestamp(local)
+            .compatible()
+            .map_err(|_| Misfit::OutOfRange)
     }
 
     fn local_date(&self, instant: Timestamp) -> Date {
@@ -232,12 +270,16 @@ fn read_pattern(pattern: &str, text: &str) -> Result<BrokenDownTime, Misfit> {
 }
 
 fn pattern_date(pattern: &str, text: &str) -> Result<Date, Misfit> {
-    read_pattern(pattern, text)?.to_date().map_err(|_| Misfit::NotAMoment)
+    read_pattern(pattern, text)?
+        .to_date()
+        .map_err(|_| Misfit::NotAMoment)
 }
 
 /// A day number as a double, which holds every one that can be a date.
 fn day(days: i64) -> Result<f64, Misfit> {
-    i32::try_from(days).map(f64::from).map_err(|_| Misfit::OutOfRange)
+    i32::try_from(days)
+        .map(f64::from)
+        .map_err(|_| Misfit::OutOfRange)
 }
 
 /// The instant this many seconds after 1970, to the millisecond: a Julian day in a double is no finer.
@@ -246,7 +288,10 @@ fn since_1970(seconds: f64) -> Result<Timestamp, Misfit> {
     if !millis.is_finite() || millis.abs() > 1e15 {
         return Err(Misfit::OutOfRange);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "finite and below 10^15, checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "finite and below 10^15, checked above"
+    )]
     Timestamp::from_millisecond(millis as i64).map_err(|_| Misfit::OutOfRange)
 }
 
@@ -260,31 +305,70 @@ mod tests {
     use super::*;
 
     fn form(format: &str, zone: &str) -> MomentForm {
-        MomentForm::new(Notation::parse(format).unwrap_or_else(|| panic!("{format}")), TimeZone::get(zone).unwrap())
+        MomentForm::new(
+            Notation::parse(format).unwrap_or_else(|| panic!("{format}")),
+            TimeZone::get(zone).unwrap(),
+        )
     }
 
     fn instant(format: &str, zone: &str, cell: Cell<'_>) -> String {
-        form(format, zone).instant(cell).map_or_else(|misfit| misfit.to_string(), |instant| instant.to_string())
+        form(format, zone)
+            .instant(cell)
+            .map_or_else(|misfit| misfit.to_string(), |instant| instant.to_string())
     }
 
     fn date(format: &str, cell: Cell<'_>) -> String {
-        form(format, "UTC").date(cell).map_or_else(|misfit| misfit.to_string(), |date| date.to_string())
+        form(format, "UTC")
+            .date(cell)
+            .map_or_else(|misfit| misfit.to_string(), |date| date.to_string())
     }
 
     #[test]
     fn instants_are_read_in_each_notation() {
         for (format, cell, expected) in [
-            ("iso", Cell::Text("2024-02-29T13:05:00Z"), "2024-02-29T13:05:00Z"),
-            ("iso", Cell::Text("2024-02-29 13:05:00.25"), "2024-02-29T13:05:00.25Z"),
-            ("iso", Cell::Text("2024-02-29 13:05"), "2024-02-29T13:05:00Z"),
-            ("iso", Cell::Text("2024-02-29T13:05:00+02:00"), "2024-02-29T11:05:00Z"),
+            (
+                "iso",
+                Cell::Text("2024-02-29T13:05:00Z"),
+                "2024-02-29T13:05:00Z",
+            ),
+            (
+                "iso",
+                Cell::Text("2024-02-29 13:05:00.25"),
+                "2024-02-29T13:05:00.25Z",
+            ),
+            (
+                "iso",
+                Cell::Text("2024-02-29 13:05"),
+                "2024-02-29T13:05:00Z",
+            ),
+            (
+                "iso",
+                Cell::Text("2024-02-29T13:05:00+02:00"),
+                "2024-02-29T11:05:00Z",
+            ),
             ("iso", Cell::Text("2024-02-29"), "2024-02-29T00:00:00Z"),
-            ("%d/%m/%Y %H:%M", Cell::Text("29/02/2024 13:05"), "2024-02-29T13:05:00Z"),
+            (
+                "%d/%m/%Y %H:%M",
+                Cell::Text("29/02/2024 13:05"),
+                "2024-02-29T13:05:00Z",
+            ),
             ("%d/%m/%Y", Cell::Text("29/02/2024"), "2024-02-29T00:00:00Z"),
-            ("YYYYMMDDhhmmss", Cell::Integer(20_240_229_130_500), "2024-02-29T13:05:00Z"),
+            (
+                "YYYYMMDDhhmmss",
+                Cell::Integer(20_240_229_130_500),
+                "2024-02-29T13:05:00Z",
+            ),
             ("unix", Cell::Integer(1_709_211_900), "2024-02-29T13:05:00Z"),
-            ("unix", Cell::Real(1_709_211_900.5), "2024-02-29T13:05:00.5Z"),
-            ("unix-ms", Cell::Integer(1_709_211_900_250), "2024-02-29T13:05:00.25Z"),
+            (
+                "unix",
+                Cell::Real(1_709_211_900.5),
+                "2024-02-29T13:05:00.5Z",
+            ),
+            (
+                "unix-ms",
+                Cell::Integer(1_709_211_900_250),
+                "2024-02-29T13:05:00.25Z",
+            ),
             ("julian", Cell::Real(2_440_587.5), "1970-01-01T00:00:00Z"),
             ("julian", Cell::Integer(2_440_588), "1970-01-01T12:00:00Z"),
         ] {
@@ -294,12 +378,31 @@ mod tests {
 
     #[test]
     fn a_time_without_offset_is_one_of_the_time_zone() {
-        assert_eq!(instant("iso", "Europe/London", Cell::Text("2024-07-01 10:00:00")), "2024-07-01T09:00:00Z");
-        assert_eq!(instant("%d.%m.%Y %H:%M", "Europe/London", Cell::Text("01.01.2024 10:00")), "2024-01-01T10:00:00Z");
+        assert_eq!(
+            instant("iso", "Europe/London", Cell::Text("2024-07-01 10:00:00")),
+            "2024-07-01T09:00:00Z"
+        );
+        assert_eq!(
+            instant(
+                "%d.%m.%Y %H:%M",
+                "Europe/London",
+                Cell::Text("01.01.2024 10:00")
+            ),
+            "2024-01-01T10:00:00Z"
+        );
         // One o'clock comes twice on this night: it is the earlier one. On the other it does not come.
-        assert_eq!(instant("iso", "Europe/London", Cell::Text("2024-10-27 01:30:00")), "2024-10-27T00:30:00Z");
-        assert_eq!(instant("iso", "Europe/London", Cell::Text("2024-03-31 01:30:00")), "2024-03-31T01:30:00Z");
-        assert_eq!(instant("iso", "Europe/London", Cell::Text("2024-07-01T10:00:00Z")), "2024-07-01T10:00:00Z");
+        assert_eq!(
+            instant("iso", "Europe/London", Cell::Text("2024-10-27 01:30:00")),
+            "2024-10-27T00:30:00Z"
+        );
+        assert_eq!(
+            instant("iso", "Europe/London", Cell::Text("2024-03-31 01:30:00")),
+            "2024-03-31T01:30:00Z"
+        );
+        assert_eq!(
+            instant("iso", "Europe/London", Cell::Text("2024-07-01T10:00:00Z")),
+            "2024-07-01T10:00:00Z"
+        );
     }
 
     #[test]
@@ -335,10 +438,22 @@ mod tests {
             assert_eq!(form.date(cell), Err(misfit), "{cell:?}");
             assert_eq!(form.instant(cell), Err(misfit), "{cell:?}");
         }
-        for cell in [Cell::Real(f64::NAN), Cell::Real(f64::INFINITY), Cell::Real(1e300), Cell::Integer(i64::MAX)] {
-            assert_eq!(MomentForm::new(Notation::Julian, TimeZone::UTC).instant(cell), Err(Misfit::OutOfRange), "{cell:?}");
+        for cell in [
+            Cell::Real(f64::NAN),
+            Cell::Real(f64::INFINITY),
+            Cell::Real(1e300),
+            Cell::Integer(i64::MAX),
+        ] {
+            assert_eq!(
+                MomentForm::new(Notation::Julian, TimeZone::UTC).instant(cell),
+                Err(Misfit::OutOfRange),
+                "{cell:?}"
+            );
         }
-        assert_eq!(MomentForm::new(Notation::Unix, TimeZone::UTC).instant(Cell::Integer(i64::MAX)), Err(Misfit::OutOfRange));
+        assert_eq!(
+            MomentForm::new(Notation::Unix, TimeZone::UTC).instant(Cell::Integer(i64::MAX)),
+            Err(Misfit::OutOfRange)
+        );
     }
 
     #[test]
@@ -352,7 +467,10 @@ mod tests {
     fn text_becomes_iso_text() {
         let text = |format: &str, cell| form(format, "Europe/London").iso_text(cell).unwrap();
         assert_eq!(text("%d/%m/%Y", Cell::Text("29/02/2024")), "2024-02-29");
-        assert_eq!(text("%d/%m/%Y %H:%M", Cell::Text("01/07/2024 10:00")), "2024-07-01T09:00:00Z");
+        assert_eq!(
+            text("%d/%m/%Y %H:%M", Cell::Text("01/07/2024 10:00")),
+            "2024-07-01T09:00:00Z"
+        );
         assert_eq!(text("unix", Cell::Integer(0)), "1970-01-01T00:00:00Z");
     }
 
@@ -365,12 +483,22 @@ mod tests {
             ("julian", Argument::Integer(2_460_370)),
             ("unix", Argument::Integer(1_709_164_800)),
         ] {
-            assert_eq!(form(format, "UTC").argument_of_date(date), Ok(expected), "{format}");
+            assert_eq!(
+                form(format, "UTC").argument_of_date(date),
+                Ok(expected),
+                "{format}"
+            );
         }
         let summer: Timestamp = "2024-07-01T09:00:00Z".parse().unwrap();
         let written = form("%Y-%m-%d %H:%M", "Europe/London").argument_of_instant(summer);
         assert_eq!(written, Ok(Argument::Text("2024-07-01 10:00".into())));
-        assert_eq!(form("%d/%m/%Y", "UTC").argument_of_text("2024-02-29"), Ok(Argument::Text("29/02/2024".into())));
-        assert_eq!(form("%d/%m/%Y", "UTC").argument_of_text("29/02/2024"), Err(Misfit::NotAMoment));
+        assert_eq!(
+            form("%d/%m/%Y", "UTC").argument_of_text("2024-02-29"),
+            Ok(Argument::Text("29/02/2024".into()))
+        );
+        assert_eq!(
+            form("%d/%m/%Y", "UTC").argument_of_text("29/02/2024"),
+            Err(Misfit::NotAMoment)
+        );
     }
 }

@@ -50,7 +50,11 @@ enum Form {
 
 impl Parameters {
     /// Finds the fields that `names` name in `request`, or says everything that stands against it.
-    pub(crate) fn compile(request: &MessageDescriptor, names: &[String], mapping: Mapping<'_>) -> Result<Self, Vec<Finding>> {
+    pub(crate) fn compile(
+        request: &MessageDescriptor,
+        names: &[String],
+        mapping: Mapping<'_>,
+    ) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
         let tables = [
             ("formats", mapping.formats.keys().collect::<Vec<_>>()),
@@ -60,7 +64,9 @@ impl Parameters {
         ];
         for (table, keys) in tables {
             for key in keys {
-                let Some(name) = key.strip_prefix(':') else { continue };
+                let Some(name) = key.strip_prefix(':') else {
+                    continue;
+                };
                 if matches!(table, "separators" | "columns") {
                     let what = format!("`{key}` is a parameter, and `{table}` is for columns");
                     findings.push(Finding::new(plan::key(table, key), what, "leave it out"));
@@ -95,16 +101,20 @@ impl Parameters {
         if self.list.is_empty() {
             return Ok(Vec::new());
         }
-        let message = DynamicMessage::decode(self.request.clone(), request).map_err(|_| ConnectorError::Malformed {
-            what: "the request is not the contract's message",
+        let message = DynamicMessage::decode(self.request.clone(), request).map_err(|_| {
+            ConnectorError::Malformed {
+                what: "the request is not the contract's message",
+            }
         })?;
         self.list
             .iter()
             .map(|parameter| {
-                parameter.argument(&message).map_err(|why| ConnectorError::Argument {
-                    parameter: Arc::clone(&parameter.path),
-                    why,
-                })
+                parameter
+                    .argument(&message)
+                    .map_err(|why| ConnectorError::Argument {
+                        parameter: Arc::clone(&parameter.path),
+                        why,
+                    })
             })
             .collect()
     }
@@ -113,7 +123,9 @@ impl Parameters {
 /// Names the parameters only: `Debug` of a descriptor does not end on a message that holds itself.
 impl std::fmt::Debug for Parameters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.list.iter().map(|parameter| &parameter.path)).finish()
+        f.debug_list()
+            .entries(self.list.iter().map(|parameter| &parameter.path))
+            .finish()
     }
 }
 
@@ -127,7 +139,11 @@ impl Parameter {
             if !at.has_field(parent) {
                 return Ok(Argument::Null);
             }
-            let inner = at.get_field(parent).as_message().cloned().ok_or(Misfit::WrongType)?;
+            let inner = at
+                .get_field(parent)
+                .as_message()
+                .cloned()
+                .ok_or(Misfit::WrongType)?;
             at = Cow::Owned(inner);
         }
         if field.supports_presence() && !at.has_field(field) {
@@ -149,17 +165,24 @@ impl Form {
                 .get(number)
                 .map(|code| Argument::Text(code.clone()))
                 .ok_or(Misfit::UnknownCode),
-            (Self::Moment(form), Value::String(text)) if !text.is_empty() => form.argument_of_text(text),
+            (Self::Moment(form), Value::String(text)) if !text.is_empty() => {
+                form.argument_of_text(text)
+            }
             // A field without presence that was not set.
             (Self::Moment(_), Value::String(_)) => Ok(Argument::Null),
             (Self::Timestamp(form), Value::Message(message)) => {
                 let seconds = integer_in(message, 1)?;
-                let nanos = i32::try_from(integer_in(message, 2)?).map_err(|_| Misfit::OutOfRange)?;
-                form.argument_of_instant(Timestamp::new(seconds, nanos).map_err(|_| Misfit::OutOfRange)?)
+                let nanos =
+                    i32::try_from(integer_in(message, 2)?).map_err(|_| Misfit::OutOfRange)?;
+                form.argument_of_instant(
+                    Timestamp::new(seconds, nanos).map_err(|_| Misfit::OutOfRange)?,
+                )
             }
             (Self::Date(form), Value::Message(message)) => {
-                let year = i16::try_from(integer_in(message, 1)?).map_err(|_| Misfit::NotAMoment)?;
-                let month = i8::try_from(integer_in(message, 2)?).map_err(|_| Misfit::NotAMoment)?;
+                let year =
+                    i16::try_from(integer_in(message, 1)?).map_err(|_| Misfit::NotAMoment)?;
+                let month =
+                    i8::try_from(integer_in(message, 2)?).map_err(|_| Misfit::NotAMoment)?;
                 let day = i8::try_from(integer_in(message, 3)?).map_err(|_| Misfit::NotAMoment)?;
                 form.argument_of_date(Date::new(year, month, day).map_err(|_| Misfit::NotAMoment)?)
             }
@@ -172,13 +195,28 @@ impl Form {
     }
 }
 
-fn parameter(request: &MessageDescriptor, name: &str, mapping: Mapping<'_>) -> Result<Parameter, Box<Finding>> {
-    let fields = plan::follow(request, name)
-        .map_err(|(what, help)| Box::new(Finding::new("query", format!("the parameter `:{name}` names no field: {what}"), help)))?;
+fn parameter(
+    request: &MessageDescriptor,
+    name: &str,
+    mapping: Mapping<'_>,
+) -> Result<Parameter, Box<Finding>> {
+    let fields = plan::follow(request, name).map_err(|(what, help)| {
+        Box::new(Finding::new(
+            "query",
+            format!("the parameter `:{name}` names no field: {what}"),
+            help,
+        ))
+    })?;
     let colon = format!(":{name}");
     let format = mapping.formats.get(&colon).map(String::as_str);
     let values = mapping.values.get(&colon);
-    let field = fields.last().cloned().ok_or_else(|| Box::new(Finding::new("query", "a parameter has no name", "name a field")))?;
+    let field = fields.last().cloned().ok_or_else(|| {
+        Box::new(Finding::new(
+            "query",
+            "a parameter has no name",
+            "name a field",
+        ))
+    })?;
     let form = form(&field, name, format, values, mapping)?;
     Ok(Parameter {
         path: name.into(),
@@ -196,38 +234,62 @@ fn form(
 ) -> Result<Form, Box<Finding>> {
     let colon = format!(":{name}");
     let cannot = |key: String, help: &str| {
-        let what = format!("the parameter `{colon}` cannot be bound as {} is declared", plan::describe(field));
+        let what = format!(
+            "the parameter `{colon}` cannot be bound as {} is declared",
+            plan::describe(field)
+        );
         Box::new(Finding::new(key, what, help))
     };
     let format_key = || plan::key("formats", &colon);
     let moment = |build: fn(MomentForm) -> Form| {
         let notation = match format {
             None => Notation::Iso,
-            Some(format) => Notation::parse(format)
-                .ok_or_else(|| cannot(format_key(), "use `iso`, `unix`, `unix-ms`, `julian` or a pattern as in `%d/%m/%Y`"))?,
+            Some(format) => Notation::parse(format).ok_or_else(|| {
+                cannot(
+                    format_key(),
+                    "use `iso`, `unix`, `unix-ms`, `julian` or a pattern as in `%d/%m/%Y`",
+                )
+            })?,
         };
         Ok(build(MomentForm::new(notation, mapping.zone.clone())))
     };
     if values.is_some() && !matches!(field.kind(), Kind::Enum(_)) {
-        return Err(cannot(plan::key("values", &colon), "`values` of a parameter is for enums"));
+        return Err(cannot(
+            plan::key("values", &colon),
+            "`values` of a parameter is for enums",
+        ));
     }
     if field.is_map() || field.is_group() {
-        return Err(cannot("query".into(), "name a field that holds one value, or a list of scalars"));
+        return Err(cannot(
+            "query".into(),
+            "name a field that holds one value, or a list of scalars",
+        ));
     }
     if field.is_list() {
-        if format.is_some() || values.is_some() || matches!(field.kind(), Kind::Message(_) | Kind::Bytes) {
-            return Err(cannot("query".into(), "a repeated scalar is bound as a JSON array, as in `json_each(:ids)`; it takes no formats"));
+        if format.is_some()
+            || values.is_some()
+            || matches!(field.kind(), Kind::Message(_) | Kind::Bytes)
+        {
+            return Err(cannot(
+                "query".into(),
+                "a repeated scalar is bound as a JSON array, as in `json_each(:ids)`; it takes no formats",
+            ));
         }
         return Ok(Form::List);
     }
     match field.kind() {
-        Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => moment(Form::Timestamp),
+        Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => {
+            moment(Form::Timestamp)
+        }
         Kind::Message(message) if plan::is_date(&message) => moment(Form::Date),
         Kind::Message(message) if plan::wrapped(&message).is_some() => match format {
             None => Ok(Form::Wrapped),
             Some(_) => Err(cannot(format_key(), "a wrapper takes no format")),
         },
-        Kind::Message(_) => Err(cannot("query".into(), "name a field in the message, as in `:name.family`")),
+        Kind::Message(_) => Err(cannot(
+            "query".into(),
+            "name a field in the message, as in `:name.family`",
+        )),
         Kind::String => match format {
             None => Ok(Form::Plain),
             Some(_) => moment(Form::Moment),
@@ -235,22 +297,36 @@ fn form(
         Kind::Enum(descriptor) => match (values, format) {
             (None, None) => Ok(Form::Plain),
             (None, Some("name")) => {
-                let names = descriptor.values().map(|value| (value.number(), value.name().to_owned()));
+                let names = descriptor
+                    .values()
+                    .map(|value| (value.number(), value.name().to_owned()));
                 Ok(Form::Codes(names.collect()))
             }
-            (None, Some(_)) => Err(cannot(format_key(), "use `name` for the value's name, or `values` for legacy codes")),
-            (Some(_), Some(_)) => Err(cannot(format_key(), "leave either `formats` or `values` out")),
+            (None, Some(_)) => Err(cannot(
+                format_key(),
+                "use `name` for the value's name, or `values` for legacy codes",
+            )),
+            (Some(_), Some(_)) => Err(cannot(
+                format_key(),
+                "leave either `formats` or `values` out",
+            )),
             (Some(values), None) => {
                 let mut codes = BTreeMap::new();
                 for (code, meaning) in values {
                     if code == "*" {
-                        return Err(cannot(plan::key("values", &colon), "a parameter is bound to one code, so name each"));
+                        return Err(cannot(
+                            plan::key("values", &colon),
+                            "a parameter is bound to one code, so name each",
+                        ));
                     }
                     let number = number_of(&descriptor, meaning).ok_or_else(|| {
                         Box::new(Finding::new(
                             plan::key("values", &colon),
                             format!("`{}` has no value `{meaning}`", descriptor.full_name()),
-                            plan::did_you_mean(meaning, descriptor.values().map(|value| value.name().to_owned())),
+                            plan::did_you_mean(
+                                meaning,
+                                descriptor.values().map(|value| value.name().to_owned()),
+                            ),
                         ))
                     })?;
                     codes.insert(number, code.clone());
@@ -273,7 +349,10 @@ fn form(
         | Kind::Bool
         | Kind::Bytes => match format {
             None => Ok(Form::Plain),
-            Some(_) => Err(cannot(format_key(), "formats of parameters are for dates, times and enums")),
+            Some(_) => Err(cannot(
+                format_key(),
+                "formats of parameters are for dates, times and enums",
+            )),
         },
     }
 }
@@ -284,7 +363,9 @@ fn plain(value: &Value) -> Result<Argument, Misfit> {
         Value::I32(value) | Value::EnumNumber(value) => Argument::Integer(i64::from(*value)),
         Value::I64(value) => Argument::Integer(*value),
         Value::U32(value) => Argument::Integer(i64::from(*value)),
-        Value::U64(value) => Argument::Integer(i64::try_from(*value).map_err(|_| Misfit::OutOfRange)?),
+        Value::U64(value) => {
+            Argument::Integer(i64::try_from(*value).map_err(|_| Misfit::OutOfRange)?)
+        }
         Value::F32(value) => Argument::Real(f64::from(*value)),
         Value::F64(value) => Argument::Real(*value),
         Value::String(value) => Argument::Text(value.clone()),

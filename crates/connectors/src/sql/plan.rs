@@ -116,7 +116,10 @@ enum Shape {
     /// A message of `google/protobuf/wrappers.proto` around the value.
     Wrapped,
     /// Several values in one text.
-    List { separator: Box<str>, packed: bool },
+    List {
+        separator: Box<str>,
+        packed: bool,
+    },
 }
 
 /// What a row holds that the plan cannot write.
@@ -171,7 +174,10 @@ impl FieldPlan {
     fn first_column(&self) -> usize {
         match &self.filling {
             Filling::Column(column) => column.column,
-            Filling::Message(message) => message.fields.first().map_or(usize::MAX, Self::first_column),
+            Filling::Message(message) => message
+                .fields
+                .first()
+                .map_or(usize::MAX, Self::first_column),
         }
     }
 }
@@ -198,19 +204,31 @@ impl ColumnPlan {
     fn one(&self, number: u32, cell: Cell<'_>, out: &mut BytesMut) -> Result<Content, Fault> {
         let start = out.len();
         encode_key(number, self.encoder.wire_type(), out);
-        let written = self.encoder.value(cell, out).map_err(|misfit| self.fault(misfit))?;
+        let written = self
+            .encoder
+            .value(cell, out)
+            .map_err(|misfit| self.fault(misfit))?;
         if written == Written::Default && !self.keeps_default {
             out.truncate(start);
         }
         Ok(Content::Something)
     }
 
-    fn list(&self, number: u32, cell: Cell<'_>, separator: &str, packed: bool, out: &mut BytesMut) -> Result<Content, Fault> {
+    fn list(
+        &self,
+        number: u32,
+        cell: Cell<'_>,
+        separator: &str,
+        packed: bool,
+        out: &mut BytesMut,
+    ) -> Result<Content, Fault> {
         let element = |cell: Cell<'_>, out: &mut BytesMut| {
             if !packed {
                 encode_key(number, self.encoder.wire_type(), out);
             }
-            self.encoder.value(cell, out).map_err(|misfit| self.fault(misfit))
+            self.encoder
+                .value(cell, out)
+                .map_err(|misfit| self.fault(misfit))
         };
         let elements = |out: &mut BytesMut| -> Result<(), Fault> {
             let Cell::Text(text) = cell else {

@@ -11,7 +11,9 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::{Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
+use crate::{
+    Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup,
+};
 
 mod mapping;
 mod misfits;
@@ -20,7 +22,12 @@ mod running;
 
 static CONTRACTS: LazyLock<Contracts> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let files = ["everything.proto", "google/type/date.proto"].map(|name| (name.to_owned(), std::fs::read_to_string(folder.join(name)).unwrap()));
+    let files = ["everything.proto", "google/type/date.proto"].map(|name| {
+        (
+            name.to_owned(),
+            std::fs::read_to_string(folder.join(name)).unwrap(),
+        )
+    });
     let source = Source::Protos {
         name: "tests/fixtures".into(),
         files: files.into(),
@@ -30,7 +37,10 @@ static CONTRACTS: LazyLock<Contracts> = LazyLock::new(|| {
 
 /// Returns a message of the fixture contract.
 pub(crate) fn message(name: &str) -> MessageDescriptor {
-    CONTRACTS.pool().get_message_by_name(&format!("fixture.v1.{name}")).unwrap()
+    CONTRACTS
+        .pool()
+        .get_message_by_name(&format!("fixture.v1.{name}"))
+        .unwrap()
 }
 
 /// A folder with a database `legacy.db`.
@@ -54,21 +64,33 @@ impl Legacy {
 
     /// Runs a script as the legacy system's own software does.
     async fn run(&self, script: &str) {
-        let options = SqliteConnectOptions::new().filename(self.file()).create_if_missing(true);
+        let options = SqliteConnectOptions::new()
+            .filename(self.file())
+            .create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(script.to_owned())).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(script.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
     }
 
     /// Prepares one binding, written as in the configuration but without its connector's kind and database.
-    async fn prepare(&self, method: &str, connector: &str) -> Result<Bindings, Vec<BindingProblem>> {
-        let text = format!("method = \"fixture.v1.Patients/{method}\"\n[connector]\nkind = \"sql\"\ndatabase = \"legacy\"\n{connector}");
+    async fn prepare(
+        &self,
+        method: &str,
+        connector: &str,
+    ) -> Result<Bindings, Vec<BindingProblem>> {
+        let text = format!(
+            "method = \"fixture.v1.Patients/{method}\"\n[connector]\nkind = \"sql\"\ndatabase = \"legacy\"\n{connector}"
+        );
         self.prepare_text(&text).await
     }
 
     async fn prepare_text(&self, text: &str) -> Result<Bindings, Vec<BindingProblem>> {
         let binding: BindingConfig = toml::from_str(text).unwrap();
-        let database: DatabaseConfig = toml::from_str("url = \"sqlite:legacy.db\"\nconnections = 1").unwrap();
+        let database: DatabaseConfig =
+            toml::from_str("url = \"sqlite:legacy.db\"\nconnections = 1").unwrap();
         let databases = BTreeMap::from([("legacy".to_owned(), database)]);
         let setup = Setup {
             bindings: &[binding],
@@ -85,7 +107,11 @@ async fn ask(bindings: &Bindings, request: &str) -> Result<Answer, ConnectorErro
     ask_until(bindings, request, None).await
 }
 
-async fn ask_until(bindings: &Bindings, request: &str, deadline: Option<std::time::Instant>) -> Result<Answer, ConnectorError> {
+async fn ask_until(
+    bindings: &Bindings,
+    request: &str,
+    deadline: Option<std::time::Instant>,
+) -> Result<Answer, ConnectorError> {
     let binding = bindings.iter().next().unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap();
@@ -103,13 +129,20 @@ async fn told(bindings: &Bindings, request: &str) -> Result<Vec<String>, Connect
     let answer = ask(bindings, request).await?;
     let output = bindings.iter().next().unwrap().method().output().clone();
     let messages: Vec<Result<Bytes, _>> = answer.messages.collect().await;
-    messages.into_iter().map(|message| Ok(json(&output, &message?))).collect()
+    messages
+        .into_iter()
+        .map(|message| Ok(json(&output, &message?)))
+        .collect()
 }
 
 fn json(descriptor: &MessageDescriptor, bytes: &[u8]) -> String {
     let message = DynamicMessage::decode(descriptor.clone(), bytes).unwrap();
-    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false);
     let mut out = Vec::new();
-    message.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options).unwrap();
+    message
+        .serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options)
+        .unwrap();
     String::from_utf8(out).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -42,15 +43,30 @@ pub(crate) struct BackEnd {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Seen>,
     acceptor: Option<TlsAcceptor>,
+    manners: Manners,
     tasks: Option<JoinSet<()>>,
+}
+
+/// What a back end allows on one connection.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Manners {
+    /// Calls at once.
+    pub(crate) at_once: Option<u32>,
+    /// Calls before the connection is closed, in good order.
+    pub(crate) calls: Option<usize>,
 }
 
 impl BackEnd {
     pub(crate) async fn start(acceptor: Option<TlsAcceptor>) -> Self {
+        Self::with(acceptor, Manners::default()).await
+    }
+
+    pub(crate) async fn with(acceptor: Option<TlsAcceptor>, manners: Manners) -> Self {
         let mut back_end = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             seen: Arc::default(),
             acceptor,
+            manners,
             tasks: None,
         };
         back_end.listen().await;
@@ -63,6 +79,7 @@ impl BackEnd {
         self.address = listener.local_addr().unwrap();
         let seen = Arc::clone(&self.seen);
         let acceptor = self.acceptor.clone();
+        let manners = self.manners;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             // Ends with this task, so cutting it cuts them.
@@ -74,10 +91,10 @@ impl BackEnd {
                 let acceptor = acceptor.clone();
                 connections.spawn(async move {
                     match acceptor {
-                        None => serve(stream, seen).await,
+                        None => serve(stream, seen, manners).await,
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
-                                serve(stream, seen).await;
+                                serve(stream, seen, manners).await;
                             }
                         }
                     }
@@ -94,11 +111,32 @@ impl BackEnd {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, seen: Arc<Seen>) {
-    let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
-    let _ = http2::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    seen: Arc<Seen>,
+    manners: Manners,
+) {
+    let calls = AtomicUsize::new(0);
+    let enough = Arc::new(Notify::new());
+    let had_enough = Arc::clone(&enough);
+    let service = service_fn(move |request| {
+        if manners.calls == Some(calls.fetch_add(1, Ordering::SeqCst) + 1) {
+            enough.notify_one();
+        }
+        answer(request, Arc::clone(&seen))
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    if let Some(at_once) = manners.at_once {
+        builder.max_concurrent_streams(at_once);
+    }
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = had_enough.notified() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
 }
 
 /// Counts a call as long as it lives.
@@ -118,7 +156,10 @@ impl Drop for Working {
 }
 
 /// A stream that holds the call it belongs to.
-struct Held<S>(S, #[expect(dead_code, reason = "it counts by being there")] Working);
+struct Held<S>(
+    S,
+    #[expect(dead_code, reason = "it counts by being there")] Working,
+);
 
 impl<S: Stream + Unpin> Stream for Held<S> {
     type Item = S::Item;
@@ -156,18 +197,40 @@ async fn found(number: &str, working: Working) -> Response<Body> {
         "malformed" => frames(vec![Ok(data(&[1, 0, 0, 0, 1, 7])), Ok(ok())], working),
         "large" => frames(vec![Ok(message(&[0; 65 * 1024])), Ok(ok())], working),
         "silent" => frames(vec![Ok(ok())], working),
-        "twice" => frames(vec![Ok(message(&patient("1"))), Ok(message(&patient("1"))), Ok(ok())], working),
+        "twice" => frames(
+            vec![
+                Ok(message(&patient("1"))),
+                Ok(message(&patient("1"))),
+                Ok(ok()),
+            ],
+            working,
+        ),
         "torn" => frames(vec![Ok(data(&[0, 0, 0, 0, 9, 7])), Ok(ok())], working),
         "unstatused" => frames(vec![Ok(message(&patient("1")))], working),
-        "lost" => frames(vec![Ok(message(&patient("1"))), Err(std::io::Error::other("lost"))], working),
+        "lost" => frames(
+            vec![
+                Ok(message(&patient("1"))),
+                Err(std::io::Error::other("lost")),
+            ],
+            working,
+        ),
         "late error" => frames(
-            vec![Ok(message(&patient("1"))), Ok(trailers(&[("grpc-status", "9"), ("grpc-message", "not%20now"), ("drawbridge-hop", "none")]))],
+            vec![
+                Ok(message(&patient("1"))),
+                Ok(trailers(&[
+                    ("grpc-status", "9"),
+                    ("grpc-message", "not%20now"),
+                    ("drawbridge-hop", "none"),
+                ])),
+            ],
             working,
         ),
         "proxy" => {
             let mut response = frames(Vec::new(), working);
             *response.status_mut() = http::StatusCode::BAD_GATEWAY;
-            response.headers_mut().insert("content-type", HeaderValue::from_static("text/html"));
+            response
+                .headers_mut()
+                .insert("content-type", HeaderValue::from_static("text/html"));
             response
         }
         number => {
@@ -187,14 +250,24 @@ fn all(asked: &[u8], working: Working, seen: Arc<Seen>) -> Response<Body> {
     let endless = stream::repeat_with(|| Ok(message(&patient(&"x".repeat(100))))).inspect(count);
     match asked {
         [] => body(endless.boxed(), working),
-        [0x08, first @ 0..=127] => body(endless.take(usize::from(*first)).chain(stream::iter([Ok(ok())])).boxed(), working),
+        [0x08, first @ 0..=127] => body(
+            endless
+                .take(usize::from(*first))
+                .chain(stream::iter([Ok(ok())]))
+                .boxed(),
+            working,
+        ),
         // A number below nought: one message, and then silence.
         _ => body(endless.take(1).chain(stream::pending()).boxed(), working),
     }
 }
 
 fn patient(number: &str) -> Vec<u8> {
-    [&[0x0a, u8::try_from(number.len()).unwrap()], number.as_bytes()].concat()
+    [
+        &[0x0a, u8::try_from(number.len()).unwrap()],
+        number.as_bytes(),
+    ]
+    .concat()
 }
 
 fn message(bytes: &[u8]) -> Frame<Bytes> {
@@ -218,17 +291,30 @@ fn ok() -> Frame<Bytes> {
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        })
+        .collect()
 }
 
 fn frames(frames: Vec<Result<Frame<Bytes>, std::io::Error>>, working: Working) -> Response<Body> {
     body(stream::iter(frames).boxed(), working)
 }
 
-fn body(frames: stream::BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>, working: Working) -> Response<Body> {
+fn body(
+    frames: stream::BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>,
+    working: Working,
+) -> Response<Body> {
     let body = StreamBody::new(Unshared(Mutex::new(Held(frames, working))));
     let mut response = Response::new(BodyExt::boxed(body));
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -266,7 +352,13 @@ impl Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, format!("authority {:x}", u64::from_le_bytes(*key.public_key_raw().last_chunk().unwrap())));
+        params.distinguished_name.push(
+            rcgen::DnType::CommonName,
+            format!(
+                "authority {:x}",
+                u64::from_le_bytes(*key.public_key_raw().last_chunk().unwrap())
+            ),
+        );
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
             issuer: rcgen::Issuer::new(params, key),
@@ -283,17 +375,26 @@ impl Authority {
     }
 
     /// Returns what accepts connections that present a certificate of this authority.
-    pub(crate) fn acceptor(&self, name: &str, versions: &[&'static rustls::SupportedProtocolVersion]) -> TlsAcceptor {
+    pub(crate) fn acceptor(
+        &self,
+        name: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> TlsAcceptor {
         use rustls_pki_types::pem::PemObject;
         use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
         let (certificate, key) = self.issue(name);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
             .unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&provider),
+        )
+        .build()
+        .unwrap();
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()

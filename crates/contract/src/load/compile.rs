@@ -110,7 +110,17 @@ impl Unit {
         );
         let text = self.text.as_deref();
         let error = match text {
-            Some(text) => error.with_source_code(text),
+            // The linker takes the compiler's columns, which count bytes, for letters: here both are the same.
+            Some(text) => {
+                let one_byte_each = |byte: u8| {
+                    if byte.is_ascii() {
+                        char::from(byte)
+                    } else {
+                        'x'
+                    }
+                };
+                error.with_source_code(&text.bytes().map(one_byte_each).collect::<String>())
+            }
             None => error,
         };
         let mut found = errors::problems(&error, &self.label, text);

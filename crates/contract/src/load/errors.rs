@@ -73,7 +73,8 @@ fn cure(what: &str) -> Option<&'static str> {
         ),
         (
             "drawbridge.options",
-            "import `drawbridge/options/v1/options.proto`, and spell the option as it does",
+            "import `drawbridge/options/v1/options.proto`, and spell the option as the one that gateways bring does; for an option of a \
+             newer version, bring this gateway up to date",
         ),
         (
             "`edition`",

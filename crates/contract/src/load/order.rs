@@ -164,7 +164,7 @@ impl Unit {
     }
 }
 
-/// Returns the byte at a line and column, both from 0. Protobuf's columns count characters.
+/// Returns the byte at a line and column, both from 0. The compiler counts columns in bytes.
 fn offset(text: &str, (line, column): (i32, i32)) -> Option<usize> {
     let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
     let start = text
@@ -172,12 +172,6 @@ fn offset(text: &str, (line, column): (i32, i32)) -> Option<usize> {
         .take(line)
         .map(str::len)
         .sum::<usize>();
-    let rest = text.get(start..)?;
-    Some(
-        start
-            + rest
-                .char_indices()
-                .nth(column)
-                .map_or(rest.len(), |(byte, _)| byte),
-    )
+    text.is_char_boundary(start.checked_add(column)?)
+        .then_some(start + column)
 }

@@ -3,8 +3,8 @@
 use problem::Problem;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 
-use crate::load::Unit;
 use crate::load::compile::{self, Linked};
+use crate::load::{Unit, options};
 use crate::options::OPTIONS_PATH;
 
 /// Whether what a file defines is in a pool already, under another path.
@@ -26,6 +26,12 @@ pub(super) fn compare(linked: &Linked, copies: &[Unit], problems: &mut Vec<Probl
         {
             continue;
         }
+        if copy.path == OPTIONS_PATH {
+            if options::contradict(&first.proto, &copy.proto) {
+                problems.push(options_conflict(copy));
+            }
+            continue;
+        }
         match differs(linked, first, copy, &["source_code_info"]) {
             Ok(false) => {}
             Ok(true) => problems.push(conflict(first, copy)),
@@ -36,10 +42,6 @@ pub(super) fn compare(linked: &Linked, copies: &[Unit], problems: &mut Vec<Probl
 
 fn conflict(first: &Unit, copy: &Unit) -> Problem {
     let path = &copy.path;
-    if path == OPTIONS_PATH {
-        return Problem::new(&copy.label, format!("this `{path}` is not the one that the gateway has built in"))
-            .help("take it out of the source: gateways bring it; if it is newer, bring this gateway up to date");
-    }
     Problem::new(
         &copy.label,
         format!(
@@ -48,6 +50,11 @@ fn conflict(first: &Unit, copy: &Unit) -> Problem {
         ),
     )
     .help("load one of the two, or make them the same")
+}
+
+fn options_conflict(copy: &Unit) -> Problem {
+    Problem::new(&copy.label, format!("this `{}` contradicts the one that the gateway has built in", copy.path))
+        .help("take it out of the source, or make the set with this gateway's own; gateways bring the file")
 }
 
 /// Looks for what a file defines, by name, in what is linked already.

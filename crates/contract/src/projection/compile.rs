@@ -81,14 +81,7 @@ impl Tree {
                 ));
             };
             tree = tree.branches.entry(part.to_owned()).or_default();
-            message = if field.is_map() {
-                field
-                    .kind()
-                    .as_message()
-                    .and_then(|entry| entry.map_entry_value_field().kind().as_message().cloned())
-            } else {
-                field.kind().as_message().cloned()
-            };
+            message = opened(&field);
             passed.push(part);
         }
         tree.whole = true;

@@ -95,6 +95,29 @@ fn several_mistakes_in_one_file_are_told_at_once() {
 }
 
 #[test]
+fn letters_beyond_ascii_move_no_mark_out_of_its_line() {
+    insta::assert_snapshot!(refused("message A { /* Straße 日本 */ Lost c = 3; }"), @r"
+    error: name `Lost` is not defined
+     --> proto/t.proto:2:29
+      |
+    2 | message A { /* Straße 日本 */ Lost c = 3; }
+      |                               ^^^^
+      = help: define it, or import the file that defines it
+    ");
+    insta::assert_snapshot!(
+        refused("message A {} service S { /* Straße */ rpc Ask(A) returns (A) { option (drawbridge.options.v1.method).deadline = \"x\"; } }"),
+        @r#"
+    error: `x` is not a deadline
+     --> proto/t.proto:2:39  (t.S.Ask)
+      |
+    2 | message A {} service S { /* Straße */ rpc Ask(A) returns (A) { option (drawbridge.options.v1.method).deadline = "x"; } }
+      |                                       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: write a whole number and its unit, as in "250ms", "3s", "5m" or "1h"; more than nothing, at most "24h"
+    "#
+    );
+}
+
+#[test]
 fn files_that_import_one_another_in_a_ring_are_told() {
     insta::assert_snapshot!(problems(&[protos("proto", &[
         ("a.proto", "syntax = \"proto3\";\nimport \"b.proto\";\n"),
@@ -206,19 +229,51 @@ fn sources_may_build_on_one_another() {
 }
 
 #[test]
-fn a_copy_of_the_options_file_has_to_say_the_same() {
+fn a_copy_of_the_options_file_may_be_older_or_newer_and_must_not_contradict() {
     let path = "drawbridge/options/v1/options.proto";
     let contract =
         with_head("message A { string a = 1 [(drawbridge.options.v1.field).subject = \"x\"]; }");
-    assert!(load(&[(path, OPTIONS_PROTO), ("t.proto", &contract)]).is_ok());
-    let changed = OPTIONS_PROTO.replace(
-        "string subject = 2;",
-        "string subject = 2;\n  string more = 30;",
+    let with = |from: &str, to: &str| {
+        let copy = OPTIONS_PROTO.replace(from, to);
+        assert!(
+            from.is_empty() || copy != OPTIONS_PROTO,
+            "{from} is not in the file"
+        );
+        load(&[(path, &copy), ("t.proto", &contract)])
+    };
+    assert!(with("", "").is_ok());
+    assert!(
+        with(
+            "string subject = 2;",
+            "string subject = 2;\n  string more = 30;"
+        )
+        .is_ok()
     );
-    insta::assert_snapshot!(problems(&[protos("proto", &[(path, &changed), ("t.proto", &contract)])]), @r"
-    error: this `drawbridge/options/v1/options.proto` is not the one that the gateway has built in
+    assert!(with("string subject = 2;", "").is_ok());
+    assert!(with("OPERATION_ERASURE = 6;", "").is_ok());
+    assert!(
+        with(
+            "KIND_SUBSCRIPTION = 3;",
+            "KIND_SUBSCRIPTION = 3; KIND_MORE = 4;"
+        )
+        .is_ok()
+    );
+    for (from, to) in [
+        ("string subject = 2;", "string subject = 30;"),
+        ("string subject = 2;", "string person = 2;"),
+        ("string subject = 2;", "bytes subject = 2;"),
+        ("string subject = 2;", "repeated string subject = 2;"),
+        ("KIND_COMMAND = 2;\n", "KIND_COMMAND = 9;\n"),
+        ("KIND_COMMAND = 2;\n", "KIND_ORDER = 2;\n"),
+        ("Method method = 50901", "Method method = 50902"),
+        ("Kind kind = 1;", "Operation kind = 1;"),
+    ] {
+        assert!(with(from, to).is_err(), "{from} became {to}");
+    }
+    insta::assert_snapshot!(written(&with("string subject = 2;", "bytes subject = 2;").unwrap_err()), @r"
+    error: this `drawbridge/options/v1/options.proto` contradicts the one that the gateway has built in
      --> proto/drawbridge/options/v1/options.proto
-      = help: take it out of the source: gateways bring it; if it is newer, bring this gateway up to date
+      = help: take it out of the source, or make the set with this gateway's own; gateways bring the file
     ");
 }
 
@@ -278,7 +333,7 @@ fn an_option_that_does_not_exist_is_told_with_where_to_look() {
       |
     2 | message A { string a = 1 [(drawbridge.options.v1.field).clasification = CLASSIFICATION_PUBLIC]; }
       |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: import `drawbridge/options/v1/options.proto`, and spell the option as it does
+      = help: import `drawbridge/options/v1/options.proto`, and spell the option as the one that gateways bring does; for an option of a newer version, bring this gateway up to date
     ");
     insta::assert_snapshot!(problems(&[protos("proto", &[
         ("t.proto", "syntax = \"proto3\";\nmessage A { string a = 1 [(drawbridge.options.v1.field).subject = \"x\"]; }\n"),
@@ -454,4 +509,57 @@ fn broken_descriptor_sets_are_refused_and_never_panic() {
         );
     }
     assert!(refused > 50, "{refused}");
+}
+
+#[test]
+fn the_sample_contracts_load_and_classify_what_they_answer() {
+    fn collect(
+        folder: &std::path::Path,
+        root: &std::path::Path,
+        files: &mut Vec<(String, String)>,
+    ) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, root, files);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "proto")
+            {
+                let name = path
+                    .strip_prefix(root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                files.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let mut files = Vec::new();
+    for package in ["council", "health", "police", "drawbridge/options"] {
+        collect(&root.join(package), &root, &mut files);
+    }
+    let contracts = Contracts::load(&[Source::Protos {
+        name: "proto".to_owned(),
+        files,
+    }])
+    .unwrap_or_else(|problems| panic!("{}", written(&problems)));
+    for service in contracts.services() {
+        for method in &service.methods {
+            assert!(method.kind().is_some(), "{} says no kind", method.path());
+            let all = drawbridge_contract::Classification::ALL
+                .into_iter()
+                .collect();
+            let selector = drawbridge_contract::Selector::Classifications(all);
+            let projection =
+                drawbridge_contract::Projection::compile(method.output(), &selector).unwrap();
+            assert!(
+                !projection.released().is_empty(),
+                "{} classifies nothing",
+                method.path()
+            );
+        }
+    }
 }

@@ -33,7 +33,11 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        key: impl Into<String>,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
         Self {
             key: key.into(),
             what: what.into(),
@@ -44,7 +48,11 @@ impl Finding {
 
 impl Plan {
     /// Makes the plan that turns `columns` into `answer`, or says everything that stands against it.
-    pub(crate) fn compile(answer: &MessageDescriptor, columns: &[Column], mapping: Mapping<'_>) -> Result<Self, Vec<Finding>> {
+    pub(crate) fn compile(
+        answer: &MessageDescriptor,
+        columns: &[Column],
+        mapping: Mapping<'_>,
+    ) -> Result<Self, Vec<Finding>> {
         let (gather, message) = match mapping.gather {
             None => (None, answer.clone()),
             Some(name) => match gathering(answer, name) {
@@ -81,26 +89,41 @@ pub(crate) fn describe(field: &FieldDescriptor) -> String {
     if field.is_list() {
         text.push_str("repeated ");
     }
-    let _ = write!(text, "{}, in `{}`)", type_name(field), field.parent_file().name());
+    let _ = write!(
+        text,
+        "{}, in `{}`)",
+        type_name(field),
+        field.parent_file().name()
+    );
     text
 }
 
 /// Follows a path of field names. Every field but the last is a single message.
-pub(crate) fn follow(message: &MessageDescriptor, path: &str) -> Result<Vec<FieldDescriptor>, (String, String)> {
+pub(crate) fn follow(
+    message: &MessageDescriptor,
+    path: &str,
+) -> Result<Vec<FieldDescriptor>, (String, String)> {
     let mut fields = Vec::new();
     let mut at = message.clone();
     let mut segments = path.split('.').peekable();
     while let Some(name) = segments.next() {
         let Some(field) = at.get_field_by_name(name) else {
             return Err((
-                format!("`{}` in `{}` has no field `{name}`", at.full_name(), at.parent_file().name()),
+                format!(
+                    "`{}` in `{}` has no field `{name}`",
+                    at.full_name(),
+                    at.parent_file().name()
+                ),
                 did_you_mean(name, at.fields().map(|field| field.name().to_owned())),
             ));
         };
         if segments.peek().is_some() {
             let Some(inner) = single(&field) else {
                 return Err((
-                    format!("{} has no fields that a column or parameter can name", describe(&field)),
+                    format!(
+                        "{} has no fields that a column or parameter can name",
+                        describe(&field)
+                    ),
                     "name a field through single messages only".into(),
                 ));
             };
@@ -113,13 +136,21 @@ pub(crate) fn follow(message: &MessageDescriptor, path: &str) -> Result<Vec<Fiel
 
 /// The type of a field that holds one message.
 fn single(field: &FieldDescriptor) -> Option<MessageDescriptor> {
-    field.kind().as_message().filter(|_| !field.is_list() && !field.is_map() && !field.is_group()).cloned()
+    field
+        .kind()
+        .as_message()
+        .filter(|_| !field.is_list() && !field.is_map() && !field.is_group())
+        .cloned()
 }
 
 /// Lists what there is, after what was probably meant.
 pub(crate) fn did_you_mean(word: &str, among: impl IntoIterator<Item = String>) -> String {
     let names: BTreeSet<String> = among.into_iter().collect();
-    let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let list = names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     match nearest(word, names.iter().map(String::as_str)) {
         Some(name) => format!("did you mean `{name}`? There are {list}"),
         None => format!("there are {list}"),
@@ -148,13 +179,32 @@ fn type_name(field: &FieldDescriptor) -> String {
     }
 }
 
-fn gathering(answer: &MessageDescriptor, name: &str) -> Result<(u32, MessageDescriptor), Box<Finding>> {
-    let element = |field: &FieldDescriptor| field.kind().as_message().filter(|_| field.is_list() && !field.is_group()).cloned();
+fn gathering(
+    answer: &MessageDescriptor,
+    name: &str,
+) -> Result<(u32, MessageDescriptor), Box<Finding>> {
+    let element = |field: &FieldDescriptor| {
+        field
+            .kind()
+            .as_message()
+            .filter(|_| field.is_list() && !field.is_group())
+            .cloned()
+    };
     let Some(field) = answer.get_field_by_name(name) else {
         return Err(Box::new(Finding::new(
             "gather",
-            format!("`{}` in `{}` has no field `{name}`", answer.full_name(), answer.parent_file().name()),
-            did_you_mean(name, answer.fields().filter(|field| element(field).is_some()).map(|field| field.name().to_owned())),
+            format!(
+                "`{}` in `{}` has no field `{name}`",
+                answer.full_name(),
+                answer.parent_file().name()
+            ),
+            did_you_mean(
+                name,
+                answer
+                    .fields()
+                    .filter(|field| element(field).is_some())
+                    .map(|field| field.name().to_owned()),
+            ),
         )));
     };
     match element(&field) {
@@ -180,7 +230,11 @@ impl Compiler<'_> {
         let known: BTreeSet<&str> = columns.iter().map(|column| column.name.as_ref()).collect();
         if known.len() < columns.len() {
             for (index, column) in columns.iter().enumerate() {
-                if columns.iter().take(index).any(|earlier| earlier.name == column.name) {
+                if columns
+                    .iter()
+                    .take(index)
+                    .any(|earlier| earlier.name == column.name)
+                {
                     self.findings.push(Finding::new(
                         "query",
                         format!("the statement has two columns `{}`", column.name),
@@ -211,13 +265,20 @@ impl Compiler<'_> {
 
     fn column(&mut self, index: usize, column: &Column) {
         let declared = self.mapping.columns.get(column.name.as_ref());
-        let path = declared.map_or(column.name.as_ref(), String::as_str).to_owned();
+        let path = declared
+            .map_or(column.name.as_ref(), String::as_str)
+            .to_owned();
         self.labels.push(Label {
             column: Arc::clone(&column.name),
             field: path.as_str().into(),
         });
         // Where to look: at the entry in `columns` if there is one, else at the statement.
-        let key = || declared.map_or_else(|| "query".to_owned(), |_| forms::key("columns", &column.name));
+        let key = || {
+            declared.map_or_else(
+                || "query".to_owned(),
+                |_| forms::key("columns", &column.name),
+            )
+        };
         let fields = match follow(&self.root.message, &path) {
             Ok(fields) => fields,
             Err((what, help)) => {
@@ -226,17 +287,31 @@ impl Compiler<'_> {
                 } else {
                     format!("{help}; name the field with `AS \"…\"`, or in `columns`")
                 };
-                self.findings.push(Finding::new(key(), format!("{} fits no field: {what}", column.describe()), help));
+                self.findings.push(Finding::new(
+                    key(),
+                    format!("{} fits no field: {what}", column.describe()),
+                    help,
+                ));
                 return;
             }
         };
-        let Some((field, parents)) = fields.split_last() else { return };
+        let Some((field, parents)) = fields.split_last() else {
+            return;
+        };
         let given = Given {
             name: column.name.as_ref(),
             class: column.class,
-            format: self.mapping.formats.get(column.name.as_ref()).map(String::as_str),
+            format: self
+                .mapping
+                .formats
+                .get(column.name.as_ref())
+                .map(String::as_str),
             values: self.mapping.values.get(column.name.as_ref()),
-            separator: self.mapping.separators.get(column.name.as_ref()).map(String::as_str),
+            separator: self
+                .mapping
+                .separators
+                .get(column.name.as_ref())
+                .map(String::as_str),
             zone: self.mapping.zone,
         };
         match forms::encoder(field, &given) {
@@ -249,14 +324,27 @@ impl Compiler<'_> {
                     shape,
                 };
                 if let Err(other) = self.root.put(parents, field, plan) {
-                    let other = self.labels.get(other).map_or("", |label| label.column.as_ref());
-                    let what = format!("columns `{other}` and `{}` both fill {}", column.name, describe(field));
-                    self.findings.push(Finding::new(key(), what, "leave one of them"));
+                    let other = self
+                        .labels
+                        .get(other)
+                        .map_or("", |label| label.column.as_ref());
+                    let what = format!(
+                        "columns `{other}` and `{}` both fill {}",
+                        column.name,
+                        describe(field)
+                    );
+                    self.findings
+                        .push(Finding::new(key(), what, "leave one of them"));
                 }
             }
             Err(Refusal { key: at, why, help }) => {
                 let key = at.map_or_else(key, |table| forms::key(table, &column.name));
-                let what = format!("{} cannot fill {}{}", column.describe(), describe(field), why.map_or_else(String::new, |why| format!(": {why}")));
+                let what = format!(
+                    "{} cannot fill {}{}",
+                    column.describe(),
+                    describe(field),
+                    why.map_or_else(String::new, |why| format!(": {why}"))
+                );
                 self.findings.push(Finding::new(key, what, help));
             }
         }
@@ -283,12 +371,18 @@ impl Branch {
     }
 
     /// Puts a column's plan in its place. The error is the column that is there already.
-    fn put(&mut self, parents: &[FieldDescriptor], field: &FieldDescriptor, plan: ColumnPlan) -> Result<(), usize> {
+    fn put(
+        &mut self,
+        parents: &[FieldDescriptor],
+        field: &FieldDescriptor,
+        plan: ColumnPlan,
+    ) -> Result<(), usize> {
         let Some((parent, rest)) = parents.split_first() else {
             if let Some((_, growth)) = self.fields.get(&field.number()) {
                 return Err(growth.first_column());
             }
-            self.fields.insert(field.number(), (field.clone(), Growth::Leaf(plan)));
+            self.fields
+                .insert(field.number(), (field.clone(), Growth::Leaf(plan)));
             return Ok(());
         };
         let (_, growth) = self.fields.entry(parent.number()).or_insert_with(|| {
@@ -327,17 +421,20 @@ impl Branch {
             .filter(|oneof| !oneof.is_synthetic())
             .map(|oneof| oneof.full_name().to_owned())
             .collect();
-        let fields = self.fields.into_iter().map(|(number, (field, growth))| FieldPlan {
-            number,
-            oneof: field
-                .containing_oneof()
-                .and_then(|oneof| oneofs.iter().position(|name| name == oneof.full_name()))
-                .and_then(|position| u32::try_from(position).ok()),
-            filling: match growth {
-                Growth::Leaf(plan) => Filling::Column(plan),
-                Growth::Branch(branch) => Filling::Message(branch.plan()),
-            },
-        });
+        let fields = self
+            .fields
+            .into_iter()
+            .map(|(number, (field, growth))| FieldPlan {
+                number,
+                oneof: field
+                    .containing_oneof()
+                    .and_then(|oneof| oneofs.iter().position(|name| name == oneof.full_name()))
+                    .and_then(|position| u32::try_from(position).ok()),
+                filling: match growth {
+                    Growth::Leaf(plan) => Filling::Column(plan),
+                    Growth::Branch(branch) => Filling::Message(branch.plan()),
+                },
+            });
         MessagePlan {
             fields: fields.collect(),
         }
@@ -348,7 +445,11 @@ impl Growth {
     fn first_column(&self) -> usize {
         match self {
             Self::Leaf(plan) => plan.column,
-            Self::Branch(branch) => branch.fields.values().next().map_or(usize::MAX, |(_, growth)| growth.first_column()),
+            Self::Branch(branch) => branch
+                .fields
+                .values()
+                .next()
+                .map_or(usize::MAX, |(_, growth)| growth.first_column()),
         }
     }
 }

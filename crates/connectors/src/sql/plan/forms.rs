@@ -55,14 +55,29 @@ impl Refusal {
 
 /// The key of a column in one of the binding's tables, quoted where TOML asks for it.
 pub(crate) fn key(table: &str, name: &str) -> String {
-    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if bare { format!("{table}.{name}") } else { format!("{table}.\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")) }
+    let bare = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare {
+        format!("{table}.{name}")
+    } else {
+        format!(
+            "{table}.\"{}\"",
+            name.replace('\\', "\\\\").replace('"', "\\\"")
+        )
+    }
 }
 
 /// Chooses the encoder for `field`.
-pub(crate) fn encoder(field: &FieldDescriptor, given: &Given<'_>) -> Result<(Encoder, Shape), Refusal> {
+pub(crate) fn encoder(
+    field: &FieldDescriptor,
+    given: &Given<'_>,
+) -> Result<(Encoder, Shape), Refusal> {
     if field.is_map() {
-        return Err(Refusal::of("a column cannot fill a map; leave it out, or change the contract to a repeated message"));
+        return Err(Refusal::of(
+            "a column cannot fill a map; leave it out, or change the contract to a repeated message",
+        ));
     }
     if let Some(separator) = given.separator {
         return list(field, separator, given);
@@ -71,7 +86,10 @@ pub(crate) fn encoder(field: &FieldDescriptor, given: &Given<'_>) -> Result<(Enc
         return Err(Refusal::of(if field.kind().as_message().is_some() {
             "rows become a repeated message with `gather` only".to_owned()
         } else {
-            format!("say what separates the values: `separators = {{ {} = \";\" }}`", quoted(given.name))
+            format!(
+                "say what separates the values: `separators = {{ {} = \";\" }}`",
+                quoted(given.name)
+            )
         }));
     }
     let kind = field.kind();
@@ -84,18 +102,31 @@ pub(crate) fn encoder(field: &FieldDescriptor, given: &Given<'_>) -> Result<(Enc
     }
 }
 
-fn list(field: &FieldDescriptor, separator: &str, given: &Given<'_>) -> Result<(Encoder, Shape), Refusal> {
+fn list(
+    field: &FieldDescriptor,
+    separator: &str,
+    given: &Given<'_>,
+) -> Result<(Encoder, Shape), Refusal> {
     if !field.is_list() || matches!(field.kind(), Kind::Message(_)) {
-        return Err(Refusal::at("separators", "it holds one value", "leave the separator out, or name a repeated field of scalars"));
+        return Err(Refusal::at(
+            "separators",
+            "it holds one value",
+            "leave the separator out, or name a repeated field of scalars",
+        ));
     }
     if separator.is_empty() {
-        return Err(Refusal::at("separators", "the separator is empty", "write the text between two values"));
+        return Err(Refusal::at(
+            "separators",
+            "the separator is empty",
+            "write the text between two values",
+        ));
     }
     if given.class == Class::Blob {
         return Err(Refusal::of("cast the column to text in the statement"));
     }
     // The parts of a text are texts, so numbers are read from text without being declared so.
-    let number = matches!(field.kind(), Kind::Float | Kind::Double) || integer_kind(&field.kind()).is_some();
+    let number =
+        matches!(field.kind(), Kind::Float | Kind::Double) || integer_kind(&field.kind()).is_some();
     let part = Given {
         class: if number { Class::Unknown } else { Class::Text },
         format: given.format.or(number.then_some("number")),
@@ -114,7 +145,10 @@ fn scalar(kind: &Kind, given: &Given<'_>) -> Result<Encoder, Refusal> {
     if let Some(kind) = integer_kind(kind) {
         return Ok(Encoder::Integer(kind, number(given, false)?));
     }
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the whole numbers are dealt with above, and messages have fields")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the whole numbers are dealt with above, and messages have fields"
+    )]
     match kind {
         Kind::String => text(given),
         Kind::Bytes => bytes(given),
@@ -128,17 +162,24 @@ fn scalar(kind: &Kind, given: &Given<'_>) -> Result<Encoder, Refusal> {
             }
             let codes = match given.values {
                 None => Codes::of_enum(descriptor),
-                Some(values) => Codes::of(values, |name| number_of(descriptor, name)).map_err(|name| {
-                    Refusal::at(
-                        "values",
-                        format!("`{}` has no value `{name}`", descriptor.full_name()),
-                        super::compile::did_you_mean(&name, descriptor.values().map(|value| value.name().to_owned())),
-                    )
-                })?,
+                Some(values) => {
+                    Codes::of(values, |name| number_of(descriptor, name)).map_err(|name| {
+                        Refusal::at(
+                            "values",
+                            format!("`{}` has no value `{name}`", descriptor.full_name()),
+                            super::compile::did_you_mean(
+                                &name,
+                                descriptor.values().map(|value| value.name().to_owned()),
+                            ),
+                        )
+                    })?
+                }
             };
             Ok(Encoder::Enum(codes))
         }
-        _ => Err(Refusal::of("name a field in the message, as in `AS \"name.family\"`")),
+        _ => Err(Refusal::of(
+            "name a field in the message, as in `AS \"name.family\"`",
+        )),
     }
 }
 
@@ -147,7 +188,9 @@ fn text(given: &Given<'_>) -> Result<Encoder, Refusal> {
         (Some(values), None) => TextForm::Codes(Codes::texts(values)),
         (Some(_), Some(_)) => return Err(both()),
         (None, None) if given.class == Class::Blob => {
-            return Err(Refusal::of("cast it to text in the statement, or make the field bytes"));
+            return Err(Refusal::of(
+                "cast it to text in the statement, or make the field bytes",
+            ));
         }
         (None, None) => TextForm::Plain,
         (None, Some("trim")) => TextForm::Trim,
@@ -157,8 +200,14 @@ fn text(given: &Given<'_>) -> Result<Encoder, Refusal> {
             } else if let Some(notation) = Notation::parse(format) {
                 TextForm::Moment(moment_form(notation, given)?)
             } else {
-                let help = format!("for text: `trim`; for numbers: {NUMBER_HELP}; for dates: {MOMENT_HELP}");
-                return Err(Refusal::at("formats", format!("`{format}` is not a format"), help));
+                let help = format!(
+                    "for text: `trim`; for numbers: {NUMBER_HELP}; for dates: {MOMENT_HELP}"
+                );
+                return Err(Refusal::at(
+                    "formats",
+                    format!("`{format}` is not a format"),
+                    help,
+                ));
             }
         }
     };
@@ -169,10 +218,21 @@ fn bytes(given: &Given<'_>) -> Result<Encoder, Refusal> {
     no_values(given)?;
     let form = match given.format {
         None if matches!(given.class, Class::Blob | Class::Unknown) => BytesForm::Blob,
-        None => return Err(Refusal::of(format!("say how bytes are written: `formats = {{ {} = \"hex\" }}` or `base64`", quoted(given.name)))),
+        None => {
+            return Err(Refusal::of(format!(
+                "say how bytes are written: `formats = {{ {} = \"hex\" }}` or `base64`",
+                quoted(given.name)
+            )));
+        }
         Some("hex") => BytesForm::Hex,
         Some("base64") => BytesForm::Base64,
-        Some(format) => return Err(Refusal::at("formats", format!("`{format}` is not a format of bytes"), "use `hex` or `base64`")),
+        Some(format) => {
+            return Err(Refusal::at(
+                "formats",
+                format!("`{format}` is not a format of bytes"),
+                "use `hex` or `base64`",
+            ));
+        }
     };
     Ok(Encoder::Bytes(form))
 }
@@ -180,13 +240,30 @@ fn bytes(given: &Given<'_>) -> Result<Encoder, Refusal> {
 fn boolean(given: &Given<'_>) -> Result<Encoder, Refusal> {
     let codes = match (given.values, given.format) {
         (Some(_), Some(_)) => return Err(both()),
-        (Some(values), None) => Some(Codes::of(values, |meaning| meaning.parse().ok()).map_err(|meaning| {
-            Refusal::at("values", format!("`{meaning}` is neither `true` nor `false`"), "a code of a bool means `true` or `false`")
-        })?),
+        (Some(values), None) => Some(Codes::of(values, |meaning| meaning.parse().ok()).map_err(
+            |meaning| {
+                Refusal::at(
+                    "values",
+                    format!("`{meaning}` is neither `true` nor `false`"),
+                    "a code of a bool means `true` or `false`",
+                )
+            },
+        )?),
         (None, Some(format)) => Some(Codes::pair(format).ok_or_else(|| {
-            Refusal::at("formats", format!("`{format}` does not name two values"), "write what is true, then what is false, as in `Y/N`")
+            Refusal::at(
+                "formats",
+                format!("`{format}` does not name two values"),
+                "write what is true, then what is false, as in `Y/N`",
+            )
         })?),
-        (None, None) if matches!(given.class, Class::Integer | Class::Numeric | Class::Unknown) => None,
+        (None, None)
+            if matches!(
+                given.class,
+                Class::Integer | Class::Numeric | Class::Unknown
+            ) =>
+        {
+            None
+        }
         (None, None) => {
             return Err(Refusal::of(format!(
                 "say what is true and what is false: `formats = {{ {} = \"Y/N\" }}`",
@@ -212,7 +289,11 @@ fn number(given: &Given<'_>, real: bool) -> Result<NumberForm, Refusal> {
                 "leave `scaled` out: the field counts the same small unit as the column",
             )),
             Some(form) => Ok(form),
-            None => Err(Refusal::at("formats", format!("`{format}` is not a format of numbers"), NUMBER_HELP)),
+            None => Err(Refusal::at(
+                "formats",
+                format!("`{format}` is not a format of numbers"),
+                NUMBER_HELP,
+            )),
         },
         None => match given.class {
             Class::Integer | Class::Numeric | Class::Unknown => Ok(NumberForm::Stored),
@@ -221,7 +302,10 @@ fn number(given: &Given<'_>, real: bool) -> Result<NumberForm, Refusal> {
                 "say how many decimals to keep, `formats = {{ {} = \"decimal(2)\" }}`, and the field counts the last of them",
                 quoted(given.name)
             ))),
-            Class::Text => Err(Refusal::of(format!("if the text is a number, say `formats = {{ {} = \"number\" }}`", quoted(given.name)))),
+            Class::Text => Err(Refusal::of(format!(
+                "if the text is a number, say `formats = {{ {} = \"number\" }}`",
+                quoted(given.name)
+            ))),
             Class::Blob => Err(Refusal::of("cast it to a number in the statement")),
         },
     }
@@ -233,14 +317,24 @@ fn moment_message(message: &MessageDescriptor, given: &Given<'_>) -> Result<Enco
     } else if is_date(message) {
         Encoder::Date
     } else {
-        let first = message.fields().next().map_or_else(|| "field".to_owned(), |field| field.name().to_owned());
-        return Err(Refusal::of(format!("name a field in the message, as in `AS \"….{first}\"`")));
+        let first = message
+            .fields()
+            .next()
+            .map_or_else(|| "field".to_owned(), |field| field.name().to_owned());
+        return Err(Refusal::of(format!(
+            "name a field in the message, as in `AS \"….{first}\"`"
+        )));
     };
     no_values(given)?;
     let notation = match given.format {
         None => Notation::Iso,
-        Some(format) => Notation::parse(format)
-            .ok_or_else(|| Refusal::at("formats", format!("`{format}` is not a format of dates"), format!("use {MOMENT_HELP}")))?,
+        Some(format) => Notation::parse(format).ok_or_else(|| {
+            Refusal::at(
+                "formats",
+                format!("`{format}` is not a format of dates"),
+                format!("use {MOMENT_HELP}"),
+            )
+        })?,
     };
     Ok(build(moment_form(notation, given)?))
 }
@@ -254,15 +348,25 @@ fn moment_form(notation: Notation, given: &Given<'_>) -> Result<MomentForm, Refu
         Class::Numeric | Class::Unknown => true,
     };
     if !fits {
-        return Err(Refusal::of(format!("say how dates are written: `formats = {{ {} = \"…\" }}` with {MOMENT_HELP}", quoted(given.name))));
+        return Err(Refusal::of(format!(
+            "say how dates are written: `formats = {{ {} = \"…\" }}` with {MOMENT_HELP}",
+            quoted(given.name)
+        )));
     }
     Ok(MomentForm::new(notation, given.zone.clone()))
 }
 
 /// Whether this is `google.type.Date`, by its own definition and not by its name alone.
 pub(crate) fn is_date(message: &MessageDescriptor) -> bool {
-    let part = |number, name: &str| message.get_field(number).is_some_and(|field| field.name() == name && field.kind() == Kind::Int32);
-    message.full_name() == "google.type.Date" && part(1, "year") && part(2, "month") && part(3, "day")
+    let part = |number, name: &str| {
+        message
+            .get_field(number)
+            .is_some_and(|field| field.name() == name && field.kind() == Kind::Int32)
+    };
+    message.full_name() == "google.type.Date"
+        && part(1, "year")
+        && part(2, "month")
+        && part(3, "day")
 }
 
 /// The type in a wrapper of `google/protobuf/wrappers.proto`.
@@ -279,7 +383,10 @@ pub(crate) fn wrapped(message: &MessageDescriptor) -> Option<Kind> {
         "StringValue",
         "BytesValue",
     ];
-    wrappers.contains(&name).then(|| message.get_field(1).map(|field| field.kind())).flatten()
+    wrappers
+        .contains(&name)
+        .then(|| message.get_field(1).map(|field| field.kind()))
+        .flatten()
 }
 
 fn integer_kind(kind: &Kind) -> Option<IntegerKind> {
@@ -294,21 +401,35 @@ fn integer_kind(kind: &Kind) -> Option<IntegerKind> {
         Kind::Fixed64 => Some(IntegerKind::Fixed64),
         Kind::Sfixed32 => Some(IntegerKind::Sfixed32),
         Kind::Sfixed64 => Some(IntegerKind::Sfixed64),
-        Kind::Double | Kind::Float | Kind::Bool | Kind::String | Kind::Bytes | Kind::Message(_) | Kind::Enum(_) => None,
+        Kind::Double
+        | Kind::Float
+        | Kind::Bool
+        | Kind::String
+        | Kind::Bytes
+        | Kind::Message(_)
+        | Kind::Enum(_) => None,
     }
 }
 
 fn no_format(given: &Given<'_>) -> Result<(), Refusal> {
     match given.format {
         None => Ok(()),
-        Some(_) => Err(Refusal::at("formats", "it has no formats", "say what its codes mean in `values`")),
+        Some(_) => Err(Refusal::at(
+            "formats",
+            "it has no formats",
+            "say what its codes mean in `values`",
+        )),
     }
 }
 
 fn no_values(given: &Given<'_>) -> Result<(), Refusal> {
     match given.values {
         None => Ok(()),
-        Some(_) => Err(Refusal::at("values", "it has no codes", "`values` is for enums, bools and strings")),
+        Some(_) => Err(Refusal::at(
+            "values",
+            "it has no codes",
+            "`values` is for enums, bools and strings",
+        )),
     }
 }
 

@@ -76,7 +76,7 @@ mod tests {
         assert!(guard.goes_on());
         guard.stop();
         assert!(!guard.goes_on());
-        guard.arm(Some(Instant::now() + Duration::from_secs(3600)));
+        guard.arm(Some(Instant::now() + Duration::from_hours(1)));
         assert!(guard.goes_on());
         guard.arm(Some(guard.epoch));
         assert!(!guard.goes_on());

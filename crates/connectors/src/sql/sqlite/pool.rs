@@ -57,14 +57,18 @@ impl Pool {
         let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
-            .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
+            .map_err(|_| ConnectorError::Failed {
+                why: Failure::Internal,
+            })?;
         while let Some(kept) = self.idle.take() {
             let mut lease = Lease {
                 held: Some(kept),
                 idle: Arc::clone(&self.idle),
                 permit: None,
             };
-            let Some(held) = lease.held.as_mut() else { continue };
+            let Some(held) = lease.held.as_mut() else {
+                continue;
+            };
             // An answer means that its thread has done with whatever ran before.
             if held.running && held.connection.ping().await.is_err() {
                 lease.held = None;
@@ -87,7 +91,11 @@ impl Pool {
 
     async fn open(&self) -> Result<Held, ConnectorError> {
         let identity = Identity::of(&self.file);
-        let mut connection = self.options.connect().await.map_err(|error| cannot_open(&self.file, &error))?;
+        let mut connection = self
+            .options
+            .connect()
+            .await
+            .map_err(|error| cannot_open(&self.file, &error))?;
         let guard = Guard::new();
         let asked = Arc::clone(&guard);
         connection
@@ -107,7 +115,9 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,7 +143,9 @@ impl Lease {
         self.held
             .as_mut()
             .map(|held| &mut held.connection)
-            .ok_or(ConnectorError::Failed { why: Failure::Internal })
+            .ok_or(ConnectorError::Failed {
+                why: Failure::Internal,
+            })
     }
 
     /// Says that the statement has ended by itself.
@@ -221,7 +233,10 @@ impl Idle {
     /// Takes one whose statement has ended if there is one, else one that is being stopped.
     fn take(&self) -> Option<Held> {
         let mut kept = self.lock();
-        let at = kept.iter().rposition(|held| !held.running).or(kept.len().checked_sub(1))?;
+        let at = kept
+            .iter()
+            .rposition(|held| !held.running)
+            .or(kept.len().checked_sub(1))?;
         Some(kept.remove(at))
     }
 

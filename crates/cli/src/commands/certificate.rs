@@ -1,0 +1,241 @@
+//! `drawbridge certificate`: what the member's own authority issues, and takes back.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use federation::{
+    Identity, SystemId,
+    authority::{Authority, Issued, LIST_VALIDITY, Reason, Revocations},
+    certificate::{Facts, read_pem},
+};
+use gateway::ConfigFile;
+use problem::{Problem, TomlFile};
+
+use super::init;
+use crate::{
+    failure::{Outcome, because},
+    files, moments,
+    place::{ConfigOption, own_gateway},
+    table::{Column, Table},
+    terminal::Out,
+};
+
+/// Issues, lists and takes back certificates of the member's own gateways and systems
+#[derive(Debug, Subcommand)]
+pub(crate) enum Certificate {
+    Gateway(Gateway),
+    System(System),
+    Revoke(Revoke),
+    List(List),
+}
+
+/// Names the authority.
+#[derive(Debug, Args)]
+struct AuthorityOption {
+    /// The folder with `authority.pem` and `authority.key.pem`. Default: `offline` beside the configuration
+    #[arg(long, value_name = "FOLDER")]
+    authority: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
+}
+
+/// Issues a new certificate for the gateway, in the place of the present one
+#[derive(Debug, Args)]
+pub(crate) struct Gateway {
+    #[command(flatten)]
+    authority: AuthorityOption,
+    /// A host name or IP address by which the member's systems reach the gateway. Default: those of the directory's address and
+    /// of this machine itself
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+}
+
+/// Issues a certificate for a system of the member
+#[derive(Debug, Args)]
+pub(crate) struct System {
+    /// The system's name within the member
+    name: String,
+    #[command(flatten)]
+    authority: AuthorityOption,
+}
+
+/// Takes a certificate back: links and clients that present it are turned away within seconds
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The certificate's file, or its serial number as `drawbridge certificate list` shows it
+    certificate: String,
+    /// Why: unspecified, key-compromise, affiliation-changed, superseded or cessation
+    #[arg(long, default_value = "unspecified")]
+    reason: Reason,
+    #[command(flatten)]
+    authority: AuthorityOption,
+}
+
+/// Lists the certificates in the folder of the configuration
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    authority: AuthorityOption,
+}
+
+impl Certificate {
+    pub(crate) fn run(self) -> Outcome {
+        match self {
+            Self::Gateway(gateway) => gateway.run(),
+            Self::System(system) => system.run(),
+            Self::Revoke(revoke) => revoke.run(),
+            Self::List(list) => list.run(),
+        }
+    }
+}
+
+impl AuthorityOption {
+    fn folder(&self, file: &ConfigFile) -> PathBuf {
+        self.authority.clone().unwrap_or_else(|| file.path(Path::new("offline")))
+    }
+
+    fn open(&self, file: &ConfigFile) -> Outcome<Authority> {
+        let folder = self.folder(file);
+        let missing = |problem: Problem| problem.help("name the folder with the authority's files with `--authority`");
+        let read = |name: &str| files::read(&folder.join(name)).map_err(|failure| failure.into_problems().into_iter().map(missing).collect::<Vec<_>>());
+        let (certificate, key) = (read("authority.pem")?, read("authority.key.pem")?);
+        Ok(Authority::open(&certificate, &key).map_err(|error| because(format!("cannot use the authority in `{}`", folder.display()), &error))?)
+    }
+}
+
+impl Gateway {
+    fn run(self) -> Outcome {
+        let file = self.authority.config.read()?;
+        let gateway = own_gateway(&file)?;
+        let authority = self.authority.open(&file)?;
+        let hosts = if self.hosts.is_empty() { default_hosts(&file)? } else { self.hosts.clone() };
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let issued = authority.issue_gateway(&gateway, &hosts, moments::now()).map_err(|error| init::certificate(&error))?;
+        let (certificate, key) = (file.path(&file.config.tls.certificate), file.path(&file.config.tls.key));
+        write(&issued, &certificate, &key, "the gateway presents it from its next start on")
+    }
+}
+
+/// Where the gateway is reached, as the directory says and on this machine itself.
+fn default_hosts(file: &ConfigFile) -> Outcome<Vec<String>> {
+    let federation = crate::place::federation_of(file)?;
+    let gateway = own_gateway(file)?;
+    let address = federation.gateway(&gateway).and_then(|entry| entry.address.clone());
+    Ok(init::hosts(address.as_ref(), &[]))
+}
+
+impl System {
+    fn run(self) -> Outcome {
+        let file = self.authority.config.read()?;
+        let system = SystemId::new(own_gateway(&file)?.member().clone(), &self.name)?;
+        let authority = self.authority.open(&file)?;
+        let issued = authority.issue_system(&system, moments::now()).map_err(|error| init::certificate(&error))?;
+        let folder = file.path(Path::new("tls/systems"));
+        let (certificate, key) = (folder.join(format!("{}.pem", self.name)), folder.join(format!("{}.key.pem", self.name)));
+        write(&issued, &certificate, &key, "give both files to the system, and nobody else")
+    }
+}
+
+/// Writes a certificate and its key in the place of those that may be there.
+fn write(issued: &Issued, certificate: &Path, key: &Path, then: &str) -> Outcome {
+    let before = facts_of(certificate);
+    files::replace(key, &issued.key_pem, files::SECRET)?;
+    files::replace(certificate, &issued.certificate_pem, files::PUBLIC)?;
+    let mut out = Out::new();
+    out.line(format_args!("issued {} for {}", certificate.display(), issued.identity))?;
+    out.line(format_args!("  serial {}, good until {}; {then}", issued.serial, moments::to_the_minute(issued.ends)))?;
+    if let Some(before) = before {
+        out.line(format_args!(
+            "  the one before stays good until {}; to take it back: drawbridge certificate revoke {}",
+            moments::to_the_minute(before.not_after),
+            before.serial
+        ))?;
+    }
+    out.flush()
+}
+
+fn facts_of(path: &Path) -> Option<Facts> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Facts::read(read_pem(&text).ok()?.first()?).ok()
+}
+
+impl Revoke {
+    fn run(self) -> Outcome {
+        let file = self.authority.config.read()?;
+        let authority = self.authority.open(&file)?;
+        let member = authority.member().clone();
+        let path = self.authority.folder(&file).join("revocations.toml");
+        let mut revocations = revocations(&path)?.unwrap_or_else(|| Revocations::new(member.clone()));
+        let (serial, identity) = self.which()?;
+        let now = moments::now();
+        let fresh = revocations.revoke(&serial, identity.clone(), self.reason, now).map_err(|error| Problem::new("", error.to_string()))?;
+        let list = authority.revocation_list(&mut revocations, now, LIST_VALIDITY).map_err(|error| because("cannot make the revocation list", &error))?;
+        // The list's number is on disk before the list is: a number is never used twice.
+        files::replace(&path, &revocations.to_text(), files::PUBLIC)?;
+        let crl = file.path(&file.config.revocation.folder).join(format!("{member}.crl.pem"));
+        files::replace(&crl, &list, files::PUBLIC)?;
+        let mut out = Out::new();
+        let whose = identity.map_or_else(String::new, |identity| format!(" of {identity}"));
+        if fresh {
+            out.line(format_args!("revoked {serial}{whose}: {}", self.reason))?;
+        } else {
+            out.line(format_args!("{serial} was revoked already; the list is made anew"))?;
+        }
+        out.line(format_args!("  {} is looked at within a second or two by the gateway that runs here", crl.display()))?;
+        out.line("  give it to the other members too: each gateway looks into its own folder of revocation lists")?;
+        out.flush()
+    }
+
+    /// The serial number, and whose certificate it is where that is known.
+    fn which(&self) -> Outcome<(String, Option<Identity>)> {
+        let path = Path::new(&self.certificate);
+        if !path.is_file() {
+            return Ok((self.certificate.clone(), None));
+        }
+        let certificates = read_pem(&files::read(path)?).map_err(|error| Problem::new(path, error.to_string()))?;
+        let Some(certificate) = certificates.first() else { return Ok((self.certificate.clone(), None)) };
+        let facts = Facts::read(certificate).map_err(|error| Problem::new(path, error.to_string()))?;
+        Ok((facts.serial, Identity::from_certificate(certificate).ok()))
+    }
+}
+
+fn revocations(path: &Path) -> Outcome<Option<Revocations>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Revocations::parse(&TomlFile::parse(path, files::read(path)?)?)?))
+}
+
+impl List {
+    fn run(self) -> Outcome {
+        let file = self.authority.config.read()?;
+        let revocations = revocations(&self.authority.folder(&file).join("revocations.toml"))?;
+        let mut paths = vec![file.path(&file.config.tls.certificate)];
+        if let Ok(systems) = std::fs::read_dir(file.path(Path::new("tls/systems"))) {
+            let mut found: Vec<PathBuf> = systems.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            found.retain(|path| path.to_str().is_some_and(|name| name.ends_with(".pem") && !name.ends_with(".key.pem")));
+            found.sort();
+            paths.extend(found);
+        }
+        let mut out = Out::new();
+        let mut table = Table::new([Column::left("WHOSE"), Column::left("SERIAL"), Column::left("GOOD UNTIL"), Column::left("FILE")]);
+        for path in paths {
+            let certificates = read_pem(&files::read(&path)?).map_err(|error| Problem::new(&path, error.to_string()))?;
+            let Some(certificate) = certificates.first() else { continue };
+            let facts = Facts::read(certificate).map_err(|error| Problem::new(&path, error.to_string()))?;
+            let whose = Identity::from_certificate(certificate).map_or_else(|error| error.to_string(), |identity| identity.to_string());
+            let revoked = revocations.as_ref().and_then(|all| all.all().iter().find(|revocation| revocation.serial == facts.serial));
+            let until = match revoked {
+                Some(revocation) => format!("revoked {}: {}", moments::to_the_minute(revocation.at), revocation.reason),
+                None => moments::to_the_minute(facts.not_after),
+            };
+            table.row([whose, facts.serial, until, path.display().to_string()], &mut out)?;
+        }
+        table.finish(&mut out)?;
+        let shown = revocations.iter().flat_map(Revocations::all).count();
+        if shown > 0 {
+            out.line(format_args!("{} so far", super::check::some(shown, "revocation")))?;
+        }
+        out.flush()
+    }
+}

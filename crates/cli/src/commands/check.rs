@@ -1,0 +1,112 @@
+//! `drawbridge check`: everything that `run` would refuse, all at once, and what is worth knowing besides.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Args;
+use gateway::{ConfigFile, Prepared};
+use policy::Agreement;
+use problem::Problem;
+
+use crate::{
+    failure::{Failure, Outcome},
+    moments,
+    place::{ConfigOption, Log, read_config},
+    terminal::{Out, warn},
+};
+
+/// Checks a configuration and everything that it names, without starting anything
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration file, as an alternative to `--config`
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    config: ConfigOption,
+
+    /// Say nothing when nothing is wrong
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> Outcome {
+        let path = self.file.or(self.config.config);
+        let file = read_config(path.as_deref())?;
+        let name = file.toml.name().display().to_string();
+        let prepared = super::block_on(async { Ok(Prepared::load(file, moments::now()).await) })?;
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(problems) => return Err(sorted(problems)),
+        };
+        let mut problems = prepared.agreements.problems.clone();
+        problems.extend(own_log(&prepared));
+        if !self.quiet {
+            prepared.warnings.iter().for_each(warn);
+        }
+        if !problems.is_empty() {
+            return Err(sorted(problems));
+        }
+        if self.quiet { Ok(()) } else { fine(&name, &prepared) }
+    }
+}
+
+/// Sorted as a person mends them.
+fn sorted(mut problems: Vec<Problem>) -> Failure {
+    Problem::sort(&mut problems);
+    problems.dedup();
+    problems.into()
+}
+
+/// Whether the log in the data folder is one that this gateway can go on with.
+fn own_log(prepared: &Prepared) -> Option<Problem> {
+    let file: &ConfigFile = &prepared.file;
+    let data = file.path(&file.config.data.folder);
+    if !data.join("ledger").join("journal").is_dir() {
+        return None;
+    }
+    let log = match Log::open(&data) {
+        Ok(log) => log,
+        Err(failure) => return failure.into_problems().into_iter().next(),
+    };
+    let (own, there) = (prepared.log_key.verifier(), log.reader.key());
+    if own == *there {
+        return None;
+    }
+    let what = format!("the log in `{}` is kept with another key, {there}", log.folder.display());
+    Some(file.toml.problem("keys.log", what).help("use the key that the log was begun with, or name another data folder"))
+}
+
+fn fine(name: &str, prepared: &Prepared) -> Outcome {
+    let mut out = Out::new();
+    let now = moments::now();
+    let agreements: Vec<&Arc<Agreement>> = prepared.agreements.agreements.iter().collect();
+    let in_force = agreements.iter().filter(|a| prepared.agreements.agreements.ended(&a.digest(), now).is_none() && a.valid_from() <= now).count();
+    out.line(format_args!(
+        "{name}: {} can start ({}, {} bound, {} in force)",
+        prepared.gateway,
+        some(prepared.trust.federation().members().len(), "member"),
+        some(prepared.bindings.len(), "method"),
+        some(in_force, "agreement"),
+    ))?;
+    out.flush()
+}
+
+/// Counts things: `no members`, `1 member`, `2 members`.
+pub(crate) fn some(count: usize, thing: &str) -> String {
+    match count {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_are_counted_in_words() {
+        assert_eq!([some(0, "member"), some(1, "member"), some(3, "member")], ["no members", "1 member", "3 members"]);
+    }
+}

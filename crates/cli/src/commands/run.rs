@@ -1,0 +1,149 @@
+//! `drawbridge run`: runs a gateway until it is told to stop.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use gateway::{Gateway, Prepared, Serving, logging};
+use problem::Problem;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::check::some;
+use crate::{
+    failure::{Failure, Outcome, because},
+    files, moments,
+    place::ConfigOption,
+    terminal::{Out, say, warn},
+};
+
+/// Most lines that tell who may ask.
+const TOLD: usize = 12;
+/// What a shell reports for a program that a second Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Runs the gateway until it gets SIGTERM or Ctrl-C, then lets open exchanges end
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    config: ConfigOption,
+
+    /// Write the addresses that are listened on to this file once the gateway is ready, for ports that the configuration leaves to
+    /// the system with `:0`
+    #[arg(long, value_name = "FILE")]
+    ports_file: Option<PathBuf>,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Outcome {
+        let file = self.config.read()?;
+        let log = logging::start(&file.config.log).map_err(|error| Problem::new(file.toml.name(), "cannot start the application log").cause(error))?;
+        let outcome = super::block_on(async {
+            let prepared = Prepared::load(file, moments::now()).await?;
+            let who = who_may_ask(&prepared);
+            let mut signals = Signals::listen()?;
+            let gateway = Gateway::start(prepared).await.map_err(|error| because(format!("{error}"), &error))?;
+            tell(gateway.serving(), &who, self.ports_file.as_deref())?;
+            signals.first().await;
+            say("stopping: open exchanges may end; once more stops at once");
+            let closed = tokio::select! {
+                closed = gateway.stop() => closed,
+                () = signals.second() => std::process::exit(INTERRUPTED),
+            };
+            if closed == 0 {
+                return Ok(());
+            }
+            warn(format_args!("{} had to be closed with exchanges open", some(closed, "connection")));
+            Err(Failure::told())
+        });
+        drop(log);
+        outcome
+    }
+}
+
+/// The two ways of asking a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Outcome<Self> {
+        let listen = |kind| signal(kind).map_err(|error| because("cannot listen for signals", &error));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn second(&mut self) {
+        self.first().await;
+    }
+}
+
+/// Who may ask what of this member, one line each.
+fn who_may_ask(prepared: &Prepared) -> Vec<String> {
+    let own = prepared.gateway.member();
+    let (agreements, now) = (&prepared.agreements.agreements, moments::now());
+    let mut lines: BTreeMap<String, String> = BTreeMap::new();
+    for agreement in agreements.iter().filter(|agreement| agreement.provider() == own) {
+        if agreements.ended(&agreement.digest(), now).is_some() || agreement.valid_from() > now {
+            continue;
+        }
+        for grant in agreement.grants() {
+            let systems: Vec<String> = grant.systems.iter().map(ToString::to_string).collect();
+            let methods: Vec<&str> = grant.methods.iter().map(AsRef::as_ref).collect();
+            let purposes: Vec<&str> = grant.purposes.iter().map(AsRef::as_ref).collect();
+            let who = systems.join(", ");
+            let what = format!("{} {}", grant.service, methods.join(", "));
+            lines.insert(format!("{who}: {what}, for {}", purposes.join(", ")), agreement.id().to_owned());
+        }
+    }
+    lines.into_iter().map(|(line, agreement)| format!("{line} (agreement {agreement})")).collect()
+}
+
+fn tell(serving: &Serving, who: &[String], ports_file: Option<&std::path::Path>) -> Outcome {
+    if let Some(path) = ports_file {
+        files::replace(path, &ports(serving), files::PUBLIC)?;
+    }
+    serving.warnings.iter().for_each(warn);
+    let mut out = Out::new();
+    out.heading(format_args!("drawbridge {}, gateway {}", env!("CARGO_PKG_VERSION"), serving.gateway))?;
+    match serving.links {
+        Some(links) => {
+            let methods = some(serving.methods, "method");
+            out.line(format_args!("  links       {links}, for gateways of other members; {methods} bound"))?;
+        }
+        None => out.line("  links       none: this gateway asks, and answers nobody")?,
+    }
+    match serving.clients {
+        Some((clients, false)) => out.line(format_args!("  clients     {clients}, for systems of {} with a certificate", serving.gateway.member()))?,
+        Some((clients, true)) => out.line(format_args!("  clients     {clients}, in PLAIN TEXT, without certificates"))?,
+        None => out.line("  clients     none: this gateway answers, and asks nobody")?,
+    }
+    out.line(format_args!("  operations  http://{0}/metrics and http://{0}/health", serving.operations))?;
+    let (members, agreements) = (some(serving.members, "member"), some(serving.agreements, "agreement"));
+    out.line(format_args!("  knows       {members} and {agreements}"))?;
+    out.line(format_args!("  log         {} so far", some(usize::try_from(serving.records).unwrap_or(usize::MAX), "record")))?;
+    for (at, line) in who.iter().take(TOLD).enumerate() {
+        out.line(format_args!("  {:<11} {line}", if at == 0 { "may ask us" } else { "" }))?;
+    }
+    if who.len() > TOLD {
+        out.line(format_args!("  {:<11} and {} more: `drawbridge agreement list`", "", who.len().saturating_sub(TOLD)))?;
+    }
+    out.line(format_args!("drawbridge: {} is ready", serving.gateway))?;
+    out.flush()
+}
+
+/// Writes the addresses as TOML.
+fn ports(serving: &Serving) -> String {
+    let mut text = "format = \"drawbridge.ports/v1\"\n".to_owned();
+    let addresses: [(&str, Option<SocketAddr>); 3] =
+        [("links", serving.links), ("clients", serving.clients.map(|(address, _)| address)), ("operations", Some(serving.operations))];
+    for (name, address) in addresses.into_iter().filter_map(|(name, address)| Some((name, address?))) {
+        text = format!("{text}{name} = \"{address}\"\n");
+    }
+    text
+}

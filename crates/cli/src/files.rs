@@ -1,0 +1,99 @@
+//! Files that a person keeps: never overwritten unless that is the point, and then whole or not at all.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use problem::Problem;
+
+use crate::failure::Outcome;
+
+/// Anybody may read it.
+pub(crate) const PUBLIC: u32 = 0o644;
+/// Its owner only may read it.
+pub(crate) const SECRET: u32 = 0o600;
+
+/// Writes a file that must not be there yet.
+pub(crate) fn create(path: &Path, text: &str, mode: u32) -> Outcome {
+    make_parent(path)?;
+    let made = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = made.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            Problem::new(path, "there is such a file already, and it is not overwritten").help("name another file, or move this one away first").into()
+        } else {
+            Problem::new(path, "cannot write the file").cause(error.to_string()).into()
+        }
+    })
+}
+
+/// Writes a file in the place of the one that may be there, so that it is there whole or not at all.
+pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
+    make_parent(path)?;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(parent(path))?.sync_all()
+    });
+    written.map_err(|error| {
+        // What is left of it is of no use, and a hidden file is read by nobody.
+        let _ = fs::remove_file(&temporary);
+        Problem::new(path, "cannot write the file").cause(error.to_string()).into()
+    })
+}
+
+/// Makes a folder, and those above it.
+pub(crate) fn make_folder(path: &Path, mode: u32) -> Outcome {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|error| Problem::new(path, "cannot make the folder").cause(error.to_string()).into())
+}
+
+/// Reads a text file.
+pub(crate) fn read(path: &Path) -> Outcome<String> {
+    fs::read_to_string(path).map_err(|error| Problem::new(path, "cannot read the file").cause(error.to_string()).into())
+}
+
+fn make_parent(path: &Path) -> Outcome {
+    make_folder(parent(path), 0o755)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deep/er/secret");
+        create(&file, "one", SECRET).unwrap();
+        let refused = create(&file, "two", SECRET).unwrap_err().into_problems();
+        assert!(refused[0].what.contains("not overwritten"), "{refused:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, SECRET);
+    }
+
+    #[test]
+    fn what_is_replaced_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("directory.note");
+        replace(&file, "one", PUBLIC).unwrap();
+        replace(&file, "two", PUBLIC).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,136 @@
+//! A partner system in Rust: ordinary gRPC over HTTP/2 with a client certificate, bytes in and bytes out.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use exchange::{Reason, Status, framing, headers};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use tokio::net::TcpStream;
+
+/// A connection of a partner system, or of a gateway of one's own making.
+#[derive(Clone)]
+pub struct Client {
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Reply {
+    /// Initial metadata.
+    pub headers: HeaderMap,
+    /// The messages, without prefix.
+    pub messages: Vec<Bytes>,
+    /// Trailing metadata; that of the head where there was nothing else.
+    pub trailers: HeaderMap,
+    /// How it ended.
+    pub status: Status,
+}
+
+impl Reply {
+    /// The reason in the details.
+    pub fn reason(&self) -> Option<Reason> {
+        self.status.reason()
+    }
+
+    /// The exchange's id, as the client sees it.
+    pub fn exchange(&self) -> String {
+        self.headers.get("drawbridge-exchange-id").unwrap().to_str().unwrap().to_owned()
+    }
+}
+
+impl Client {
+    /// Connects to `address` with a certificate, trusting `root` alone.
+    ///
+    /// # Errors
+    ///
+    /// When TCP, TLS or HTTP/2 does not come about.
+    pub async fn connect(address: SocketAddr, root: &str, certificate: &str, key: &str) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
+            roots.add(root?)?;
+        }
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await?;
+        tokio::spawn(connection);
+        // TLS 1.3 turns a client certificate down only after the client has finished: the first ready tells.
+        sender.ready().await?;
+        Ok(Self { sender })
+    }
+
+    /// Calls a method with one message; returns the reply's head and its body.
+    ///
+    /// # Errors
+    ///
+    /// When the connection does not carry it.
+    pub async fn open(&mut self, path: &str, metadata: &HeaderMap, message: &[u8], timeout: Option<Duration>) -> anyhow::Result<(HeaderMap, Incoming)> {
+        self.open_raw(path, metadata, framing::framed(message), timeout).await
+    }
+
+    /// As [`Client::open`], with a body that is sent as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the connection does not carry it.
+    pub async fn open_raw(&mut self, path: &str, metadata: &HeaderMap, body: Bytes, timeout: Option<Duration>) -> anyhow::Result<(HeaderMap, Incoming)> {
+        let mut request = Request::post(format!("https://localhost{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Full::new(body))?;
+        request.headers_mut().extend(metadata.clone());
+        if let Some(timeout) = timeout {
+            request.headers_mut().insert("grpc-timeout", HeaderValue::try_from(format!("{}m", timeout.as_millis()))?);
+        }
+        let (parts, body) = self.sender.send_request(request).await?.into_parts();
+        anyhow::ensure!(parts.status == http::StatusCode::OK, "HTTP status {}", parts.status);
+        Ok((parts.headers, body))
+    }
+
+    /// Calls a method with one message and reads the reply to its end.
+    ///
+    /// # Errors
+    ///
+    /// When the connection does not carry it.
+    pub async fn call(&mut self, path: &str, metadata: &HeaderMap, message: &[u8]) -> anyhow::Result<Reply> {
+        let (head, body) = self.open(path, metadata, message, Some(Duration::from_secs(20))).await?;
+        read(head, body).await
+    }
+}
+
+/// Reads a reply to its end.
+///
+/// # Errors
+///
+/// When the stream is cut.
+pub async fn read(head: HeaderMap, body: Incoming) -> anyhow::Result<Reply> {
+    let collected = body.collect().await?;
+    let trailers = collected.trailers().cloned().unwrap_or_else(|| head.clone());
+    let mut rest = collected.to_bytes();
+    let mut messages = Vec::new();
+    while rest.len() >= framing::PREFIX {
+        let prefix = rest.split_to(framing::PREFIX);
+        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        messages.push(rest.split_to(length));
+    }
+    let status = headers::read_status(&trailers).ok_or_else(|| anyhow::anyhow!("the reply has no status: {trailers:?}"))?;
+    Ok(Reply { headers: head, messages, trailers, status })
+}
+
+/// Makes metadata of pairs.
+pub fn metadata(pairs: &[(&str, &str)]) -> HeaderMap {
+    pairs.iter().map(|(key, value)| (HeaderName::try_from(*key).unwrap(), HeaderValue::try_from(*value).unwrap())).collect()
+}
