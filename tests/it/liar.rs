@@ -1,2 +1,236 @@
-//! A peer of our own making that lies: it has the council's certificate and keys, and signs what it likes.
+//! A peer of our own making that lies: it has the council's certificate and gateway key, and signs what it likes. Whatever it
+//! says is refused, signed, and recorded; and the same peer, telling the truth, is answered.
 
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use drawbridge_tests::{Agreement, COUNCIL, Client, PURPOSE, Reply, TRUST, TestFederation, client};
+use exchange::{Reason, digests, framing, headers::Signed, millis};
+use http::HeaderMap;
+use ledger::{SealVerifier, Sealer};
+use note::SigningKey;
+use policy::AgreementFile;
+use prost::Message as _;
+use proto::link::{CallShape, ConsumerClaims, OpenRequest, OpenResponse, ProviderClosing};
+use records::receipt;
+
+const FIND: &str = "/test.v1.Records/Find";
+
+struct Liar {
+    client: Client,
+    key: SigningKey,
+    session: Bytes,
+    next: u64,
+}
+
+/// What can be lied about on the way from honest claims to the wire.
+#[derive(Default)]
+struct Lie {
+    claims: Option<Box<dyn Fn(&mut ConsumerClaims)>>,
+    /// Sent instead of the request that was signed.
+    message: Option<Vec<u8>>,
+    /// Signs instead of the gateway's key.
+    key: Option<SigningKey>,
+    path: Option<&'static str>,
+}
+
+impl Lie {
+    fn about(claims: impl Fn(&mut ConsumerClaims) + 'static) -> Self {
+        Self { claims: Some(Box::new(claims)), ..Self::default() }
+    }
+}
+
+impl Liar {
+    async fn new(federation: &TestFederation) -> Self {
+        let (council, trust) = (federation.member(COUNCIL), federation.member(TRUST));
+        let (certificate, key) = council.gateway_tls();
+        let mut client = Client::connect(trust.links, &trust.authority.certificate_pem(), &certificate, &key).await.unwrap();
+        let (_, body) = client.open_raw("/drawbridge.link.v1/Open", &HeaderMap::new(), OpenRequest { protocol: 1 }.encode_to_vec().into(), None).await.unwrap();
+        let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+        let session = OpenResponse::decode(body).unwrap().session;
+        Self { client, key: council.gateway_key.clone(), session, next: 1 }
+    }
+
+    fn honest(&mut self, federation: &TestFederation, message: &[u8]) -> ConsumerClaims {
+        let folder = &federation.member(COUNCIL).folder;
+        let text = std::fs::read_to_string(folder.join("agreements/standard.note")).unwrap();
+        let agreement = AgreementFile::parse("standard.note", &text).unwrap().agreement().clone();
+        let nonce = [self.next as u8; 32];
+        self.next += 1;
+        ConsumerClaims {
+            exchange_id: records::ExchangeId::new(SystemTime::now(), [self.next as u8; 10]).as_bytes().to_vec().into(),
+            consumer: COUNCIL.into(),
+            consumer_gateway: "main".into(),
+            consumer_system: "revenues".into(),
+            provider: TRUST.into(),
+            provider_gateway: "main".into(),
+            session: self.session.clone(),
+            sequence: self.next,
+            method: FIND.into(),
+            contract_digest: federation.contracts().method(FIND).unwrap().contract_digest().0.to_vec().into(),
+            agreement: agreement.id().into(),
+            agreement_digest: agreement.digest().0.to_vec().into(),
+            purpose: PURPOSE.into(),
+            legal_basis: "Children Act 2004, section 11".into(),
+            case_reference: "c".into(),
+            time: millis(SystemTime::now()),
+            nonce: nonce.to_vec().into(),
+            request_digest: digests::of_request(&nonce, &framing::framed(message)).to_vec().into(),
+            shape: CallShape::Unary.into(),
+            ..ConsumerClaims::default()
+        }
+    }
+
+    async fn tell(&mut self, federation: &TestFederation, lie: &Lie) -> (Reply, ConsumerClaims) {
+        let message = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
+        let mut claims = self.honest(federation, &message);
+        if let Some(change) = &lie.claims {
+            change(&mut claims);
+        }
+        let sent = lie.message.clone().unwrap_or(message);
+        let key = lie.key.clone().unwrap_or_else(|| self.key.clone());
+        (self.send(lie.path.unwrap_or(FIND), &claims, &key, &sent).await, claims)
+    }
+
+    async fn send(&mut self, path: &str, claims: &ConsumerClaims, key: &SigningKey, message: &[u8]) -> Reply {
+        let bytes = claims.encode_to_vec();
+        let seal = Sealer::new(key.clone()).seal(receipt::CONSUMER_CLAIMS, bytes.clone()).await;
+        let mut metadata = HeaderMap::new();
+        Signed { claims: bytes.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None }.write(&mut metadata);
+        self.client.call(path, &metadata, message).await.unwrap()
+    }
+}
+
+/// Checks that a refusal is signed by the trust, and that its log has it.
+fn refused(federation: &TestFederation, reply: &Reply, reason: Reason) -> ProviderClosing {
+    assert_eq!(reply.reason(), Some(reason), "{}", reply.status.message);
+    let signed = Signed::read(&reply.trailers).expect("a refusal carries claims");
+    let promise = receipt::promise_of(signed.leaf.as_ref().expect("a refusal carries a promise")).unwrap();
+    let seal = receipt::seal_from_wire(signed.seal.as_ref().unwrap()).unwrap();
+    let verifier = SealVerifier::new(federation.member(TRUST).gateway_key.verifier());
+    verifier.verify(receipt::PROVIDER_CLOSING, &signed.claims, Some(&promise), &seal).unwrap();
+    let closing = ProviderClosing::decode(signed.claims).unwrap();
+    assert_eq!(closing.refusal, reason.as_str());
+    let record = federation.member(TRUST).records().into_iter().find(|r| r.index == promise.index).expect("the refusal is in the log");
+    assert_eq!(record.leaf.hash(), promise.leaf);
+    assert_eq!(record.opened.unwrap().refusal(), reason.as_str());
+    closing
+}
+
+#[tokio::test]
+async fn every_lie_is_refused_with_a_record_and_the_truth_is_answered() {
+    let federation = TestFederation::new().await.start();
+    let mut liar = Liar::new(&federation).await;
+    let other_key = SigningKey::generate("council.example/gateway/main").unwrap();
+    let other_request = federation.request("test.v1.Records/Find", r#"{"id": "2"}"#);
+    let lies: Vec<(&str, Lie, Reason)> = vec![
+        ("another member", Lie::about(|c| c.consumer = "police.example".into()), Reason::BadClaims),
+        ("another gateway", Lie::about(|c| c.consumer_gateway = "other".into()), Reason::BadClaims),
+        ("addressed to another member", Lie::about(|c| c.provider = "police.example".into()), Reason::BadClaims),
+        ("another method than the path", Lie::about(|c| c.method = "/test.v1.Records/List".into()), Reason::BadClaims),
+        ("no nonce", Lie::about(|c| c.nonce = Bytes::new()), Reason::BadClaims),
+        ("a malformed exchange id", Lie::about(|c| c.exchange_id = Bytes::from_static(b"short")), Reason::BadClaims),
+        ("a forged request digest", Lie::about(|c| c.request_digest = vec![7; 32].into()), Reason::BadClaims),
+        ("another request than was signed", Lie { message: Some(other_request), ..Lie::default() }, Reason::BadClaims),
+        ("signed by another key", Lie { key: Some(other_key), ..Lie::default() }, Reason::BadClaims),
+        ("another legal basis", Lie::about(|c| c.legal_basis = "because".into()), Reason::BadClaims),
+        ("a stale session", Lie::about(|c| c.session = vec![9; 16].into()), Reason::StaleSession),
+        ("sequence number 0", Lie::about(|c| c.sequence = 0), Reason::Replayed),
+        ("a clock that is an hour behind", Lie::about(|c| c.time -= 3_600_000), Reason::ClockSkew),
+        ("another purpose", Lie::about(|c| c.purpose = "curiosity".into()), Reason::WrongPurpose),
+        ("a system that the agreement does not name", Lie::about(|c| c.consumer_system = "planning".into()), Reason::NoAgreement),
+        ("an agreement that there is not", Lie::about(|c| c.agreement_digest = vec![1; 32].into()), Reason::NoAgreement),
+        ("no case though one is asked for", Lie::about(|c| c.case_reference = String::new()), Reason::Metadata),
+        ("another contract", Lie::about(|c| c.contract_digest = vec![1; 32].into()), Reason::ContractMismatch),
+        (
+            "a method in no agreement",
+            Lie { path: Some("/test.v1.Records/Hidden"), ..Lie::about(|c| c.method = "/test.v1.Records/Hidden".into()) },
+            Reason::NoAgreement,
+        ),
+        (
+            "a method that nobody has",
+            Lie { path: Some("/no.v1.Service/Method"), ..Lie::about(|c| c.method = "/no.v1.Service/Method".into()) },
+            Reason::NoAgreement,
+        ),
+    ];
+    let mut no_agreement = std::collections::BTreeSet::new();
+    for (what, lie, reason) in lies {
+        let (reply, _) = liar.tell(&federation, &lie).await;
+        eprintln!("{what}: {}", reply.status.message);
+        let closing = refused(&federation, &reply, reason);
+        if reason == Reason::NoAgreement {
+            no_agreement.insert(reply.status.message.clone());
+        }
+        if reason == Reason::ClockSkew {
+            assert!((3_590_000..3_610_000).contains(&closing.clock_difference), "{}", closing.clock_difference);
+        }
+        assert!(reply.messages.is_empty(), "{what}");
+    }
+    assert_eq!(no_agreement.len(), 1, "a peer can tell why there is no agreement: {no_agreement:?}");
+    let (reply, _) = liar.tell(&federation, &Lie::default()).await;
+    assert_eq!(reply.status.code, 0, "{}", reply.status.message);
+}
+
+#[tokio::test]
+async fn claims_are_taken_once() {
+    let federation = TestFederation::new().await.start();
+    let mut liar = Liar::new(&federation).await;
+    let message = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
+    let claims = liar.honest(&federation, &message);
+    let key = liar.key.clone();
+    assert_eq!(liar.send(FIND, &claims, &key, &message).await.status.code, 0);
+    let again = liar.send(FIND, &claims, &key, &message).await;
+    refused(&federation, &again, Reason::Replayed);
+    // Another session does not make them fresh.
+    let mut other = Liar::new(&federation).await;
+    let again = other.send(FIND, &claims, &key, &message).await;
+    refused(&federation, &again, Reason::Replayed);
+}
+
+#[tokio::test]
+async fn an_expired_agreement_is_refused_by_the_provider_itself() {
+    let federation = TestFederation::without_agreement().await;
+    let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
+    federation.agree(&Agreement { from: now - 3 * hour, until: now - hour, ..Agreement::default() });
+    let federation = federation.start();
+    let mut liar = Liar::new(&federation).await;
+    let (reply, _) = liar.tell(&federation, &Lie::default()).await;
+    refused(&federation, &reply, Reason::AgreementEnded);
+}
+
+#[tokio::test]
+async fn what_is_not_claims_at_all_is_refused_and_harms_nobody() {
+    let federation = TestFederation::new().await.start();
+    let mut liar = Liar::new(&federation).await;
+    let none = liar.client.call(FIND, &HeaderMap::new(), b"").await.unwrap();
+    refused(&federation, &none, Reason::BadClaims);
+    for bytes in [&b""[..], b"\xff\xff\xff", &[0x0a; 600]] {
+        let mut metadata = HeaderMap::new();
+        Signed { claims: Bytes::copy_from_slice(bytes), seal: None, leaf: None }.write(&mut metadata);
+        let reply = liar.client.call(FIND, &metadata, b"").await.unwrap();
+        refused(&federation, &reply, Reason::BadClaims);
+    }
+    let odd = client::metadata(&[("drawbridge-claims-bin", "!!!not base64!!!")]);
+    refused(&federation, &liar.client.call(FIND, &odd, b"").await.unwrap(), Reason::BadClaims);
+    let (reply, _) = liar.tell(&federation, &Lie::default()).await;
+    assert_eq!(reply.status.code, 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_recorded_in_aggregate() {
+    let federation = TestFederation::new().await.start();
+    let mut liar = Liar::new(&federation).await;
+    let before = federation.member(TRUST).records().len();
+    for _ in 0..400 {
+        let reply = liar.client.call(FIND, &HeaderMap::new(), b"").await.unwrap();
+        assert_eq!(reply.reason(), Some(Reason::BadClaims));
+    }
+    drawbridge_tests::eventually("an aggregate is in the log", 10, async || {
+        liar.client.call(FIND, &HeaderMap::new(), b"").await.unwrap();
+        federation.member(TRUST).records().iter().any(|r| r.kind() == proto::records::Kind::Aggregate).then_some(())
+    })
+    .await;
+    let records = federation.member(TRUST).records();
+    let counted: u64 = records.iter().filter(|r| r.kind() == proto::records::Kind::Aggregate).map(|r| r.opened.as_ref().unwrap().private.count).sum();
+    assert!(counted > 0 && records.len() - before < 400, "{counted} of {}", records.len());
+}

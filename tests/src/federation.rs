@@ -45,19 +45,19 @@ url = "sqlite:legacy.db"
 
 [[binding]]
 method = "test.v1.Records/Find"
-connector = { kind = "sql", database = "legacy", query = 'SELECT id, gv AS "name.given", fm AS "name.family", sec AS secret, ''checked'' AS note FROM rec WHERE id = :id' }
+connector = { kind = "sql", database = "legacy", query = '''SELECT id, gv AS "name.given", fm AS "name.family", sec AS secret, 'checked' AS note FROM rec WHERE id = :id''' }
 
 [[binding]]
 method = "test.v1.Records/List"
-connector = { kind = "sql", database = "legacy", query = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) SELECT i AS id, ''given'' AS "name.given", ''family'' AS "name.family", ''canary-7f3a-secret'' AS secret, ''a note that makes the row a little longer than it would be'' AS note FROM n' }
+connector = { kind = "sql", database = "legacy", query = '''WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) SELECT i AS id, 'given' AS "name.given", 'family' AS "name.family", 'canary-7f3a-secret' AS secret, 'a note that makes the row a little longer than it would be' AS note FROM n''' }
 
 [[binding]]
 method = "test.v1.Records/Slow"
-connector = { kind = "sql", database = "legacy", query = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000000) SELECT max(i) AS id FROM n WHERE i > :id' }
+connector = { kind = "sql", database = "legacy", query = '''WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000000) SELECT max(i) AS id FROM n WHERE i > :id''' }
 
 [[binding]]
 method = "test.v1.Records/Hidden"
-connector = { kind = "sql", database = "legacy", query = 'SELECT id FROM rec WHERE id = :id' }
+connector = { kind = "sql", database = "legacy", query = '''SELECT id FROM rec WHERE id = :id''' }
 "#;
 
 /// A federation of two members.

@@ -270,6 +270,10 @@ struct Workshop<'a> {
 }
 
 impl<'a> Workshop<'a> {
+    #[cfg_attr(
+        not(feature = "sql"),
+        expect(clippy::unused_async, reason = "databases are all that is waited for")
+    )]
     async fn open(setup: Setup<'a>) -> Self {
         #[cfg_attr(
             not(feature = "sql"),
@@ -354,6 +358,10 @@ impl<'a> Workshop<'a> {
         }
     }
 
+    #[cfg_attr(
+        not(feature = "sql"),
+        expect(clippy::unused_async, reason = "databases are all that is waited for")
+    )]
     async fn connector(
         &mut self,
         config: &BindingConfig,

@@ -23,6 +23,11 @@
     )
 )]
 
+#[cfg(not(any(feature = "grpc", feature = "sql")))]
+compile_error!(
+    "a gateway needs at least one kind of connector: enable the feature `grpc` or `sql`"
+);
+
 pub use bindings::{Binding, BindingProblem, Bindings, Setup};
 pub use config::{BindingConfig, ConnectorConfig, DatabaseConfig, Size, Timeout};
 pub use connector::{Answer, Ask, Connector};

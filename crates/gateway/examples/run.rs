@@ -12,7 +12,7 @@ fn main() {
             Err(problems) => { for p in problems { eprintln!("{p}"); } std::process::exit(1) }
         };
         let gateway = Gateway::start(prepared).await.map_err(|e| eprintln!("{}", gateway::load::chain(&e))).unwrap();
-        println!("{:?}", gateway.serving());
+        println!("{:?}\n is ready", gateway.serving());
         tokio::signal::ctrl_c().await.unwrap();
         gateway.stop().await;
     });

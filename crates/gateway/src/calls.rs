@@ -1,9 +1,15 @@
 //! What both ports share: one exchange in a task of its own, watched by the request that it belongs to.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
 use link::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -47,6 +53,51 @@ pub(crate) enum Unread {
     TooSlow,
     /// The caller went away.
     Gone,
+}
+
+/// Returns the span of one exchange. Its fields are filled once they are known.
+pub(crate) fn span(side: &'static str) -> tracing::Span {
+    use tracing::field::Empty;
+    tracing::info_span!("exchange", exchange.id = Empty, side, consumer = Empty, provider = Empty, method = Empty)
+}
+
+/// A body that holds a place among the exchanges at once until it has been sent.
+pub(crate) struct Held {
+    body: Body,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Holds no place: it has none, or its exchange's task holds it.
+    pub(crate) fn free(body: Body) -> Self {
+        Self { body, place: None }
+    }
+
+    /// Holds `place` until the body has been sent, or given up.
+    pub(crate) fn until_sent(body: Body, place: OwnedSemaphorePermit) -> Self {
+        Self { body, place: Some(place) }
+    }
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = link::BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) {
+            self.place = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Returns the head of every gRPC response.

@@ -13,11 +13,11 @@ use exchange::{Answer, Consumer, Head, Hop, House, Query, Reason, Refusal, heade
 use federation::{MemberId, SystemId};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
-use link::{Body, BodyError, Incoming, server::Caller};
+use link::{Body, Incoming, server::Caller};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    calls::{self, Unread},
+    calls::{self, Held, Unread},
     observe::Observer,
     ports::{BodyOutlet, STREAM_BUFFER, body_limit},
     services::Services,
@@ -78,7 +78,7 @@ impl Clients {
             deadline,
             cancel,
         };
-        let span = tracing::info_span!("exchange", side = "consumer", exchange.id = tracing::field::Empty);
+        let span = calls::span("consumer");
         let this = self.clone();
         let (begun, head) = tokio::sync::oneshot::channel();
         let task = async move {
@@ -133,7 +133,7 @@ fn trailers(status: &exchange::Status, hop: Option<Hop>) -> HeaderMap {
 
 fn whole(answer: exchange::UnaryAnswer, place: OwnedSemaphorePermit) -> Response<ClientBody> {
     let body = Body::full(answer.message.unwrap_or_default(), Some(trailers(&answer.status, answer.hop)));
-    calls::respond(initial(&answer.head), ClientBody::Ours(body, Some(place)))
+    calls::respond(initial(&answer.head), ClientBody::Ours(Held::until_sent(body, place)))
 }
 
 /// A message that is one byte above the limit, in its prefix alone.
@@ -142,17 +142,17 @@ fn oversized(limit: usize) -> Bytes {
     Bytes::copy_from_slice(&[&[0][..], &length].concat())
 }
 
-/// A body of the clients' port: an exchange's, or that of a service of the gateway's own.
+/// A body of the clients' port.
 pub(crate) enum ClientBody {
-    /// Of an exchange, with its place among the exchanges at once.
-    Ours(Body, #[expect(dead_code, reason = "held, not read: dropping it gives the place back")] Option<OwnedSemaphorePermit>),
+    /// Of an exchange.
+    Ours(Held),
     /// Of a service that tonic serves.
     Tonic(tonic::body::Body),
 }
 
 impl ClientBody {
     fn ours(body: Body) -> Self {
-        Self::Ours(body, None)
+        Self::Ours(Held::free(body))
     }
 }
 
@@ -162,21 +162,21 @@ impl http_body::Body for ClientBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut *self {
-            Self::Ours(body, _) => Pin::new(body).poll_frame(context).map_err(|error: BodyError| error.into()),
+            Self::Ours(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Self::Tonic(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Ours(body, _) => body.is_end_stream(),
+            Self::Ours(body) => body.is_end_stream(),
             Self::Tonic(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
         match self {
-            Self::Ours(body, _) => body.size_hint(),
+            Self::Ours(body) => body.size_hint(),
             Self::Tonic(body) => body.size_hint(),
         }
     }

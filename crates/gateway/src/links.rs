@@ -12,7 +12,7 @@ use proto::link::{EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequ
 use tokio::sync::Semaphore;
 
 use crate::{
-    calls::{self, Unread},
+    calls::{self, Held, Unread},
     ends,
     observe::Observer,
     ports::{BodyOutlet, END_AGREEMENT, OPEN, PROTOCOL, PROVE, STREAM_BUFFER, body_limit},
@@ -37,15 +37,15 @@ pub(crate) struct LinksPort {
 
 impl LinksPort {
     /// Answers one request.
-    pub(crate) async fn serve(self: Arc<Self>, caller: Arc<Caller<GatewayId>>, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn serve(self: Arc<Self>, caller: Arc<Caller<GatewayId>>, request: Request<Incoming>) -> Response<Held> {
         if request.method() != Method::POST {
-            return calls::bare(StatusCode::METHOD_NOT_ALLOWED);
+            return calls::bare(StatusCode::METHOD_NOT_ALLOWED).map(Held::free);
         }
         let control = request.uri().path().strip_prefix("/drawbridge.link.").is_some();
-        if control { self.control(&caller.peer, request).await } else { self.exchange(&caller.peer, request).await }
+        if control { self.control(&caller.peer, request).await.map(Held::free) } else { self.exchange(&caller.peer, request).await }
     }
 
-    async fn exchange(self: Arc<Self>, peer: &GatewayId, request: Request<Incoming>) -> Response<Body> {
+    async fn exchange(self: Arc<Self>, peer: &GatewayId, request: Request<Incoming>) -> Response<Held> {
         let Some(place) = calls::place(&self.places) else {
             self.observer.shed("provider");
             let refusal = exchange::Refusal::new(
@@ -53,7 +53,7 @@ impl LinksPort {
                 exchange::Hop::Provider,
                 "the provider's gateway has as many exchanges at once as it takes",
             );
-            return calls::status_only(&self.house.unrecorded_status(&refusal), None);
+            return calls::status_only(&self.house.unrecorded_status(&refusal), None).map(Held::free);
         };
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
@@ -62,35 +62,35 @@ impl LinksPort {
             Ok(message) => message,
             // The digest will not fit it, and the refusal is recorded.
             Err(Unread::TooLarge) => Bytes::new(),
-            Err(Unread::TooSlow | Unread::Gone) => return calls::bare(StatusCode::REQUEST_TIMEOUT),
+            Err(Unread::TooSlow | Unread::Gone) => return calls::bare(StatusCode::REQUEST_TIMEOUT).map(Held::free),
         };
         let call = Call { peer: peer.clone(), path: parts.uri.path().to_owned(), headers: parts.headers, message, deadline, cancel };
-        let span = tracing::info_span!("exchange", side = "provider", exchange.id = tracing::field::Empty);
+        let span = calls::span("provider");
         let this = self.clone();
         let (begun, head) = tokio::sync::oneshot::channel();
         let task = async move {
             match this.provider.serve(call).await {
                 Reply::Whole(whole) => {
                     this.observer.settled(&whole.settled);
-                    let _ = begun.send(respond(whole));
+                    let _ = begun.send(respond(whole).map(|body| Held::until_sent(body, place)));
                 }
                 Reply::Stream(stream) => {
                     let (sender, body) = Body::channel(STREAM_BUFFER);
                     let mut headers = calls::grpc_head();
                     headers.extend(stream.headers());
-                    let _ = begun.send(calls::respond(headers, body));
+                    let _ = begun.send(calls::respond(headers, Held::free(body)));
                     let mut outlet = BodyOutlet(sender);
                     let whole = stream.run(&this.provider, &mut outlet).await;
                     this.observer.settled(&whole.settled);
                     outlet.0.finish(Some(whole.trailers));
+                    drop(place);
                 }
             }
-            drop(place);
         };
         let _running = tokio::spawn(tracing::Instrument::instrument(task, span));
         let response = head.await;
         let _ = guard.disarm();
-        response.unwrap_or_else(|_| calls::bare(StatusCode::INTERNAL_SERVER_ERROR))
+        response.unwrap_or_else(|_| calls::bare(StatusCode::INTERNAL_SERVER_ERROR).map(Held::free))
     }
 
     async fn control(&self, peer: &GatewayId, request: Request<Incoming>) -> Response<Body> {

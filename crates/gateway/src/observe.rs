@@ -25,6 +25,7 @@ pub struct Observer {
     duration: Histogram<f64>,
     messages: Counter<u64>,
     shed: Counter<u64>,
+    shed_since: std::sync::atomic::AtomicU64,
     events: Counter<u64>,
     rules: Arc<ArcSwap<Rules>>,
 }
@@ -72,6 +73,7 @@ impl Observer {
                 .with_description("Exchanges refused because there were too many at once")
                 .build(),
             events: meter.u64_counter("drawbridge.security.events").with_unit("{event}").with_description("Peers turned away").build(),
+            shed_since: std::sync::atomic::AtomicU64::new(0),
             registry,
             _provider: provider,
             rules,
@@ -104,12 +106,12 @@ impl Observer {
         if settled.messages > 0 {
             self.messages.add(settled.messages, &labels);
         }
+        let span = tracing::Span::current();
+        span.record("exchange.id", tracing::field::display(&settled.id));
+        span.record("consumer", consumer.as_str());
+        span.record("provider", provider.as_str());
+        span.record("method", method);
         info!(
-            exchange.id = %settled.id,
-            side,
-            consumer,
-            provider,
-            method,
             outcome = settled.outcome,
             reason,
             hop = settled.hop.map_or("", exchange::Hop::as_str),
@@ -124,7 +126,13 @@ impl Observer {
 
     /// Counts an exchange that was refused for want of room.
     pub fn shed(&self, side: &'static str) {
+        self.shed_since.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.shed.add(1, &[KeyValue::new("side", side)]);
+    }
+
+    /// Returns how many were refused for want of room since the last call of this.
+    pub fn shed_since(&self) -> u64 {
+        self.shed_since.swap(0, std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Counts a security event.

@@ -1,4 +1,4 @@
-//! What a gateway does about its own past at start: intents without an outcome are settled, a torn batch is recorded.
+//! Records of the gateway's own: what the last run left open is settled, and what it did or saw is noted.
 
 use exchange::House;
 use ledger::AppendError;
@@ -32,5 +32,21 @@ pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<u
 pub(crate) async fn event(house: &House, detail: String) -> Result<(), AppendError> {
     let private = Private { time: house.millis(), detail, conditions: house.conditions.clone(), ..Private::default() };
     let shared = Shared { kind: Kind::Event.into(), ..Shared::default() };
+    house.records.append(Draft { shared, private }, None).await.map(drop)
+}
+
+/// Records how many exchanges were refused in the last second because there were too many at once.
+pub(crate) async fn shed(house: &House, count: u64) -> Result<(), AppendError> {
+    let private = Private {
+        time: house.millis(),
+        outcome: "refused".to_owned(),
+        detail: "as many exchanges at once as the gateway takes".to_owned(),
+        count,
+        since: house.millis().saturating_sub(1000),
+        conditions: house.conditions.clone(),
+        ..Private::default()
+    };
+    let refusal = exchange::Reason::Overloaded.as_str().to_owned();
+    let shared = Shared { kind: Kind::Aggregate.into(), refusal, ..Shared::default() };
     house.records.append(Draft { shared, private }, None).await.map(drop)
 }

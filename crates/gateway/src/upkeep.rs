@@ -93,6 +93,7 @@ impl Upkeep {
             self.hand_on().await;
             self.shared.ledgers.check(&self.peers, &self.shared.house).await;
             self.note_promises().await;
+            self.note_shed().await;
             self.report().await;
         }
     }
@@ -213,6 +214,17 @@ impl Upkeep {
         (self.noted, self.noted_at) = (checked, Instant::now());
         if let Err(error) = recovery::event(&self.shared.house, records::PROMISES_CHECKED.to_owned()).await {
             tracing::error!(%error, "cannot record that promises were checked");
+        }
+    }
+
+    /// Exchanges refused for want of room began no exchange; they are recorded in aggregate.
+    async fn note_shed(&self) {
+        let count = self.shared.observer.shed_since();
+        if count == 0 {
+            return;
+        }
+        if let Err(error) = recovery::shed(&self.shared.house, count).await {
+            tracing::error!(%error, count, "cannot record exchanges refused for want of room");
         }
     }
 

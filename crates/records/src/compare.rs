@@ -88,12 +88,12 @@ fn views<'r>(
         if !shared.consumer_claims.is_empty() {
             view.claims = shared.consumer_claims.to_vec();
         }
-        view.messages = view.messages.max(shared.messages);
+        view.messages = view.messages.max(opened.messages());
         if matches!(record.kind(), Kind::Outcome | Kind::Refusal) {
             view.settled = true;
             view.outcome.clone_from(&private.outcome);
-            view.refusal.clone_from(&shared.refusal);
-            view.status = shared.status;
+            opened.refusal().clone_into(&mut view.refusal);
+            view.status = opened.status();
             view.closing = shared.provider_closing.to_vec();
             view.promised = shared.provider_closing_leaf.as_ref().map(|l| (l.index, l.leaf.to_vec()));
             view.index = record.index;

@@ -55,7 +55,7 @@ impl Filter {
             && is(&self.actor, &private.actor)
             && is(&self.case, &private.case_reference)
             && self.outcome.as_deref().is_none_or(|o| {
-                o.eq_ignore_ascii_case(&private.outcome) || o.eq_ignore_ascii_case(&opened.shared.refusal)
+                o.eq_ignore_ascii_case(&private.outcome) || o.eq_ignore_ascii_case(opened.refusal())
             })
     }
 

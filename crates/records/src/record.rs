@@ -115,3 +115,28 @@ impl Record {
         matches!(self.kind(), Kind::Outcome | Kind::Refusal)
     }
 }
+
+impl Halves {
+    /// Returns why the exchange was refused, empty where it was not: what this side wrote, else what the provider signed.
+    ///
+    /// The provider's shared half holds nothing that the consumer could not recompute, so there it stands in the closing
+    /// claims alone.
+    #[must_use]
+    pub fn refusal(&self) -> &str {
+        let signed = self.closing.as_ref().map_or("", |c| c.refusal.as_str());
+        if self.shared.refusal.is_empty() { signed } else { &self.shared.refusal }
+    }
+
+    /// Returns the gRPC status code that the exchange ended with.
+    #[must_use]
+    pub fn status(&self) -> u32 {
+        let signed = self.closing.as_ref().map_or(0, |c| c.status);
+        if self.shared.status == 0 { signed } else { self.shared.status }
+    }
+
+    /// Returns how many messages of the answer passed.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.shared.messages.max(self.closing.as_ref().map_or(0, |c| c.messages))
+    }
+}

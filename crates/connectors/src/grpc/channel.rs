@@ -37,6 +37,10 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How soon TCP itself asks a silent peer.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How long TCP waits for what it sent to be acknowledged.
+#[cfg(target_os = "linux")]
+const TCP_UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
 /// How much a back end may send on one stream before its reader reads: what a stalled stream holds in memory.
 const STREAM_WINDOW: u32 = 128 * 1024;
 
@@ -51,6 +55,10 @@ const ATTEMPTS: usize = 3;
 
 /// How long a lost connection's own reason is waited for.
 const REASON_TIMEOUT: Duration = Duration::from_millis(500);
+
+const INTERNAL: ConnectorError = ConnectorError::Failed {
+    why: Failure::Internal,
+};
 
 /// The channels of a gateway. Bindings to the same back end share one.
 #[derive(Default)]
@@ -95,29 +103,23 @@ impl Channel {
             .build()
     }
 
-    /// Sends a request and returns the head of the response. Dropping the future resets the stream.
+    /// Sends what `request` makes and returns the head of the response. Dropping the future resets the stream.
     ///
     /// # Errors
     ///
     /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was sent, else [`ConnectorError::Failed`].
     pub(crate) async fn send(
-        &self,
-        request: Request<RequestBody>,
+        self: &Arc<Self>,
+        request: impl Fn() -> Result<Request<RequestBody>, ConnectorError>,
     ) -> Result<Reply, ConnectorError> {
-        let mut request = request;
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let Some(slot) = self.slots.get(turn % self.slots.len().max(1)) else {
-            return Err(ConnectorError::Failed {
-                why: Failure::Internal,
-            });
-        };
+        let slot = turn % self.slots.len().max(1);
         let mut last = ConnectorError::Unreachable {
             why: "it closes every connection".into(),
         };
         for _ in 0..ATTEMPTS {
-            let mut live = slot.live(self).await?;
-            let copy = request.clone();
-            let mut failure = match live.sender.try_send_request(request).await {
+            let mut live = self.live(slot).await?;
+            let mut failure = match live.sender.try_send_request(request()?).await {
                 Ok(response) => {
                     return Ok(Reply {
                         response,
@@ -126,20 +128,33 @@ impl Channel {
                 }
                 Err(failure) => failure,
             };
-            if let Some(unsent) = failure.take_message() {
-                slot.forget();
+            if failure.take_message().is_some() {
+                // It never left: the connection was closed before.
                 last = live.end.reason().await.unwrap_or(last);
-                request = unsent;
-            } else if was_refused(failure.error()) {
-                request = copy;
-            } else {
+                if matches!(last, ConnectorError::Credentials { .. }) {
+                    return Err(last);
+                }
+            } else if !was_refused(failure.error()) {
                 return Err(live.end.explain(failure.error()).await);
-            }
-            if matches!(last, ConnectorError::Credentials { .. }) {
-                return Err(last);
             }
         }
         Err(last)
+    }
+
+    /// Returns the open connection of a slot, opening it if there is none.
+    async fn live(self: &Arc<Self>, slot: usize) -> Result<Live, ConnectorError> {
+        if let Some(live) = self.slots.get(slot).and_then(Slot::open) {
+            return Ok(live);
+        }
+        let channel = Arc::clone(self);
+        // In a task of its own: a question that cannot wait so long leaves the connection to the next one.
+        let opened = tokio::spawn(async move {
+            match channel.slots.get(slot) {
+                Some(room) => room.fill(&channel).await,
+                None => Err(INTERNAL),
+            }
+        });
+        opened.await.unwrap_or(Err(INTERNAL))
     }
 
     async fn connect(&self) -> Result<Live, ConnectorError> {
@@ -157,12 +172,7 @@ impl Channel {
             .map_err(|error| unreachable(&error))?;
         // Without it a small request waits for the acknowledgement of the one before.
         tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(TCP_KEEPALIVE)
-            .with_interval(TCP_KEEPALIVE);
-        socket2::SockRef::from(&tcp)
-            .set_tcp_keepalive(&keepalive)
-            .map_err(|error| unreachable(&error))?;
+        watch_over(&tcp).map_err(|error| unreachable(&error))?;
         match &self.tls {
             None => handshake(tcp).await,
             Some(tls) => {
@@ -236,13 +246,10 @@ struct Slot {
 }
 
 impl Slot {
-    async fn live(&self, channel: &Channel) -> Result<Live, ConnectorError> {
-        if let Some(live) = self.open_one() {
-            return Ok(live);
-        }
+    async fn fill(&self, channel: &Channel) -> Result<Live, ConnectorError> {
         let since = Instant::now();
         let mut opening = self.opening.lock().await;
-        if let Some(live) = self.open_one() {
+        if let Some(live) = self.open() {
             return Ok(live);
         }
         // Whoever waited while an attempt failed shares its failure, so that a crowd does not queue for one attempt each.
@@ -264,18 +271,11 @@ impl Slot {
         }
     }
 
-    fn open_one(&self) -> Option<Live> {
+    fn open(&self) -> Option<Live> {
         self.lock()
             .as_ref()
             .filter(|live| !live.sender.is_closed())
             .cloned()
-    }
-
-    fn forget(&self) {
-        let mut live = self.lock();
-        if live.as_ref().is_some_and(|live| live.sender.is_closed()) {
-            *live = None;
-        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Live>> {
@@ -323,6 +323,18 @@ async fn handshake(
         sender,
         end: End(end),
     })
+}
+
+/// Has TCP itself notice a peer that is gone: one that is silent, and one that acknowledges nothing.
+fn watch_over(tcp: &TcpStream) -> std::io::Result<()> {
+    let socket = socket2::SockRef::from(tcp);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(TCP_KEEPALIVE)
+        .with_interval(TCP_KEEPALIVE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(TCP_UNACKNOWLEDGED))?;
+    Ok(())
 }
 
 fn no_http2() -> ConnectorError {

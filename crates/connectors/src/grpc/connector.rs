@@ -117,12 +117,14 @@ impl GrpcConnector {
         metadata: &[(String, String)],
         deadline: Option<Instant>,
     ) -> Result<Messages, ConnectorError> {
-        let mut request = Request::post(uri)
-            .body(RequestBody::new(framed(message)?))
-            .map_err(|_| ConnectorError::Failed {
-                why: Failure::Internal,
-            })?;
-        *request.headers_mut() = headers(metadata, deadline)?;
+        let body = framed(message)?;
+        let request = || {
+            let mut request = Request::new(RequestBody::new(body.clone()));
+            *request.method_mut() = http::Method::POST;
+            *request.uri_mut() = uri.clone();
+            *request.headers_mut() = headers(metadata, deadline)?;
+            Ok(request)
+        };
         let reply = self.channel.send(request).await?;
         Messages::of(reply, self.limits.message, deadline)
     }

@@ -13,6 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::ConnectorError;
 use crate::grpc::tls;
 
+/// How often a stream is read after writing has failed, at most.
+const LAST_READS: usize = 64;
+
 /// A stream, and what was noted of its end.
 pub(crate) struct Noting<S> {
     stream: S,
@@ -33,6 +36,40 @@ impl<S> Noting<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Noting<S> {
+    fn note(&self, error: &io::Error) {
+        if let Some(error) = tls::failed(error) {
+            // The first reason is the one that counts.
+            let _ = self.noted.set(error);
+        }
+    }
+
+    /// Reads what the peer sent before it went, after writing has failed: HTTP/2 will not read any more.
+    fn look_for_a_reason(&mut self, context: &mut Context<'_>) {
+        let mut scratch = [0; 1024];
+        for _ in 0..LAST_READS {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(Err(error)) => return self.note(&error),
+                Poll::Ready(Ok(())) | Poll::Pending => return,
+            }
+        }
+    }
+
+    fn written<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &written {
+            self.note(error);
+            self.look_for_a_reason(context);
+        }
+        written
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -40,27 +77,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Poll::Ready(Err(error)) = &read
-            && let Some(error) = tls::failed(error)
-        {
-            // The first reason is the one that counts.
-            let _ = self.noted.set(error);
+        if let Poll::Ready(Err(error)) = &read {
+            self.note(error);
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Noting<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.written(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -72,7 +108,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noting<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.written(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use prost_reflect::{
+    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value,
+};
 
 use crate::sql::cell::Argument;
 use crate::sql::codes::number_of;
 use crate::sql::moment::{MomentForm, Notation};
 use crate::sql::plan::{self, Finding, Mapping};
-use crate::{ConnectorError, Misfit};
+use crate::{ConnectorError, Failure, Misfit};
 
 /// How the request fills the parameters of one statement, in their order.
 #[derive(Clone)]
@@ -102,8 +104,9 @@ impl Parameters {
             return Ok(Vec::new());
         }
         let message = DynamicMessage::decode(self.request.clone(), request).map_err(|_| {
-            ConnectorError::Malformed {
-                what: "the request is not the contract's message",
+            // It has passed the contract's own check before.
+            ConnectorError::Failed {
+                why: Failure::Internal,
             }
         })?;
         self.list
@@ -294,46 +297,7 @@ fn form(
             None => Ok(Form::Plain),
             Some(_) => moment(Form::Moment),
         },
-        Kind::Enum(descriptor) => match (values, format) {
-            (None, None) => Ok(Form::Plain),
-            (None, Some("name")) => {
-                let names = descriptor
-                    .values()
-                    .map(|value| (value.number(), value.name().to_owned()));
-                Ok(Form::Codes(names.collect()))
-            }
-            (None, Some(_)) => Err(cannot(
-                format_key(),
-                "use `name` for the value's name, or `values` for legacy codes",
-            )),
-            (Some(_), Some(_)) => Err(cannot(
-                format_key(),
-                "leave either `formats` or `values` out",
-            )),
-            (Some(values), None) => {
-                let mut codes = BTreeMap::new();
-                for (code, meaning) in values {
-                    if code == "*" {
-                        return Err(cannot(
-                            plan::key("values", &colon),
-                            "a parameter is bound to one code, so name each",
-                        ));
-                    }
-                    let number = number_of(&descriptor, meaning).ok_or_else(|| {
-                        Box::new(Finding::new(
-                            plan::key("values", &colon),
-                            format!("`{}` has no value `{meaning}`", descriptor.full_name()),
-                            plan::did_you_mean(
-                                meaning,
-                                descriptor.values().map(|value| value.name().to_owned()),
-                            ),
-                        ))
-                    })?;
-                    codes.insert(number, code.clone());
-                }
-                Ok(Form::Codes(codes))
-            }
-        },
+        Kind::Enum(descriptor) => enum_form(&descriptor, &colon, format, values, &cannot),
         Kind::Double
         | Kind::Float
         | Kind::Int32
@@ -355,6 +319,61 @@ fn form(
             )),
         },
     }
+}
+
+fn enum_form(
+    descriptor: &EnumDescriptor,
+    colon: &str,
+    format: Option<&str>,
+    values: Option<&BTreeMap<String, String>>,
+    cannot: &dyn Fn(String, &str) -> Box<Finding>,
+) -> Result<Form, Box<Finding>> {
+    let values = match (values, format) {
+        (None, None) => return Ok(Form::Plain),
+        (None, Some("name")) => {
+            let names = descriptor
+                .values()
+                .map(|value| (value.number(), value.name().to_owned()));
+            return Ok(Form::Codes(names.collect()));
+        }
+        (None, Some(_)) => {
+            let help = "use `name` for the value's name, or `values` for legacy codes";
+            return Err(cannot(plan::key("formats", colon), help));
+        }
+        (Some(_), Some(_)) => {
+            return Err(cannot(
+                plan::key("formats", colon),
+                "leave either `formats` or `values` out",
+            ));
+        }
+        (Some(values), None) => values,
+    };
+    let key = plan::key("values", colon);
+    let mut codes = BTreeMap::new();
+    for (code, meaning) in values {
+        if code == "*" {
+            return Err(cannot(
+                key,
+                "a parameter is bound to one code, so name each",
+            ));
+        }
+        let Some(number) = number_of(descriptor, meaning) else {
+            let what = format!("`{}` has no value `{meaning}`", descriptor.full_name());
+            let names = descriptor.values().map(|value| value.name().to_owned());
+            return Err(Box::new(Finding::new(
+                key,
+                what,
+                plan::did_you_mean(meaning, names),
+            )));
+        };
+        if codes.insert(number, code.clone()).is_some() {
+            return Err(cannot(
+                key,
+                "two codes mean the same value, so leave one of them",
+            ));
+        }
+    }
+    Ok(Form::Codes(codes))
 }
 
 fn plain(value: &Value) -> Result<Argument, Misfit> {

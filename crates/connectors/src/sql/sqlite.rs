@@ -57,13 +57,14 @@ impl DatabaseUrl {
                 example.into(),
             ));
         };
-        if rest.contains("mode=") || rest.contains(":memory:") {
+        let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
+        if path == ":memory:" || options.split('&').any(|option| option.starts_with("mode=")) {
             return Err((
                 "the gateway opens a database file to read, whatever its URL says".into(),
                 "leave `mode` and `:memory:` out".into(),
             ));
         }
-        if rest.trim_start_matches('/').is_empty() {
+        if path.trim_start_matches('/').is_empty() {
             return Err(("the URL names no file".into(), example.into()));
         }
         let options = SqliteConnectOptions::from_str(url)
@@ -158,7 +159,6 @@ impl Database {
 
     /// Reads the database's schema, and lets SQLite compile the statement once more.
     pub(crate) async fn health(&self, statement: &Statement) -> Result<(), ConnectorError> {
-        // Read first: it refreshes what the connection knows of the tables.
         self.run(&[
             "SELECT count(*) FROM sqlite_schema".to_owned(),
             format!("EXPLAIN {}", statement.sql),
@@ -166,20 +166,23 @@ impl Database {
         .await
     }
 
-    /// Runs statements for what they say about the database, without arguments: SQLite takes every parameter for `NULL`.
+    /// Runs statements for what they say about the database, on a connection of their own: that questions take all others
+    /// is no ill health. Without arguments SQLite takes every parameter for `NULL`.
     async fn run(&self, statements: &[String]) -> Result<(), ConnectorError> {
         let deadline = Instant::now() + HEALTH_TIMEOUT;
-        let mut lease = self.pool.lease(Some(deadline)).await?;
-        for statement in statements {
-            let run = sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(lease.connection()?);
-            match tokio::time::timeout_at(deadline.into(), run).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(failed(&error)),
-                Err(_) => return Err(ConnectorError::Timeout),
+        let run = async {
+            let mut connection = self.pool.beside(deadline).await?;
+            for statement in statements {
+                sqlx::raw_sql(AssertSqlSafe(statement.clone()))
+                    .execute(&mut connection)
+                    .await
+                    .map_err(|error| failed(&error))?;
             }
-        }
-        lease.finish();
-        Ok(())
+            Ok(())
+        };
+        tokio::time::timeout_at(deadline.into(), run)
+            .await
+            .unwrap_or(Err(ConnectorError::Timeout))
     }
 }
 

@@ -19,6 +19,9 @@ use crate::{ConnectorError, Failure};
 /// How often a kept connection is held against the file, at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a connection whose statement was stopped may take to stop.
+const LONGEST_STOP: Duration = Duration::from_millis(100);
+
 /// How long a lease waits for a connection when the question has no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -69,10 +72,14 @@ impl Pool {
             let Some(held) = lease.held.as_mut() else {
                 continue;
             };
-            // An answer means that its thread has done with whatever ran before.
-            if held.running && held.connection.ping().await.is_err() {
-                lease.held = None;
-                continue;
+            // An answer means that its thread has done with whatever ran before. Rarely SQLite is in the midst of one long
+            // instruction, or waits for a lock; then the connection is given up, and closed when it comes to its end.
+            if held.running {
+                let ping = tokio::time::timeout(LONGEST_STOP, held.connection.ping());
+                if !matches!(ping.await, Ok(Ok(()))) {
+                    lease.held = None;
+                    continue;
+                }
             }
             held.running = false;
             if !held.is_current(&self.file) {
@@ -87,6 +94,16 @@ impl Pool {
             permit: None,
         };
         Ok(lease.begin(permit, deadline))
+    }
+
+    /// Opens a connection that is not one of the pool's, and that stops at `deadline`.
+    pub(crate) async fn beside(
+        &self,
+        deadline: Instant,
+    ) -> Result<SqliteConnection, ConnectorError> {
+        let held = self.open().await?;
+        held.guard.arm(Some(deadline));
+        Ok(held.connection)
     }
 
     async fn open(&self) -> Result<Held, ConnectorError> {

@@ -189,6 +189,11 @@ async fn parameters_that_cannot_be_bound_are_found_at_prepare() {
         ),
         (
             "sex",
+            "values = { \":sex\" = { M = \"MALE\", m = \"MALE\" } }",
+            "two codes mean the same value",
+        ),
+        (
+            "sex",
             "values = { \":sex\" = { M = \"MAN\" } }",
             "there are `SEX_FEMALE`",
         ),

@@ -73,24 +73,26 @@ async fn no_row_is_an_answer_and_two_are_one_too_many() {
     assert_eq!(told(&all, r#"{"first":"9"}"#).await.unwrap().len(), 0);
 }
 
+/// Never ends, unless `end` is asked for.
+const ENDLESS_FIND: &str = "query = \"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < iif(:nhs_number = 'end', 10, 1e300)) SELECT max(i) AS visits FROM n\"";
+
+/// The same, on the only connection: it is free, so SQLite has let go of what it had.
+async fn ends(bindings: &Bindings) {
+    let answer = ask_until(bindings, r#"{"nhs_number":"end"}"#, Some(in_millis(20_000))).await;
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
 #[tokio::test]
 async fn a_deadline_stops_a_statement_that_never_ends() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
-    let endless = legacy
-        .prepare(
-            "Find",
-            &format!("query = \"{ENDLESS} SELECT max(i) AS visits FROM n\""),
-        )
-        .await
-        .unwrap();
+    let endless = legacy.prepare("Find", ENDLESS_FIND).await.unwrap();
     let since = Instant::now();
     let error = ask_until(&endless, "{}", Some(in_millis(50)))
         .await
         .unwrap_err();
     assert_eq!(error, ConnectorError::Timeout);
     assert!(since.elapsed() < Duration::from_secs(5));
-    // The only connection is free again, so SQLite has let go of the statement.
-    endless.iter().next().unwrap().health().await.unwrap();
+    ends(&endless).await;
 }
 
 #[tokio::test]
@@ -116,25 +118,37 @@ async fn the_bindings_own_timeout_stops_a_statement() {
 async fn dropping_an_answer_stops_its_statement() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
     // One row at once, and then none for ever.
-    let query = format!("query = \"{ENDLESS} SELECT i AS visits FROM n WHERE i = 1 OR i < 0\"");
+    let query = format!(
+        "query = \"{ENDLESS} SELECT i AS visits FROM n WHERE i = 1 OR i < 0 LIMIT coalesce(:first, -1)\""
+    );
     let endless = legacy.prepare("All", &query).await.unwrap();
     for _ in 0..3 {
         let mut answer = ask(&endless, "{}").await.unwrap();
         assert!(answer.messages.next().await.unwrap().is_ok());
         drop(answer);
+        assert_eq!(told(&endless, r#"{"first":"1"}"#).await.unwrap().len(), 1);
     }
     // A question that is dropped before its first row, too.
-    let find = legacy
+    let find = legacy.prepare("Find", ENDLESS_FIND).await.unwrap();
+    let dropped = tokio::time::timeout(Duration::from_millis(20), ask(&find, "{}")).await;
+    assert!(dropped.is_err());
+    ends(&find).await;
+}
+
+#[tokio::test]
+async fn ill_health_is_not_that_all_connections_are_in_use() {
+    let legacy = Legacy::of("CREATE TABLE t (a)").await;
+    let endless = legacy
         .prepare(
-            "Find",
-            &format!("query = \"{ENDLESS} SELECT max(i) AS visits FROM n\""),
+            "All",
+            &format!("query = \"{ENDLESS} SELECT i AS visits FROM n\""),
         )
         .await
         .unwrap();
-    let dropped = tokio::time::timeout(Duration::from_millis(20), ask(&find, "{}")).await;
-    assert!(dropped.is_err());
-    find.iter().next().unwrap().health().await.unwrap();
+    let mut holder = ask(&endless, "{}").await.unwrap();
+    assert!(holder.messages.next().await.unwrap().is_ok());
     endless.iter().next().unwrap().health().await.unwrap();
+    assert!(holder.messages.next().await.unwrap().is_ok());
 }
 
 #[tokio::test]

@@ -1,0 +1,182 @@
+//! `drawbridge log list`: who asked whom, what and why, and how it ended.
+
+use std::collections::VecDeque;
+
+use clap::Args;
+use records::{ExchangeId, Filter, Record};
+
+use super::{records, view::{View, reason}};
+use crate::{
+    failure::{Outcome, because},
+    moments,
+    place::LogOption,
+    table::{Column, Table},
+    terminal::Out,
+};
+
+/// Lists what was asked, refusals included; the newest last
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    log: LogOption,
+    /// Not before: a moment (2027-11-24T09:30:00Z), a day (2027-11-24), or how long ago (2h)
+    #[arg(long, value_name = "WHEN", value_parser = moments::parse)]
+    from: Option<u64>,
+    /// Before: as for `--from`
+    #[arg(long, value_name = "WHEN", value_parser = moments::parse)]
+    until: Option<u64>,
+    /// The member that asked or was asked
+    #[arg(long, value_name = "MEMBER")]
+    member: Option<String>,
+    /// The system that asked: its name, or member/name
+    #[arg(long, value_name = "SYSTEM")]
+    system: Option<String>,
+    /// The method, as in housing.v1.Tenancies/Find, or a whole service
+    #[arg(long, value_name = "SERVICE[/METHOD]")]
+    method: Option<String>,
+    /// The purpose
+    #[arg(long)]
+    purpose: Option<String>,
+    /// The person for whom the system says it asked
+    #[arg(long, value_name = "ID")]
+    actor: Option<String>,
+    /// The case
+    #[arg(long)]
+    case: Option<String>,
+    /// How it ended: answered, refused, cancelled, unanswered or failed; or a reason as NO_AGREEMENT
+    #[arg(long)]
+    outcome: Option<String>,
+    /// One exchange, with its intent and progress
+    #[arg(long, value_name = "ID")]
+    exchange: Option<ExchangeId>,
+    /// Also intents, progress, and what the gateway itself did
+    #[arg(long)]
+    all_kinds: bool,
+    /// Only the newest so many
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Also agreement, person, case, messages and exchange id
+    #[arg(long, conflicts_with = "json")]
+    wide: bool,
+    /// Write one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(super) fn run(self) -> Outcome {
+        let log = self.log.open()?;
+        let filter = self.filter();
+        let mut out = Out::new();
+        let mut table = Table::new(columns(self.wide));
+        let mut newest: VecDeque<View> = VecDeque::new();
+        let mut left_out = 0_u64;
+        for record in records(&log) {
+            let record = record?;
+            if !filter.admits(&record) || !self.ended_so(&record) {
+                continue;
+            }
+            let view = View::of(&record);
+            match self.limit {
+                None => self.write(&view, &mut table, &mut out)?,
+                Some(limit) => {
+                    newest.push_back(view);
+                    if newest.len() > limit {
+                        newest.pop_front();
+                        left_out = left_out.saturating_add(1);
+                    }
+                }
+            }
+        }
+        for view in &newest {
+            self.write(view, &mut table, &mut out)?;
+        }
+        table.finish(&mut out)?;
+        out.flush()?;
+        if left_out > 0 && !self.json {
+            crate::terminal::say(format_args!("{left_out} older ones are left out"));
+        }
+        Ok(())
+    }
+
+    fn filter(&self) -> Filter {
+        Filter {
+            from: self.from,
+            until: self.until,
+            member: self.member.clone(),
+            system: self.system.clone(),
+            method: self.method.clone(),
+            purpose: self.purpose.clone(),
+            actor: self.actor.clone(),
+            case: self.case.clone(),
+            // Looked at below: a provider's record has the reason in its closing claims.
+            outcome: None,
+            exchange: self.exchange,
+            all_kinds: self.all_kinds,
+        }
+    }
+
+    fn ended_so(&self, record: &Record) -> bool {
+        let Some(wanted) = &self.outcome else { return true };
+        let outcome = record.opened.as_ref().map(|opened| opened.private.outcome.as_str()).unwrap_or_default();
+        wanted.eq_ignore_ascii_case(outcome) || wanted.eq_ignore_ascii_case(&reason(record))
+    }
+
+    fn write(&self, view: &View, table: &mut Table, out: &mut Out) -> Outcome {
+        if self.json {
+            return out.line(serde_json::to_string(view).map_err(|error| because("cannot write a record as JSON", &error))?);
+        }
+        table.row(row(view, self.wide), out)
+    }
+}
+
+fn columns(wide: bool) -> Vec<Column> {
+    let mut columns = vec![
+        Column::left("TIME (UTC)"),
+        Column::right("INDEX"),
+        Column::left("SIDE"),
+        Column::left("ASKED BY"),
+        Column::left("ASKED"),
+        Column::left("METHOD"),
+        Column::left("PURPOSE"),
+        Column::left("OUTCOME"),
+        Column::right("TOOK"),
+    ];
+    if wide {
+        columns.extend([
+            Column::right("MESSAGES"),
+            Column::left("AGREEMENT"),
+            Column::left("PERSON (ASSERTED)"),
+            Column::left("CASE (ASSERTED)"),
+            Column::left("EXCHANGE"),
+        ]);
+    }
+    columns
+}
+
+fn row(view: &View, wide: bool) -> Vec<String> {
+    let time = view.time.as_deref().map(|time| time.trim_end_matches('Z').replace('T', " ")).unwrap_or_default();
+    let method = match view.kind {
+        "event" => view.detail.clone(),
+        "aggregate" => format!("{} refusals", view.count),
+        _ => view.method.clone(),
+    };
+    let took = if view.outcome.is_empty() { String::new() } else { format!("{} ms", view.duration_ms) };
+    let ended = if view.kind == "aggregate" { format!("refused {}", view.reason).trim_end().to_owned() } else { view.ended() };
+    let mut cells = vec![
+        time,
+        view.index.to_string(),
+        view.side.to_owned(),
+        view.asker(),
+        view.provider.clone(),
+        method,
+        view.purpose.clone(),
+        ended,
+        took,
+    ];
+    if wide {
+        let person = if view.role.is_empty() { view.actor.clone() } else { format!("{}, {}", view.actor, view.role) };
+        cells.extend([view.messages.to_string(), view.agreement.clone(), person, view.case.clone(), view.exchange.clone().unwrap_or_default()]);
+    }
+    cells
+}

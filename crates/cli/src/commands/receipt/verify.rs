@@ -1,0 +1,98 @@
+//! `drawbridge receipt verify`: checks a receipt with the directory alone.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use problem::Problem;
+use records::{VerifiedReceipt, receipt};
+use serde_json::json;
+
+use super::file;
+use crate::{
+    commands::{call::status_name, log::claims},
+    failure::Outcome,
+    moments,
+    place::{ConfigOption, federation_of, read_federation},
+    terminal::{Out, warn},
+};
+
+/// Verifies a receipt offline, with the keys in the directory alone
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The receipt
+    file: PathBuf,
+    /// The directory file. Default: that of the configuration
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> Outcome {
+        let receipt = file::read(&self.file)?;
+        let federation = match &self.directory {
+            Some(path) => read_federation(path)?,
+            None => federation_of(&self.config.read()?)?,
+        };
+        let verified = receipt::verify(&receipt, &federation).map_err(|fault| {
+            Problem::new(&self.file, "the receipt does not verify")
+                .cause(fault.to_string())
+                .help("it proves nothing; either it was changed, or the directory does not list those who signed it")
+        })?;
+        let mut out = Out::new();
+        if self.json {
+            out.line(json(&verified))?;
+            return out.flush();
+        }
+        tell(&verified, &mut out)?;
+        out.flush()?;
+        if !covered(&verified) {
+            warn("not every log's checkpoint covers the exchange in this receipt; fetch it again with `drawbridge receipt fetch`");
+        }
+        Ok(())
+    }
+}
+
+fn covered(verified: &VerifiedReceipt) -> bool {
+    verified.consumer_covered && (verified.provider_covered || verified.closing.is_none())
+}
+
+fn tell(verified: &VerifiedReceipt, out: &mut Out) -> Outcome {
+    out.heading(format_args!("exchange {}: the receipt is genuine", verified.exchange))?;
+    claims::consumer(&verified.claims, out)?;
+    match &verified.closing {
+        Some(closing) => claims::provider(closing, out)?,
+        None => {
+            let why = if verified.consumer.refusal.is_empty() { String::new() } else { format!(" ({})", verified.consumer.refusal) };
+            out.line(format_args!("  outcome         {}{why}, settled by the consumer's gateway alone", status_name(signed(verified.consumer.status))))?;
+        }
+    }
+    let is = |yes: bool| if yes { "covered by a signed checkpoint" } else { "promised; no checkpoint in this receipt" };
+    out.line(format_args!("  consumer's log  {}", is(verified.consumer_covered)))?;
+    if verified.closing.is_some() {
+        out.line(format_args!("  provider's log  {}", is(verified.provider_covered)))?;
+    }
+    Ok(())
+}
+
+fn json(verified: &VerifiedReceipt) -> serde_json::Value {
+    json!({
+        "exchange": verified.exchange.to_string(),
+        "time": moments::for_programs(verified.claims.time),
+        "genuine": true,
+        "consumer": claims::consumer_json(&verified.claims),
+        "provider": verified.closing.as_ref().map(claims::provider_json),
+        "status": status_name(signed(verified.consumer.status)),
+        "refusal": Some(&verified.consumer.refusal).filter(|reason| !reason.is_empty()),
+        "consumer_log_covers_it": verified.consumer_covered,
+        "provider_log_covers_it": verified.provider_covered,
+    })
+}
+
+fn signed(status: u32) -> i32 {
+    i32::try_from(status).unwrap_or(i32::MAX)
+}
