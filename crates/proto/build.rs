@@ -4,11 +4,8 @@ use std::{env, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 3] = [
-    "drawbridge/link/v1/link.proto",
-    "drawbridge/records/v1/records.proto",
-    "drawbridge/exchange/v1/receipts.proto",
-];
+const FILES: [&str; 3] =
+    ["drawbridge/link/v1/link.proto", "drawbridge/records/v1/records.proto", "drawbridge/exchange/v1/receipts.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

@@ -64,9 +64,7 @@ impl Contracts {
     /// Every problem that could be found, in the order of files and lines.
     pub fn load(sources: &[Source]) -> Result<Self, Vec<Problem>> {
         let pool = load::pool(sources)?;
-        Ok(Self {
-            inner: Arc::new(Inner::new(pool)),
-        })
+        Ok(Self { inner: Arc::new(Inner::new(pool)) })
     }
 
     /// Returns the method with exactly this path, as in `/health.v1.Patients/Find`.
@@ -83,11 +81,7 @@ impl Contracts {
     /// Returns the service with exactly this full name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {
-        let position = self
-            .inner
-            .services
-            .binary_search_by(|service| service.name.as_str().cmp(name))
-            .ok()?;
+        let position = self.inner.services.binary_search_by(|service| service.name.as_str().cmp(name)).ok()?;
         self.inner.services.get(position)
     }
 
@@ -104,9 +98,7 @@ impl Contracts {
                 let mut proto = file.file_descriptor_proto().clone();
                 proto.source_code_info = None;
                 let package = proto.package.clone().unwrap_or_default();
-                proto
-                    .service
-                    .retain(|service| services.contains(&join(&package, service.name())));
+                proto.service.retain(|service| services.contains(&join(&package, service.name())));
                 proto
             })
             .collect();
@@ -118,12 +110,7 @@ impl Contracts {
     pub fn encoded_files(&self, services: &BTreeSet<String>) -> Vec<(String, Vec<u8>)> {
         self.files(services)
             .iter()
-            .map(|file| {
-                (
-                    file.name().to_owned(),
-                    load::stripped(file, |service| services.contains(service)),
-                )
-            })
+            .map(|file| (file.name().to_owned(), load::stripped(file, |service| services.contains(service))))
             .collect()
     }
 
@@ -153,11 +140,7 @@ impl Contracts {
 }
 
 fn join(package: &str, name: &str) -> String {
-    if package.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{package}.{name}")
-    }
+    if package.is_empty() { name.to_owned() } else { format!("{package}.{name}") }
 }
 
 impl Inner {
@@ -167,10 +150,7 @@ impl Inner {
             .services()
             .map(|service| {
                 let plan = |method: MethodDescriptor| {
-                    let (input, output) = (
-                        planner.position(&method.input()),
-                        planner.position(&method.output()),
-                    );
+                    let (input, output) = (planner.position(&method.input()), planner.position(&method.output()));
                     (method, input, output)
                 };
                 let methods: Vec<_> = service.methods().map(plan).collect();
@@ -202,18 +182,9 @@ impl Inner {
                 methods.insert(made.path.clone(), Arc::clone(&made));
                 own.push(made);
             }
-            services.push(Service {
-                name: descriptor.full_name().to_owned(),
-                digest,
-                methods: own,
-                descriptor,
-            });
+            services.push(Service { name: descriptor.full_name().to_owned(), digest, methods: own, descriptor });
         }
         services.sort_by(|a, b| a.name.cmp(&b.name));
-        Self {
-            pool,
-            services,
-            methods,
-        }
+        Self { pool, services, methods }
     }
 }

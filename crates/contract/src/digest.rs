@@ -67,12 +67,7 @@ mod tests {
     #[test]
     fn a_digest_has_one_spelling() {
         let text = Digest::of("a contract").to_string();
-        for wrong in [
-            text.to_uppercase(),
-            text.replace("sha256:", ""),
-            format!("{text}0"),
-            text[..60].to_owned(),
-        ] {
+        for wrong in [text.to_uppercase(), text.replace("sha256:", ""), format!("{text}0"), text[..60].to_owned()] {
             assert_eq!(wrong.parse::<Digest>(), Err(InvalidDigest), "{wrong}");
         }
     }

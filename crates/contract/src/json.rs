@@ -21,12 +21,7 @@ impl Method {
         let encoded = message.encode_to_vec();
         match self.check_request(&encoded) {
             Ok(()) => Ok(encoded),
-            Err(malformed) => Err(JsonProblem {
-                line: 0,
-                column: 0,
-                what: malformed.to_string(),
-                help: None,
-            }),
+            Err(malformed) => Err(JsonProblem { line: 0, column: 0, what: malformed.to_string(), help: None }),
         }
     }
 
@@ -37,12 +32,10 @@ impl Method {
     /// [`UnreadableAnswer`] when the bytes are not a message of the contract, or hold what has no form in JSON (a timestamp in the
     /// year 20000, an `Any` of a type that the contract does not have).
     pub fn answer_to_json(&self, message: &[u8]) -> Result<String, UnreadableAnswer> {
-        self.check_answer(message)
-            .map_err(|malformed| UnreadableAnswer(malformed.to_string()))?;
+        self.check_answer(message).map_err(|malformed| UnreadableAnswer(malformed.to_string()))?;
         let message = DynamicMessage::decode(self.output().clone(), message)
             .map_err(|_| UnreadableAnswer("it cannot be decoded".to_owned()))?;
-        serde_json::to_string(&message)
-            .map_err(|_| UnreadableAnswer("a value in it has no form in JSON".to_owned()))
+        serde_json::to_string(&message).map_err(|_| UnreadableAnswer("a value in it has no form in JSON".to_owned()))
     }
 }
 
@@ -66,25 +59,14 @@ impl JsonProblem {
         let (what, help) = if error.is_data() {
             data(&text, method)
         } else if error.is_eof() {
-            (
-                "the JSON ends too early".to_owned(),
-                Some("close what is open: a brace, a bracket or a quote".to_owned()),
-            )
+            ("the JSON ends too early".to_owned(), Some("close what is open: a brace, a bracket or a quote".to_owned()))
         } else {
             (
                 place(&text).to_owned(),
-                Some(
-                    "write JSON: names and texts in double quotes, no comma before a brace"
-                        .to_owned(),
-                ),
+                Some("write JSON: names and texts in double quotes, no comma before a brace".to_owned()),
             )
         };
-        Self {
-            line: error.line(),
-            column: error.column(),
-            what,
-            help,
-        }
+        Self { line: error.line(), column: error.column(), what, help }
     }
 }
 
@@ -100,33 +82,20 @@ fn data(text: &str, method: &Method) -> (String, Option<String>) {
         let help = match problem::nearest(name, names.iter().map(String::as_str)) {
             Some(similar) => Some(format!("did you mean `{similar}`?")),
             // With messages within, it is not known here which of them was meant.
-            None => {
-                (!nested).then(|| format!("`{}` has {}", method.input().full_name(), list(&names)))
-            }
+            None => (!nested).then(|| format!("`{}` has {}", method.input().full_name(), list(&names))),
         };
         return (format!("unknown field `{name}`"), help);
     }
     if let Some(oneof) = between(text, "multiple fields provided for oneof '", "'") {
-        return (
-            format!("more than one field of `{oneof}` is set"),
-            Some("set one of them".to_owned()),
-        );
+        return (format!("more than one field of `{oneof}` is set"), Some("set one of them".to_owned()));
     }
     if text.starts_with("unrecognized enum value") {
         return ("a name is none of the contract's values".to_owned(), None);
     }
-    let expected = text
-        .rsplit_once(", expected ")
-        .map(|(_, expected)| place(expected));
+    let expected = text.rsplit_once(", expected ").map(|(_, expected)| place(expected));
     match expected {
-        Some("a map") => (
-            "a value of another type stands where an object is expected".to_owned(),
-            None,
-        ),
-        Some(expected) => (
-            format!("a value of another type stands where {expected} is expected"),
-            None,
-        ),
+        Some("a map") => ("a value of another type stands where an object is expected".to_owned(), None),
+        Some(expected) => (format!("a value of another type stands where {expected} is expected"), None),
         None => ("a value does not fit the field's type".to_owned(), None),
     }
 }

@@ -7,10 +7,7 @@
 //! A digest covers what a service asks and answers and nothing of how its files are laid out; `DIGEST.md` beside this
 //! crate describes it for other implementations.
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod contracts;
 mod digest;

@@ -92,9 +92,6 @@ pub(crate) fn pool(sources: &[Source]) -> Result<DescriptorPool, Vec<Problem>> {
 
 /// Encodes a file without comments and without the services that `keep` turns down.
 pub(crate) fn stripped(file: &FileDescriptor, keep: impl Fn(&str) -> bool) -> Vec<u8> {
-    let services: Vec<_> = file
-        .services()
-        .map(|service| keep(service.full_name()))
-        .collect();
+    let services: Vec<_> = file.services().map(|service| keep(service.full_name())).collect();
     compile::strip(&file.encode_to_vec(), &services)
 }

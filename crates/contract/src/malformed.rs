@@ -87,11 +87,7 @@ struct Found {
 impl Fault {
     #[cold]
     pub(crate) fn new(remaining: usize, defect: Defect) -> Self {
-        Self(Box::new(Found {
-            remaining,
-            path: Vec::new(),
-            defect,
-        }))
+        Self(Box::new(Found { remaining, path: Vec::new(), defect }))
     }
 
     /// Moves the fault one message up: it lies in the field `name`, behind which `after` bytes follow.
@@ -111,16 +107,8 @@ impl Fault {
 
     #[cold]
     pub(crate) fn finish(self, length: usize) -> Malformed {
-        let Found {
-            remaining,
-            mut path,
-            defect,
-        } = *self.0;
+        let Found { remaining, mut path, defect } = *self.0;
         path.reverse();
-        Malformed {
-            path: path.join("."),
-            offset: length.saturating_sub(remaining),
-            defect,
-        }
+        Malformed { path: path.join("."), offset: length.saturating_sub(remaining), defect }
     }
 }

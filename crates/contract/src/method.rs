@@ -43,9 +43,7 @@ impl Method {
     /// Returns the method's own name: `Find`.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.path
-            .rsplit_once('/')
-            .map_or(&self.path, |(_, name)| name)
+        self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
     }
 
     /// Returns what the contract says of the method's effect. `None`: the agreement has to say it.
@@ -113,16 +111,13 @@ impl Method {
     ///
     /// The first defect met.
     pub fn check_answer(&self, message: &[u8]) -> Result<(), Malformed> {
-        self.plans
-            .check(self.output_plan, message, Unknown::Tolerated)
+        self.plans.check(self.output_plan, message, Unknown::Tolerated)
     }
 }
 
 impl fmt::Debug for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Method")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Method").field("path", &self.path).finish_non_exhaustive()
     }
 }
 

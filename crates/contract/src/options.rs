@@ -37,12 +37,7 @@ pub enum Classification {
 
 impl Classification {
     /// All of them, the least sensitive first.
-    pub const ALL: [Self; 4] = [
-        Self::Public,
-        Self::Official,
-        Self::Personal,
-        Self::SpecialCategory,
-    ];
+    pub const ALL: [Self; 4] = [Self::Public, Self::Official, Self::Personal, Self::SpecialCategory];
 
     /// Returns the word for it, as agreements write it.
     #[must_use]
@@ -66,18 +61,13 @@ impl FromStr for Classification {
     type Err = UnknownClassification;
 
     fn from_str(text: &str) -> Result<Self, UnknownClassification> {
-        Self::ALL
-            .into_iter()
-            .find(|class| class.as_str() == text)
-            .ok_or_else(|| UnknownClassification(text.to_owned()))
+        Self::ALL.into_iter().find(|class| class.as_str() == text).ok_or_else(|| UnknownClassification(text.to_owned()))
     }
 }
 
 /// A word is not a classification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown classification `{0}`; there are `public`, `official`, `personal` and `special-category`"
-)]
+#[error("unknown classification `{0}`; there are `public`, `official`, `personal` and `special-category`")]
 pub struct UnknownClassification(pub String);
 
 /// Returns how sensitive the contract calls a field itself. What it inherits from the fields around it is not looked at.
@@ -157,29 +147,17 @@ pub(crate) fn method_rules(method: &MethodDescriptor) -> (MethodRules, Vec<Optio
             }
         }
     }
-    check_kind(
-        method,
-        &mut rules,
-        number(&options, "idempotency_level"),
-        &mut problems,
-    );
+    check_kind(method, &mut rules, number(&options, "idempotency_level"), &mut problems);
     (rules, problems)
 }
 
 /// Holds the kind against the shape and against protobuf's own option.
-fn check_kind(
-    method: &MethodDescriptor,
-    rules: &mut MethodRules,
-    idempotency: i32,
-    problems: &mut Vec<OptionProblem>,
-) {
+fn check_kind(method: &MethodDescriptor, rules: &mut MethodRules, idempotency: i32, problems: &mut Vec<OptionProblem>) {
     const NO_SIDE_EFFECTS: i32 = 1;
     match rules.kind {
         None if idempotency == NO_SIDE_EFFECTS => rules.kind = Some(Kind::Query),
         Some(Kind::Command) if idempotency == NO_SIDE_EFFECTS => problems.push(OptionProblem {
-            what:
-                "a command has effects, but the method says `idempotency_level = NO_SIDE_EFFECTS`"
-                    .to_owned(),
+            what: "a command has effects, but the method says `idempotency_level = NO_SIDE_EFFECTS`".to_owned(),
             help: "take one of the two away, or make it a query".to_owned(),
         }),
         Some(Kind::Subscription) if !method.is_server_streaming() => problems.push(OptionProblem {
@@ -201,9 +179,7 @@ pub(crate) fn field_problems(field: &FieldDescriptor) -> Vec<OptionProblem> {
         problems.push(newer_value("classification", class));
     }
     if let Some(scheme) = text(&option, "subject").filter(|scheme| !scheme.is_empty()) {
-        let allowed = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-        };
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
         if scheme.len() > 64 || !scheme.bytes().all(allowed) {
             problems.push(OptionProblem {
                 what: format!("`{scheme}` is not the name of an identifier scheme"),
@@ -257,41 +233,29 @@ fn deadline(text: &str) -> Option<Duration> {
 fn newer(option: &DynamicMessage, name: &str) -> Option<OptionProblem> {
     let field = option.unknown_fields().next()?;
     Some(OptionProblem {
-        what: format!(
-            "the option `{name}` has a field number {} that this gateway does not know",
-            field.number()
-        ),
-        help: "it was written for a newer version of Drawbridge: bring this gateway up to date"
-            .to_owned(),
+        what: format!("the option `{name}` has a field number {} that this gateway does not know", field.number()),
+        help: "it was written for a newer version of Drawbridge: bring this gateway up to date".to_owned(),
     })
 }
 
 fn newer_value(name: &str, value: i32) -> OptionProblem {
     OptionProblem {
         what: format!("the option `{name}` has a value {value} that this gateway does not know"),
-        help: "it was written for a newer version of Drawbridge: bring this gateway up to date"
-            .to_owned(),
+        help: "it was written for a newer version of Drawbridge: bring this gateway up to date".to_owned(),
     }
 }
 
 fn extension(options: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
-    let (_, value) = options
-        .extensions()
-        .find(|(extension, _)| extension.full_name() == name)?;
+    let (_, value) = options.extensions().find(|(extension, _)| extension.full_name() == name)?;
     value.as_message().cloned()
 }
 
 fn number(message: &DynamicMessage, field: &str) -> i32 {
-    message
-        .get_field_by_name(field)
-        .and_then(|value| value.as_enum_number())
-        .unwrap_or_default()
+    message.get_field_by_name(field).and_then(|value| value.as_enum_number()).unwrap_or_default()
 }
 
 fn text(message: &DynamicMessage, field: &str) -> Option<String> {
-    message
-        .get_field_by_name(field)
-        .and_then(|value| value.as_str().map(str::to_owned))
+    message.get_field_by_name(field).and_then(|value| value.as_str().map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -314,11 +278,7 @@ mod tests {
             ("3 s", None),
             ("18446744073709551615h", None),
         ] {
-            assert_eq!(
-                deadline(text),
-                expected.map(Duration::from_millis),
-                "{text}"
-            );
+            assert_eq!(deadline(text), expected.map(Duration::from_millis), "{text}");
         }
     }
 

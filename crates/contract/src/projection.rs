@@ -61,17 +61,10 @@ impl Projection {
     ///
     /// [`SelectorError::UnknownPath`] when a path does not lead to a field. [`SelectorError::TooManyPaths`] when a classification
     /// takes a message apart into more pieces than can be listed.
-    pub fn compile(
-        message: &MessageDescriptor,
-        selector: &Selector,
-    ) -> Result<Self, SelectorError> {
+    pub fn compile(message: &MessageDescriptor, selector: &Selector) -> Result<Self, SelectorError> {
         let compiled = compile::compile(message, selector)?;
         let (released, withheld) = paths::list(&compiled)?;
-        Ok(Self {
-            nodes: compiled.nodes,
-            released,
-            withheld,
-        })
+        Ok(Self { nodes: compiled.nodes, released, withheld })
     }
 
     /// Returns the paths of what may leave, sorted bytewise. They follow from contract and selector, never from data.

@@ -132,9 +132,13 @@ pub fn outcome(refusal: Option<Reason>) -> &'static str {
         None => "answered",
         Some(Reason::Cancelled) => "cancelled",
         Some(Reason::Unanswered) => "unanswered",
-        Some(Reason::ConnectorTimeout | Reason::ConnectorFailed | Reason::Unsettled | Reason::EvidenceMismatch | Reason::LinkDown) => {
-            "failed"
-        }
+        Some(
+            Reason::ConnectorTimeout
+            | Reason::ConnectorFailed
+            | Reason::Unsettled
+            | Reason::EvidenceMismatch
+            | Reason::LinkDown,
+        ) => "failed",
         Some(
             Reason::NoAgreement
             | Reason::WrongPurpose

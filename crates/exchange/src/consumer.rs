@@ -151,7 +151,10 @@ impl Consumer {
             },
             Err(error) => {
                 let told = "the consumer's gateway could not record the outcome, so the answer is withheld";
-                self.unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string()))
+                self.unrecorded(
+                    &account,
+                    &Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string()),
+                )
             }
         }
     }
@@ -198,4 +201,3 @@ fn not_recorded(error: &ledger::AppendError) -> Refusal {
 fn refusal_answer(exchange: ExchangeId, refusal: &Refusal, status: Status, settled: Settled) -> UnaryAnswer {
     UnaryAnswer { head: Head { exchange, withheld: None }, message: None, status, hop: Some(refusal.hop), settled }
 }
-

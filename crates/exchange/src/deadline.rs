@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn the_reserve_is_a_twentieth_and_never_above_a_quarter_second() {
         let now = Instant::now();
-        let left = |d| reserve(Some(now + Duration::from_millis(d))).unwrap().saturating_duration_since(now).as_millis();
+        let left =
+            |d| reserve(Some(now + Duration::from_millis(d))).unwrap().saturating_duration_since(now).as_millis();
         assert!((945..=951).contains(&left(1000)), "{}", left(1000));
         assert_eq!(left(100_000), 99_750);
         assert!(reserve(None).is_none());

@@ -79,7 +79,8 @@ impl Signed {
 /// Returns a `-bin` header value.
 #[must_use]
 pub fn binary(bytes: &[u8]) -> HeaderValue {
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from(BASE64.encode(bytes))).unwrap_or(HeaderValue::from_static(""));
+    let mut value =
+        HeaderValue::from_maybe_shared(Bytes::from(BASE64.encode(bytes))).unwrap_or(HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
 }

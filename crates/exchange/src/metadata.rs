@@ -54,7 +54,8 @@ impl CallMetadata {
                 _ => return Err(refuse(name, "is not a key that a system may set")),
             }
         }
-        metadata.trace_parent = headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_trace_parent(t)).map(str::to_owned);
+        metadata.trace_parent =
+            headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_trace_parent(t)).map(str::to_owned);
         Ok(metadata)
     }
 }
@@ -85,7 +86,10 @@ fn one(headers: &HeaderMap, name: &HeaderName, limit: usize) -> Result<String, R
 
 /// `id;role=…`: split before decoding, so that an encoded semicolon stays part of the id.
 fn actor(headers: &HeaderMap, name: &HeaderName) -> Result<(String, String), Refusal> {
-    let raw = headers.get(name).and_then(|v| v.to_str().ok()).ok_or_else(|| refuse(name, "is not ASCII; percent-encode it"))?;
+    let raw = headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .ok_or_else(|| refuse(name, "is not ASCII; percent-encode it"))?;
     one(headers, name, MAX_REFERENCE_BYTES)?;
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     match raw.split_once(';') {
@@ -100,7 +104,8 @@ fn actor(headers: &HeaderMap, name: &HeaderName) -> Result<(String, String), Ref
 /// Source: W3C Trace Context, version 00.
 fn is_trace_parent(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
-    let hex = |part: &str, len: usize| part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let hex =
+        |part: &str, len: usize| part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let set = |part: &str| part.bytes().any(|b| b != b'0');
     match parts.as_slice() {
         ["00", trace, span, flags] => hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2),

@@ -47,7 +47,9 @@ impl Progress {
     ///
     /// [`AppendError`] when a record could not be written: the stream has to end.
     pub async fn admit(&mut self, bytes: u64, now: (&House, &Account, &Running)) -> Result<(), AppendError> {
-        while self.released > self.durable && self.released.saturating_add(bytes) > self.durable.saturating_add(WINDOW_BYTES) {
+        while self.released > self.durable
+            && self.released.saturating_add(bytes) > self.durable.saturating_add(WINDOW_BYTES)
+        {
             if self.pending.is_none() {
                 self.start(now);
             }

@@ -140,7 +140,9 @@ impl Provider {
             return whole(None, &status, Some(&signed), account.settled(Some(&refusal), status.code, None));
         }
         match self.close(&mut account, Kind::Refusal, closing).await {
-            Ok((signed, index)) => whole(None, &status, Some(&signed), account.settled(Some(&refusal), status.code, Some(index))),
+            Ok((signed, index)) => {
+                whole(None, &status, Some(&signed), account.settled(Some(&refusal), status.code, Some(index)))
+            }
             Err(refusal) => self.unrecorded(&account, &refusal),
         }
     }
@@ -150,7 +152,12 @@ impl Provider {
     /// # Errors
     ///
     /// The reason that goes out instead when the ledger does not take the record.
-    pub(crate) async fn close(&self, account: &mut Account, kind: Kind, closing: ProviderClosing) -> Result<(Signed, u64), Refusal> {
+    pub(crate) async fn close(
+        &self,
+        account: &mut Account,
+        kind: Kind,
+        closing: ProviderClosing,
+    ) -> Result<(Signed, u64), Refusal> {
         let claims = Bytes::from(closing.encode_to_vec());
         account.shared.provider_closing = claims.clone();
         let mut draft = account.draft(&self.house, kind);
@@ -165,7 +172,8 @@ impl Provider {
         account.shared.messages = messages;
         let seal = SealInput { tag: receipt::PROVIDER_CLOSING, claims: claims.to_vec() };
         let recorded = self.house.records.append(draft, Some(seal)).await.map_err(|e| {
-            Refusal::new(Reason::NotRecorded, crate::Hop::Provider, "the provider's gateway cannot record").detail(e.to_string())
+            Refusal::new(Reason::NotRecorded, crate::Hop::Provider, "the provider's gateway cannot record")
+                .detail(e.to_string())
         })?;
         let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
         Ok((Signed { claims, seal, leaf: Some(recorded.opening) }, recorded.index))

@@ -239,7 +239,11 @@ mod tests {
     }
 
     fn code_name(code: Code) -> String {
-        format!("{code:?}").chars().flat_map(|c| if c.is_uppercase() { vec!['_', c] } else { vec![c.to_ascii_uppercase()] }).skip(1).collect()
+        format!("{code:?}")
+            .chars()
+            .flat_map(|c| if c.is_uppercase() { vec!['_', c] } else { vec![c.to_ascii_uppercase()] })
+            .skip(1)
+            .collect()
     }
 
     #[test]

@@ -64,7 +64,11 @@ impl FromStr for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -87,7 +91,8 @@ pub enum AddressError {
 
 /// Accepts an IP address or a lower-case host name.
 pub(crate) fn check_host(host: &str) -> Result<(), AddressError> {
-    let named = !host.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'*' || byte == b'_') && !host.ends_with('.');
+    let named =
+        !host.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'*' || byte == b'_') && !host.ends_with('.');
     match ServerName::try_from(host) {
         Ok(ServerName::DnsName(_)) if named => Ok(()),
         Ok(ServerName::IpAddress(_)) if host.parse::<IpAddr>().is_ok() => Ok(()),

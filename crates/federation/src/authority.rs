@@ -15,8 +15,9 @@ use ::time::OffsetDateTime;
 use aws_lc_rs::rand;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
@@ -25,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::address::check_host;
 use crate::certificate::{self, DEVELOPMENT_ORGANISATION, Facts, PemError, Unreadable, to_pem};
 use crate::time::{seconds, shown};
-use crate::{AddressError, GatewayId, Identity, IdError, MemberId, SystemId};
+use crate::{AddressError, GatewayId, IdError, Identity, MemberId, SystemId};
 
 pub use revocations::{Reason, Revocation, RevocationError, Revocations};
 
@@ -87,7 +88,12 @@ impl Authority {
     pub fn create(member: &MemberId, flavour: Flavour, now: SystemTime) -> Result<Self, AuthorityError> {
         let key = new_key()?;
         let common_name = format!("{member} authority");
-        let mut parameters = parameters(if common_name.len() <= MAX_COMMON_NAME { &common_name } else { "authority" }, flavour, now, ROOT_VALIDITY)?;
+        let mut parameters = parameters(
+            if common_name.len() <= MAX_COMMON_NAME { &common_name } else { "authority" },
+            flavour,
+            now,
+            ROOT_VALIDITY,
+        )?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         parameters.subject_alt_names = vec![SanType::URI(ia5(&format!("spiffe://{member}"))?)];
@@ -148,10 +154,16 @@ impl Authority {
     /// # Errors
     ///
     /// [`AuthorityError::ForeignMember`] for a gateway of another member, [`AuthorityError::Host`] for what is not a host.
-    pub fn issue_gateway(&self, gateway: &GatewayId, hosts: &[&str], now: SystemTime) -> Result<Issued, AuthorityError> {
+    pub fn issue_gateway(
+        &self,
+        gateway: &GatewayId,
+        hosts: &[&str],
+        now: SystemTime,
+    ) -> Result<Issued, AuthorityError> {
         let mut names = Vec::new();
         for host in hosts {
-            check_host(host).map_err(|source| AuthorityError::Host { host: (*host).chars().take(80).collect(), source })?;
+            check_host(host)
+                .map_err(|source| AuthorityError::Host { host: (*host).chars().take(80).collect(), source })?;
             names.push(match host.parse::<IpAddr>() {
                 Ok(address) => SanType::IpAddress(address),
                 Err(_) => SanType::DnsName(ia5(host)?),
@@ -180,7 +192,11 @@ impl Authority {
         if *identity.member() != self.member {
             return Err(AuthorityError::ForeignMember { asked: identity, own: self.member.clone() });
         }
-        let left = self.facts.not_after.duration_since(now).map_err(|_| AuthorityError::Ended { ended: self.facts.not_after })?;
+        let left = self
+            .facts
+            .not_after
+            .duration_since(now)
+            .map_err(|_| AuthorityError::Ended { ended: self.facts.not_after })?;
         let mut parameters = parameters(identity.name(), self.flavour(), now, CERTIFICATE_VALIDITY.min(left))?;
         names.insert(0, SanType::URI(ia5(&identity.to_string())?));
         parameters.subject_alt_names = names;
@@ -208,9 +224,17 @@ impl Authority {
     /// # Errors
     ///
     /// [`AuthorityError::ForeignRevocations`] when they are of another member.
-    pub fn revocation_list(&self, revocations: &mut Revocations, now: SystemTime, validity: Duration) -> Result<String, AuthorityError> {
+    pub fn revocation_list(
+        &self,
+        revocations: &mut Revocations,
+        now: SystemTime,
+        validity: Duration,
+    ) -> Result<String, AuthorityError> {
         if *revocations.member() != self.member {
-            return Err(AuthorityError::ForeignRevocations { member: revocations.member().clone(), own: self.member.clone() });
+            return Err(AuthorityError::ForeignRevocations {
+                member: revocations.member().clone(),
+                own: self.member.clone(),
+            });
         }
         let number = revocations.next_number();
         let mut revoked_certs = Vec::new();
@@ -330,7 +354,12 @@ fn new_key() -> Result<KeyPair, AuthorityError> {
 }
 
 /// Returns what all certificates share: subject, a random serial number of 16 bytes, and their time.
-fn parameters(common_name: &str, flavour: Flavour, now: SystemTime, validity: Duration) -> Result<CertificateParams, AuthorityError> {
+fn parameters(
+    common_name: &str,
+    flavour: Flavour,
+    now: SystemTime,
+    validity: Duration,
+) -> Result<CertificateParams, AuthorityError> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
     if flavour == Flavour::Development {

@@ -53,7 +53,8 @@ impl Facts {
         let constraints = certificate.basic_constraints().map_err(|_| Unreadable::Extensions)?;
         let usage = certificate.key_usage().map_err(|_| Unreadable::Extensions)?;
         let says_not_for_production = [certificate.subject(), certificate.issuer()].into_iter().any(|name| {
-            name.iter_organization().any(|organisation| organisation.as_str().is_ok_and(|text| text == DEVELOPMENT_ORGANISATION))
+            name.iter_organization()
+                .any(|organisation| organisation.as_str().is_ok_and(|text| text == DEVELOPMENT_ORGANISATION))
         });
         Ok(Self {
             serial: serial(certificate.raw_serial()),
@@ -144,7 +145,9 @@ pub(crate) fn trust_domain(der: &CertificateDer<'_>) -> Option<String> {
     let certificate = parse(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix("spiffe://").map(|rest| rest.split('/').next().unwrap_or_default().to_owned()),
+        GeneralName::URI(uri) => {
+            uri.strip_prefix("spiffe://").map(|rest| rest.split('/').next().unwrap_or_default().to_owned())
+        }
         GeneralName::OtherName(..)
         | GeneralName::RFC822Name(_)
         | GeneralName::DNSName(_)

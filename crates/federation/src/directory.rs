@@ -89,19 +89,30 @@ impl Directory {
         let toml = TomlFile::parse(&file, text).map_err(|problem| vec![problem])?;
         check_format(&toml, DIRECTORY_FORMAT).map_err(|problem| vec![problem])?;
         if toml.root().contains_key("roster") {
-            let problem = toml.problem("roster", "this directory has a threshold of members who admit others, which this program cannot check");
-            return Err(vec![problem.help("install a newer Drawbridge; to leave the roster out would admit whoever is in the file")]);
+            let problem = toml.problem(
+                "roster",
+                "this directory has a threshold of members who admit others, which this program cannot check",
+            );
+            return Err(vec![
+                problem.help("install a newer Drawbridge; to leave the roster out would admit whoever is in the file"),
+            ]);
         }
         let raw: RawDirectory = toml.read().map_err(|problem| vec![problem])?;
         if raw.member.len() > MAX_MEMBERS {
-            return Err(vec![toml.problem("member", format!("there are {} members; at most {MAX_MEMBERS} are read", raw.member.len()))]);
+            return Err(vec![toml.problem(
+                "member",
+                format!("there are {} members; at most {MAX_MEMBERS} are read", raw.member.len()),
+            )]);
         }
         let mut directory = Self { entries: BTreeMap::new(), file };
         let mut problems = Vec::new();
         for (place, raw) in raw.member.iter().enumerate() {
             match read_member(&toml, place, raw) {
                 Ok(entry) if directory.entries.contains_key(&entry.member) => {
-                    let problem = toml.problem(&format!("member[{place}].id"), format!("`{}` is in the directory twice", entry.member));
+                    let problem = toml.problem(
+                        &format!("member[{place}].id"),
+                        format!("`{}` is in the directory twice", entry.member),
+                    );
                     problems.push(problem.help("take out the entry with the lower version"));
                 }
                 Ok(entry) => {
@@ -124,7 +135,11 @@ impl Directory {
             None => Change::Added,
             Some(known) => {
                 entry.check_succession(known)?;
-                if entry.version == known.version { Change::Unchanged } else { Change::Replaced { from: known.version, to: entry.version } }
+                if entry.version == known.version {
+                    Change::Unchanged
+                } else {
+                    Change::Replaced { from: known.version, to: entry.version }
+                }
             }
         };
         if change != Change::Unchanged {
@@ -185,10 +200,16 @@ fn read_member(toml: &TomlFile, place: usize, raw: &RawMember) -> Result<Entry, 
     })?;
     let mut problems = Vec::new();
     if raw.id != entry.member.as_str() {
-        problems.push(toml.problem(&format!("{path}.id"), format!("the entry below is of `{}`", entry.member)).help("write that id here"));
+        problems.push(
+            toml.problem(&format!("{path}.id"), format!("the entry below is of `{}`", entry.member))
+                .help("write that id here"),
+        );
     }
     if raw.version != entry.version {
-        problems.push(toml.problem(&format!("{path}.version"), format!("the entry below has version {}", entry.version)).help("write that version here"));
+        problems.push(
+            toml.problem(&format!("{path}.version"), format!("the entry below has version {}", entry.version))
+                .help("write that version here"),
+        );
     }
     if raw.digest != entry.digest() {
         let problem = toml.problem(&format!("{path}.digest"), "the entry below has another digest");

@@ -156,7 +156,11 @@ impl Entry {
         }
         let member = &self.member;
         if self.version < previous.version {
-            return Err(EntryError::Rollback { member: member.clone(), known: previous.version, offered: self.version });
+            return Err(EntryError::Rollback {
+                member: member.clone(),
+                known: previous.version,
+                offered: self.version,
+            });
         }
         if self.version == previous.version {
             let same = self.note.text() == previous.note.text();
@@ -165,7 +169,11 @@ impl Entry {
         let known = [previous.member_key.clone()];
         match self.note.verified_by(&known) {
             Ok(signers) if !signers.is_empty() => Ok(()),
-            Ok(_) => Err(EntryError::KeyChanged { member: member.clone(), known: previous.member_key.id(), offered: self.member_key.id() }),
+            Ok(_) => Err(EntryError::KeyChanged {
+                member: member.clone(),
+                known: previous.member_key.id(),
+                offered: self.member_key.id(),
+            }),
             Err(source) => Err(EntryError::Signature { member: member.clone(), source }),
         }
     }
@@ -244,7 +252,9 @@ pub enum EntryError {
         version: u64,
     },
     /// Another member key, and no signature by the one known.
-    #[error("the entry of `{member}` has another member key ({offered:08x}), and the key known so far ({known:08x}) did not sign it")]
+    #[error(
+        "the entry of `{member}` has another member key ({offered:08x}), and the key known so far ({known:08x}) did not sign it"
+    )]
     KeyChanged {
         /// The member.
         member: MemberId,
@@ -269,12 +279,18 @@ impl EntryError {
     pub fn help(&self) -> String {
         match self {
             Self::Member { .. } => "use the entry of the member in question".to_owned(),
-            Self::Rollback { member, .. } => format!("ask `{member}` for its present entry; somebody may be offering an old one on purpose"),
-            Self::Fork { member, .. } => format!("ask `{member}` which one is right; each change must count `version` up"),
+            Self::Rollback { member, .. } => {
+                format!("ask `{member}` for its present entry; somebody may be offering an old one on purpose")
+            }
+            Self::Fork { member, .. } => {
+                format!("ask `{member}` which one is right; each change must count `version` up")
+            }
             Self::KeyChanged { member, known, .. } => format!(
                 "`{member}` must sign the entry with the key {known:08x} as well; if that key is lost, compare the new one with them by other means, remove their entry and add this one"
             ),
-            Self::Signature { member, .. } => format!("the entry was changed after it was signed; ask `{member}` for it again"),
+            Self::Signature { member, .. } => {
+                format!("the entry was changed after it was signed; ask `{member}` for it again")
+            }
         }
     }
 

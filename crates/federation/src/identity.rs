@@ -110,7 +110,8 @@ impl FromStr for Identity {
         }
         let rest = uri.strip_prefix("spiffe://").ok_or(IdentityError::Form)?;
         let mut parts = rest.split('/');
-        let (Some(member), Some(kind), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(member), Some(kind), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(IdentityError::Form);
         };
         let member: MemberId = member.parse()?;
@@ -194,7 +195,10 @@ mod tests {
             ("spiffe://county.example/auditor/internal", Kind::Auditor),
         ] {
             let identity: Identity = uri.parse().unwrap();
-            assert_eq!((identity.to_string().as_str(), identity.kind(), identity.member().as_str()), (uri, kind, "county.example"));
+            assert_eq!(
+                (identity.to_string().as_str(), identity.kind(), identity.member().as_str()),
+                (uri, kind, "county.example")
+            );
         }
     }
 

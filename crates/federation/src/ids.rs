@@ -59,7 +59,9 @@ impl FromStr for MemberId {
         }
         match text.rsplit_once('.') {
             None => refuse("it has only one label; use a DNS name that the member owns, such as `county.example`"),
-            Some((_, last)) if last.bytes().all(|byte| byte.is_ascii_digit()) => refuse("its last label is a number, as in an address"),
+            Some((_, last)) if last.bytes().all(|byte| byte.is_ascii_digit()) => {
+                refuse("its last label is a number, as in an address")
+            }
             Some(_) => Ok(Self(text.into())),
         }
     }

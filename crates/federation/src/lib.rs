@@ -23,7 +23,8 @@ mod time;
 pub use address::{Address, AddressError};
 pub use directory::{Change, DIRECTORY_FORMAT, Directory, MAX_DIRECTORY_BYTES, MAX_MEMBERS};
 pub use entry::{
-    ENTRY_FORMAT, Entry, EntryDraft, EntryError, FormerKey, GatewayEntry, MAX_CONTRACTS, MAX_ENTRY_BYTES, MAX_FORMER_KEYS, MAX_GATEWAYS, MAX_ROOTS,
+    ENTRY_FORMAT, Entry, EntryDraft, EntryError, FormerKey, GatewayEntry, MAX_CONTRACTS, MAX_ENTRY_BYTES,
+    MAX_FORMER_KEYS, MAX_GATEWAYS, MAX_ROOTS,
 };
 pub use identity::{Identity, IdentityError, Kind};
 pub use ids::{AuditorId, GatewayId, IdError, MAX_MEMBER_ID_BYTES, MAX_NAME_BYTES, MemberId, SystemId};

@@ -61,7 +61,12 @@ impl Member {
             roots: vec![self.authority.certificate().clone()],
             member_key: self.own_key.verifier(),
             former_member_keys: Vec::new(),
-            gateways: vec![GatewayEntry::new(self.gateway(), Some(address), self.gateway_key.verifier(), self.log_key.verifier())],
+            gateways: vec![GatewayEntry::new(
+                self.gateway(),
+                Some(address),
+                self.gateway_key.verifier(),
+                self.log_key.verifier(),
+            )],
             contracts: vec![("housing.v1.Tenancies".to_owned(), format!("sha256:{}", "ab".repeat(32)))],
         }
     }
@@ -94,7 +99,8 @@ impl Member {
     }
 
     pub(crate) fn issuer(&self) -> Issuer<'static, KeyPair> {
-        Issuer::from_ca_cert_der(self.authority.certificate(), KeyPair::from_pem(&self.authority.key_pem()).unwrap()).unwrap()
+        Issuer::from_ca_cert_der(self.authority.certificate(), KeyPair::from_pem(&self.authority.key_pem()).unwrap())
+            .unwrap()
     }
 }
 

@@ -75,7 +75,14 @@ mod tests {
     #[test]
     fn a_distance_is_told_in_its_largest_unit() {
         let base = moment(1_000_000_000);
-        for (seconds, words) in [(0, "0 seconds"), (1, "1 second"), (61, "1 minute"), (7200, "2 hours"), (86_400, "1 day"), (300_000, "3 days")] {
+        for (seconds, words) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (61, "1 minute"),
+            (7200, "2 hours"),
+            (86_400, "1 day"),
+            (300_000, "3 days"),
+        ] {
             assert_eq!(distance(base, base + Duration::from_secs(seconds)), words);
             assert_eq!(distance(base + Duration::from_secs(seconds), base), words);
         }

@@ -32,7 +32,7 @@ use crate::{Federation, GatewayId, Identity, MemberId, Warning};
 pub use config::{ConfigError, TlsIdentity, TlsIdentityError, TlsOptions, client_config, provider, server_config};
 pub use distrust::Distrust;
 pub use explain::{Explanation, explain, explain_io};
-pub use revocation::{MAX_LISTS, MAX_LIST_BYTES, RevocationList};
+pub use revocation::{MAX_LIST_BYTES, MAX_LISTS, RevocationList};
 
 /// Who may present a certificate here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +75,11 @@ impl Trust {
         let mut problems = Vec::new();
         if federation.member(&own).is_none() {
             problems.push(
-                Problem::new(federation.directory().file(), format!("this gateway's own member `{own}` is not in the directory"))
-                    .help("add its entry with `drawbridge directory add entry.note`"),
+                Problem::new(
+                    federation.directory().file(),
+                    format!("this gateway's own member `{own}` is not in the directory"),
+                )
+                .help("add its entry with `drawbridge directory add entry.note`"),
             );
         }
         let mut by_member: BTreeMap<MemberId, Vec<RevocationList>> = BTreeMap::new();
@@ -85,7 +88,11 @@ impl Trust {
         }
         let mut members = HashMap::new();
         for entry in federation.members() {
-            let roots = entry.roots.iter().filter_map(|root| webpki::anchor_from_trusted_cert(root).ok().map(|anchor| anchor.to_owned())).collect::<Vec<_>>();
+            let roots = entry
+                .roots
+                .iter()
+                .filter_map(|root| webpki::anchor_from_trusted_cert(root).ok().map(|anchor| anchor.to_owned()))
+                .collect::<Vec<_>>();
             let mut lists = by_member.remove(&entry.member).unwrap_or_default();
             for list in &mut lists {
                 problems.extend(list.bind(&roots, algorithms));
@@ -93,7 +100,14 @@ impl Trust {
             members.insert(entry.member.clone(), Anchors { roots, lists });
         }
         if problems.is_empty() {
-            Ok(Self { own, federation, members, strangers: by_member.into_keys().collect(), algorithms, production: false })
+            Ok(Self {
+                own,
+                federation,
+                members,
+                strangers: by_member.into_keys().collect(),
+                algorithms,
+                production: false,
+            })
         } else {
             Err(problems)
         }
@@ -138,7 +152,8 @@ impl Trust {
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<Identity, Distrust> {
-        let within = end_entity.len() <= MAX_CERTIFICATE_BYTES && intermediates.iter().all(|one| one.len() <= MAX_CERTIFICATE_BYTES);
+        let within = end_entity.len() <= MAX_CERTIFICATE_BYTES
+            && intermediates.iter().all(|one| one.len() <= MAX_CERTIFICATE_BYTES);
         if !within || intermediates.len() >= MAX_CHAIN {
             return Err(Distrust::Large);
         }
@@ -199,7 +214,9 @@ impl Trust {
                 warnings.extend(list.warning(now));
             }
         }
-        let strange = |member: &MemberId| Warning::new(member, format!("there is a revocation list of `{member}`, which is not in the directory"));
+        let strange = |member: &MemberId| {
+            Warning::new(member, format!("there is a revocation list of `{member}`, which is not in the directory"))
+        };
         warnings.extend(self.strangers.iter().map(strange));
         warnings
     }
@@ -210,7 +227,9 @@ impl Trust {
         match (expected, identity) {
             (Expected::Links, Identity::Gateway(_)) => Ok(()),
             (Expected::Clients, Identity::System(system)) if *system.member() == self.own => Ok(()),
-            (Expected::Clients, Identity::System(_)) => Err(Distrust::ForeignMember { presented: identity.clone(), own: self.own.clone() }),
+            (Expected::Clients, Identity::System(_)) => {
+                Err(Distrust::ForeignMember { presented: identity.clone(), own: self.own.clone() })
+            }
             (Expected::Gateway(wanted), Identity::Gateway(gateway)) if wanted == gateway => Ok(()),
             (Expected::Gateway(wanted), Identity::Gateway(gateway)) => {
                 Err(Distrust::OtherGateway { wanted: wanted.clone(), presented: gateway.clone() })
@@ -237,7 +256,8 @@ impl Anchors {
         usage: webpki::KeyUsage,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<(), Distrust> {
-        let certificate = webpki::EndEntityCert::try_from(end_entity).map_err(|error| Distrust::chain(identity, &error))?;
+        let certificate =
+            webpki::EndEntityCert::try_from(end_entity).map_err(|error| Distrust::chain(identity, &error))?;
         let check_revocation = |path: &webpki::VerifiedPath<'_>| revocation::check(&self.lists, path, algorithms);
         certificate
             .verify_for_usage(algorithms.all, &self.roots, intermediates, now, usage, None, Some(&check_revocation))

@@ -9,7 +9,12 @@ fn main() {
         let _guard = gateway::logging::start(&file.config.log).unwrap();
         let prepared = match Prepared::load(file, std::time::SystemTime::now()).await {
             Ok(p) => p,
-            Err(problems) => { for p in problems { eprintln!("{p}"); } std::process::exit(1) }
+            Err(problems) => {
+                for p in problems {
+                    eprintln!("{p}");
+                }
+                std::process::exit(1)
+            }
         };
         let gateway = Gateway::start(prepared).await.map_err(|e| eprintln!("{}", gateway::load::chain(&e))).unwrap();
         println!("{:?}\n is ready", gateway.serving());

@@ -83,7 +83,10 @@ impl http_body::Body for Held {
     type Data = Bytes;
     type Error = link::BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) {
             self.place = None;
@@ -134,5 +137,7 @@ pub(crate) fn bare(status: StatusCode) -> Response<Body> {
 /// Whether a request is a gRPC one.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    value == b"application/grpc" || value.starts_with(b"application/grpc+proto") || value.starts_with(b"application/grpc;")
+    value == b"application/grpc"
+        || value.starts_with(b"application/grpc+proto")
+        || value.starts_with(b"application/grpc;")
 }

@@ -37,7 +37,11 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Answers one request.
-    pub(crate) async fn serve(self: Arc<Self>, caller: Arc<Caller<SystemId>>, request: Request<Incoming>) -> Response<ClientBody> {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        caller: Arc<Caller<SystemId>>,
+        request: Request<Incoming>,
+    ) -> Response<ClientBody> {
         if request.method() != Method::POST {
             return calls::bare(StatusCode::METHOD_NOT_ALLOWED).map(ClientBody::ours);
         }
@@ -50,13 +54,23 @@ impl Clients {
         }
         let Some(place) = calls::place(&self.places) else {
             self.observer.shed("consumer");
-            let refusal = Refusal::new(Reason::Overloaded, Hop::Consumer, "the gateway has as many exchanges at once as it takes");
-            return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer)).map(ClientBody::ours);
+            let refusal = Refusal::new(
+                Reason::Overloaded,
+                Hop::Consumer,
+                "the gateway has as many exchanges at once as it takes",
+            );
+            return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
+                .map(ClientBody::ours);
         };
         self.exchange(&caller.peer, request, place).await
     }
 
-    async fn exchange(self: Arc<Self>, system: &SystemId, request: Request<Incoming>, place: OwnedSemaphorePermit) -> Response<ClientBody> {
+    async fn exchange(
+        self: Arc<Self>,
+        system: &SystemId,
+        request: Request<Incoming>,
+        place: OwnedSemaphorePermit,
+    ) -> Response<ClientBody> {
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
@@ -66,7 +80,8 @@ impl Clients {
             Err(Unread::TooLarge) => oversized(self.message_limit),
             Err(Unread::TooSlow | Unread::Gone) => {
                 let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
-                return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer)).map(ClientBody::ours);
+                return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
+                    .map(ClientBody::ours);
             }
         };
         let query = Query {
@@ -114,8 +129,7 @@ fn initial(head: &Head) -> HeaderMap {
         map.insert(headers::EXCHANGE_ID, value);
     }
     if let Some(digest) = head.withheld {
-        let text = digest.iter().fold(String::with_capacity(71), |text, byte| if text.is_empty() { format!("sha256:{byte:02x}") } else { format!("{text}{byte:02x}") });
-        if let Ok(value) = HeaderValue::try_from(text) {
+        if let Ok(value) = HeaderValue::try_from(contract::Digest(digest).to_string()) {
             map.insert(headers::WITHHELD, value);
         }
     }
@@ -160,7 +174,10 @@ impl http_body::Body for ClientBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut *self {
             Self::Ours(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Self::Tonic(body) => Pin::new(body).poll_frame(context).map_err(Into::into),

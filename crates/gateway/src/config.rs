@@ -289,7 +289,11 @@ impl ConfigFile {
     /// The first [`Problem`] of syntax or type, with its line; or of a variable, with its name.
     pub fn read(file: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Box<Problem>> {
         let text = std::fs::read_to_string(file).map_err(|error| {
-            Box::new(Problem::new(file, "cannot read the configuration").cause(error.to_string()).help("`drawbridge init` makes one"))
+            Box::new(
+                Problem::new(file, "cannot read the configuration")
+                    .cause(error.to_string())
+                    .help("`drawbridge init` makes one"),
+            )
         })?;
         let toml = TomlFile::parse(file, text)?;
         let config: Config = toml.read()?;
@@ -300,7 +304,8 @@ impl ConfigFile {
         let prefix = format!("{ENVIRONMENT_PREFIX}__");
         let variables: BTreeMap<String, String> =
             environment.into_iter().filter(|(name, _)| name.starts_with(&prefix)).collect();
-        let folder = file.parent().map(Path::to_owned).filter(|f| !f.as_os_str().is_empty()).unwrap_or_else(|| ".".into());
+        let folder =
+            file.parent().map(Path::to_owned).filter(|f| !f.as_os_str().is_empty()).unwrap_or_else(|| ".".into());
         let overridden: Vec<String> = variables.keys().cloned().collect();
         let config = if overridden.is_empty() { config } else { layered(file, &toml, variables)? };
         Ok(Self { config, toml, folder, overridden })
@@ -327,7 +332,10 @@ fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) ->
         .and_then(config::Config::try_deserialize)
         .map_err(|error| {
             let what = "the environment does not fit the configuration";
-            let help = format!("these variables lie over the file: {}; `DRAWBRIDGE__CLIENTS__LISTEN` is `clients.listen`", names.join(", "));
+            let help = format!(
+                "these variables lie over the file: {}; `DRAWBRIDGE__CLIENTS__LISTEN` is `clients.listen`",
+                names.join(", ")
+            );
             Box::new(Problem::new(file, what).cause(error.to_string()).help(help))
         })
 }

@@ -1,7 +1,8 @@
 //! End notes: taken from a link, and handed on over links.
 
 use std::{
-    fs, io::Write as _,
+    fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 

@@ -119,7 +119,7 @@ impl Gateway {
         let config = prepared.file.config.clone();
         let (ledger, recovery) = open_ledger(&prepared)?;
         let folder = prepared.file.path(&config.data.folder).display().to_string();
-        let opened = Records::open(ledger.clone(), recovery.size)
+        let opened = Records::open(ledger.clone(), ledger_folder(&prepared))
             .map_err(|source| StartError::Records { folder, source: Box::new(source) })?;
         let rules = Arc::new(ArcSwap::from_pointee(Rules {
             contracts: prepared.contracts.clone(),
@@ -128,7 +128,11 @@ impl Gateway {
         }));
         let house = Arc::new(house(&prepared, rules.clone(), opened.records.clone()));
         if let Some(torn) = &recovery.torn {
-            let what = format!("torn-batch: the last batch of the journal was incomplete ({} bytes) and was moved to `{}`", torn.bytes, torn.moved_to.display());
+            let what = format!(
+                "torn-batch: the last batch of the journal was incomplete ({} bytes) and was moved to `{}`",
+                torn.bytes,
+                torn.moved_to.display()
+            );
             tracing::warn!(bytes = torn.bytes, moved_to = %torn.moved_to.display(), "the last batch of the journal was incomplete and was moved aside");
             recovery::event(&house, what).await?;
         }
@@ -148,20 +152,25 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let config = prepared.file.config.clone();
         let other = |error: &dyn std::error::Error| StartError::Other(chain(error));
-        let count = config.limits.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+        let count =
+            config.limits.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         load::accept(&prepared.file, prepared.trust.federation())
             .map_err(|error| StartError::Other(format!("cannot remember the directory in the data folder: {error}")))?;
         let members = prepared.trust.federation().members().len();
-        let trust = TrustStore::observed(prepared.trust, Arc::new(|distrust| {
-            tracing::warn!(reason = %distrust, "a certificate was refused");
-        }));
+        let trust = TrustStore::observed(
+            prepared.trust,
+            Arc::new(|distrust| {
+                tracing::warn!(reason = %distrust, "a certificate was refused");
+            }),
+        );
         let options = TlsOptions { post_quantum: config.tls.post_quantum };
         let limits = server_limits(&config.limits);
         let links = match &config.links {
             None => None,
             Some(listen) => {
                 let tls = server_config(&prepared.tls, trust.links_verifier(), &options).map_err(|e| other(&e))?;
-                let server = Server::new(limits.clone(), Transport::Tls(Arc::new(move || tls.clone())), identify_gateway);
+                let server =
+                    Server::new(limits.clone(), Transport::Tls(Arc::new(move || tls.clone())), identify_gateway);
                 Some((server, listeners(listen.listen, count, "links.listen")?))
             }
         };
@@ -172,23 +181,28 @@ impl Gateway {
                     tracing::warn!(address = %clients.listen, "DANGEROUS: clients are served in plain text, without certificates");
                     Transport::Plain
                 } else {
-                    let tls = server_config(&prepared.tls, trust.clients_verifier(), &options).map_err(|e| other(&e))?;
+                    let tls =
+                        server_config(&prepared.tls, trust.clients_verifier(), &options).map_err(|e| other(&e))?;
                     Transport::Tls(Arc::new(move || tls.clone()))
                 };
                 let plain = plain_system(&prepared.gateway, clients.dangerous_plaintext_system.as_deref())?;
-                let server = Server::new(limits, transport, move |certificates| identify_system(certificates, plain.as_ref()));
+                let server =
+                    Server::new(limits, transport, move |certificates| identify_system(certificates, plain.as_ref()));
                 Some((server, listeners(clients.listen, count, "clients.listen")?))
             }
         };
         let address = |pair: &Vec<TcpListener>| pair.first().and_then(|l| l.local_addr().ok());
-        let operations_listener = tokio::net::TcpListener::bind(config.operations.listen)
-            .await
-            .map_err(|source| StartError::Listen { setting: "operations.listen", address: config.operations.listen, source })?;
+        let operations_listener = tokio::net::TcpListener::bind(config.operations.listen).await.map_err(|source| {
+            StartError::Listen { setting: "operations.listen", address: config.operations.listen, source }
+        })?;
         let operations_address = operations_listener.local_addr().unwrap_or(config.operations.listen);
         let serving = Serving {
             gateway: prepared.gateway.clone(),
             links: links.as_ref().and_then(|(_, l)| address(l)),
-            clients: clients.as_ref().and_then(|(_, l)| address(l)).map(|a| (a, config.clients.as_ref().is_some_and(|c| c.dangerous_plaintext_system.is_some()))),
+            clients: clients
+                .as_ref()
+                .and_then(|(_, l)| address(l))
+                .map(|a| (a, config.clients.as_ref().is_some_and(|c| c.dangerous_plaintext_system.is_some()))),
             operations: operations_address,
             methods: prepared.bindings.len(),
             agreements: prepared.agreements.agreements.iter().len(),
@@ -198,7 +212,8 @@ impl Gateway {
         };
         let (reporter, health) = services::health().await;
         let ledgers = Arc::new(crate::promises::Ledgers::default());
-        let gauges = gauges(&ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
+        let gauges =
+            gauges(&ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
         let observer = Arc::new(Observer::new(rules.clone(), gauges).map_err(StartError::Other)?);
         let drain = config.limits.drain.duration();
         let shared = Arc::new(Shared {
@@ -221,7 +236,13 @@ impl Gateway {
             shared.remember(&opening);
         }
         let workers = Workers::start(&shared, links.as_ref(), clients.as_ref(), count).map_err(|e| other(&e))?;
-        let upkeep = Upkeep::new(shared.clone(), links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()), workers.links(), (reporter.clone(), prepared.loader));
+        let upkeep = Upkeep::new(
+            shared.clone(),
+            links.as_ref().map(|(s, _)| s.clone()),
+            clients.as_ref().map(|(s, _)| s.clone()),
+            workers.links(),
+            (reporter.clone(), prepared.loader),
+        );
         let upkeep = tokio::spawn(upkeep.run());
         let operations = tokio::spawn(operations::serve(operations_listener, observer, ledger));
         Ok(Self {
@@ -272,13 +293,20 @@ impl Gateway {
     }
 }
 
+/// Where the ledger lies: a folder of its own in the data folder.
+fn ledger_folder(prepared: &Prepared) -> std::path::PathBuf {
+    prepared.file.path(&prepared.file.config.data.folder).join("ledger")
+}
+
 fn open_ledger(prepared: &Prepared) -> Result<(Ledger, ledger::Recovery), StartError> {
     let folder = prepared.file.path(&prepared.file.config.data.folder);
     let origin = format!("{}/log/{}", prepared.gateway.member(), prepared.gateway.name());
-    let config = ledger::Config::new(folder.join("ledger"), origin, prepared.log_key.clone(), prepared.gateway_key.clone());
+    let config =
+        ledger::Config::new(ledger_folder(prepared), origin, prepared.log_key.clone(), prepared.gateway_key.clone());
     std::fs::create_dir_all(&folder)
         .map_err(|error| StartError::Other(format!("cannot make the data folder `{}`: {error}", folder.display())))?;
-    Ledger::open(config).map_err(|source| StartError::Ledger { folder: folder.display().to_string(), source: Box::new(source) })
+    Ledger::open(config)
+        .map_err(|source| StartError::Ledger { folder: folder.display().to_string(), source: Box::new(source) })
 }
 
 fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> House {
@@ -339,7 +367,10 @@ fn identify_gateway(certificates: &[CertificateDer<'static>]) -> Result<Identifi
     }
 }
 
-fn identify_system(certificates: &[CertificateDer<'static>], plain: Option<&SystemId>) -> Result<Identified<SystemId>, Turned> {
+fn identify_system(
+    certificates: &[CertificateDer<'static>],
+    plain: Option<&SystemId>,
+) -> Result<Identified<SystemId>, Turned> {
     if let Some(system) = plain {
         return Ok(Identified { name: system.to_string().into(), peer: system.clone() });
     }
@@ -353,7 +384,9 @@ fn identify_system(certificates: &[CertificateDer<'static>], plain: Option<&Syst
 fn plain_system(gateway: &GatewayId, name: Option<&str>) -> Result<Option<SystemId>, StartError> {
     let Some(name) = name else { return Ok(None) };
     let system = format!("{}/{name}", gateway.member()).parse();
-    system.map(Some).map_err(|_| StartError::Other(format!("`clients.dangerous_plaintext_system`: `{name}` is not a name")))
+    system
+        .map(Some)
+        .map_err(|_| StartError::Other(format!("`clients.dangerous_plaintext_system`: `{name}` is not a name")))
 }
 
 fn gauges(
@@ -364,26 +397,50 @@ fn gauges(
 ) -> Vec<(&'static str, &'static str, Gauge)> {
     let mut gauges: Vec<(&'static str, &'static str, Gauge)> = Vec::new();
     let (size, healthy) = (ledger.clone(), ledger.clone());
-    gauges.push(("drawbridge.ledger.leaves", "Leaves that the newest checkpoint covers", Box::new(move || size.checkpoint().size)));
-    gauges.push(("drawbridge.ledger.healthy", "1 while the ledger takes records", Box::new(move || u64::from(healthy.healthy().is_ok()))));
+    gauges.push((
+        "drawbridge.ledger.leaves",
+        "Leaves that the newest checkpoint covers",
+        Box::new(move || size.checkpoint().size),
+    ));
+    gauges.push((
+        "drawbridge.ledger.healthy",
+        "1 while the ledger takes records",
+        Box::new(move || u64::from(healthy.healthy().is_ok())),
+    ));
     for (name, text, pick) in [
         ("drawbridge.promise.kept", "Promises of other gateways found in their logs", 0_usize),
         ("drawbridge.promise.broken", "Promises of other gateways that their logs do not keep", 1),
         ("drawbridge.promise.unchecked", "Promises that were not checked because too many waited", 2),
     ] {
         let ledgers = ledgers.clone();
-        gauges.push((name, text, Box::new(move || {
-            let (kept, broken, unchecked) = ledgers.counts();
-            [kept, broken, unchecked].get(pick).copied().unwrap_or_default()
-        })));
+        gauges.push((
+            name,
+            text,
+            Box::new(move || {
+                let (kept, broken, unchecked) = ledgers.counts();
+                [kept, broken, unchecked].get(pick).copied().unwrap_or_default()
+            }),
+        ));
     }
     if let Some(server) = links {
         let streams = server.clone();
-        gauges.push(("drawbridge.link.connections", "Open connections of other gateways", Box::new(move || server.connections().len() as u64)));
-        gauges.push(("drawbridge.link.streams", "Open exchanges of other gateways", Box::new(move || streams.connections().streams() as u64)));
+        gauges.push((
+            "drawbridge.link.connections",
+            "Open connections of other gateways",
+            Box::new(move || server.connections().len() as u64),
+        ));
+        gauges.push((
+            "drawbridge.link.streams",
+            "Open exchanges of other gateways",
+            Box::new(move || streams.connections().streams() as u64),
+        ));
     }
     if let Some(server) = clients {
-        gauges.push(("drawbridge.client.connections", "Open connections of own systems", Box::new(move || server.connections().len() as u64)));
+        gauges.push((
+            "drawbridge.client.connections",
+            "Open connections of own systems",
+            Box::new(move || server.connections().len() as u64),
+        ));
     }
     gauges
 }

@@ -8,7 +8,9 @@ use federation::GatewayId;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{Body, Incoming, server::Caller};
 use prost::Message;
-use proto::link::{EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, ProveRequest, ProveResponse};
+use proto::link::{
+    EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, ProveRequest, ProveResponse,
+};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -37,12 +39,20 @@ pub(crate) struct LinksPort {
 
 impl LinksPort {
     /// Answers one request.
-    pub(crate) async fn serve(self: Arc<Self>, caller: Arc<Caller<GatewayId>>, request: Request<Incoming>) -> Response<Held> {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        caller: Arc<Caller<GatewayId>>,
+        request: Request<Incoming>,
+    ) -> Response<Held> {
         if request.method() != Method::POST {
             return calls::bare(StatusCode::METHOD_NOT_ALLOWED).map(Held::free);
         }
         let control = request.uri().path().strip_prefix("/drawbridge.link.").is_some();
-        if control { self.control(&caller.peer, request).await.map(Held::free) } else { self.exchange(&caller.peer, request).await }
+        if control {
+            self.control(&caller.peer, request).await.map(Held::free)
+        } else {
+            self.exchange(&caller.peer, request).await
+        }
     }
 
     async fn exchange(self: Arc<Self>, peer: &GatewayId, request: Request<Incoming>) -> Response<Held> {
@@ -64,7 +74,14 @@ impl LinksPort {
             Err(Unread::TooLarge) => Bytes::new(),
             Err(Unread::TooSlow | Unread::Gone) => return calls::bare(StatusCode::REQUEST_TIMEOUT).map(Held::free),
         };
-        let call = Call { peer: peer.clone(), path: parts.uri.path().to_owned(), headers: parts.headers, message, deadline, cancel };
+        let call = Call {
+            peer: peer.clone(),
+            path: parts.uri.path().to_owned(),
+            headers: parts.headers,
+            message,
+            deadline,
+            cancel,
+        };
         let span = calls::span("provider");
         let this = self.clone();
         let (begun, head) = tokio::sync::oneshot::channel();

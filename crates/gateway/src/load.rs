@@ -132,17 +132,21 @@ fn keep_all<T>(problems: &mut Vec<Problem>, result: Result<T, Vec<Problem>>) -> 
 fn gateway(file: &ConfigFile) -> Result<GatewayId, Problem> {
     let config = &file.config;
     let member: MemberId = config.member.parse().map_err(|e: federation::IdError| {
-        file.toml.problem("member", format!("`{}` is not a member id", config.member)).cause(e.to_string()).help("a lower-case DNS name, as in \"county.example\"")
+        file.toml
+            .problem("member", format!("`{}` is not a member id", config.member))
+            .cause(e.to_string())
+            .help("a lower-case DNS name, as in \"county.example\"")
     })?;
-    format!("{member}/{}", config.gateway)
-        .parse()
-        .map_err(|e: federation::IdError| file.toml.problem("gateway", format!("`{}` is not a name", config.gateway)).cause(e.to_string()))
+    format!("{member}/{}", config.gateway).parse().map_err(|e: federation::IdError| {
+        file.toml.problem("gateway", format!("`{}` is not a name", config.gateway)).cause(e.to_string())
+    })
 }
 
 fn key(file: &ConfigFile, setting: &str, path: &Path) -> Result<SigningKey, Problem> {
     let path = file.path(path);
     SigningKey::read_file(&path).map_err(|error| {
-        let problem = file.toml.problem(setting, format!("cannot use the key in `{}`", path.display())).cause(chain(&error));
+        let problem =
+            file.toml.problem(setting, format!("cannot use the key in `{}`", path.display())).cause(chain(&error));
         problem.help("`drawbridge init` makes keys; only the gateway's user may read them (`chmod 600`)")
     })
 }
@@ -152,31 +156,43 @@ fn tls(file: &ConfigFile) -> Result<TlsIdentity, Problem> {
     let chain_text = read(file, "tls.certificate", &config.certificate)?;
     let key_text = read(file, "tls.key", &config.key)?;
     TlsIdentity::from_pem(&chain_text, &key_text).map_err(|error| {
-        file.toml.problem("tls.certificate", "cannot use the TLS certificate and key").cause(chain(&error)).help("issue one with `drawbridge certificate gateway`")
+        file.toml
+            .problem("tls.certificate", "cannot use the TLS certificate and key")
+            .cause(chain(&error))
+            .help("issue one with `drawbridge certificate gateway`")
     })
 }
 
 fn read(file: &ConfigFile, setting: &str, path: &Path) -> Result<String, Problem> {
     let path = file.path(path);
-    std::fs::read_to_string(&path)
-        .map_err(|error| file.toml.problem(setting, format!("cannot read `{}`", path.display())).cause(error.to_string()))
+    std::fs::read_to_string(&path).map_err(|error| {
+        file.toml.problem(setting, format!("cannot read `{}`", path.display())).cause(error.to_string())
+    })
 }
 
 fn systems(file: &ConfigFile, gateway: Option<&GatewayId>) -> Result<BTreeMap<SystemId, Option<MemberId>>, Problem> {
     let mut systems = BTreeMap::new();
     let Some(gateway) = gateway else { return Ok(systems) };
     for (at, system) in file.config.system.iter().enumerate() {
-        let id: SystemId = format!("{}/{}", gateway.member(), system.name).parse().map_err(|e: federation::IdError| {
-            file.toml.problem(&format!("system[{at}].name"), format!("`{}` is not a name", system.name)).cause(e.to_string())
-        })?;
+        let id: SystemId =
+            format!("{}/{}", gateway.member(), system.name).parse().map_err(|e: federation::IdError| {
+                file.toml
+                    .problem(&format!("system[{at}].name"), format!("`{}` is not a name", system.name))
+                    .cause(e.to_string())
+            })?;
         let provider = match &system.provider {
             None => None,
             Some(text) => Some(text.parse::<MemberId>().map_err(|e| {
-                file.toml.problem(&format!("system[{at}].provider"), format!("`{text}` is not a member id")).cause(e.to_string())
+                file.toml
+                    .problem(&format!("system[{at}].provider"), format!("`{text}` is not a member id"))
+                    .cause(e.to_string())
             })?),
         };
         if systems.insert(id, provider).is_some() {
-            return Err(file.toml.problem(&format!("system[{at}].name"), format!("`{}` stands twice", system.name)).help("leave one of them"));
+            return Err(file
+                .toml
+                .problem(&format!("system[{at}].name"), format!("`{}` stands twice", system.name))
+                .help("leave one of them"));
         }
     }
     Ok(systems)
@@ -195,7 +211,11 @@ fn settings(file: &ConfigFile) -> Vec<Problem> {
     {
         let key = "clients.dangerous_plaintext_system";
         if !config.development {
-            problems.push(file.toml.problem(key, "plain text is taken in development only").help("set `development = true`, or leave this setting out"));
+            problems.push(
+                file.toml
+                    .problem(key, "plain text is taken in development only")
+                    .help("set `development = true`, or leave this setting out"),
+            );
         }
         if !clients.listen.ip().is_loopback() {
             let what = format!("plain text is taken on loopback only, not on {}", clients.listen.ip());
@@ -210,13 +230,22 @@ fn settings(file: &ConfigFile) -> Vec<Problem> {
     ];
     for (key, address) in listens.into_iter().flatten().filter(|(_, a)| a.port() != 0) {
         if let Some(other) = ports.insert(address, key) {
-            problems.push(file.toml.problem(key, format!("`{other}` has the same address and port")).help("give each port an address of its own"));
+            problems.push(
+                file.toml
+                    .problem(key, format!("`{other}` has the same address and port"))
+                    .help("give each port an address of its own"),
+            );
         }
     }
     let data = file.path(&config.data.folder);
     if data.join("offline").exists() {
-        let what = format!("the folder `offline` with the member's keys lies inside the data folder `{}`", data.display());
-        problems.push(file.toml.problem("data.folder", what).help("move `offline` to a medium that is not connected to this machine"));
+        let what =
+            format!("the folder `offline` with the member's keys lies inside the data folder `{}`", data.display());
+        problems.push(
+            file.toml
+                .problem("data.folder", what)
+                .help("move `offline` to a medium that is not connected to this machine"),
+        );
     }
     problems
 }
@@ -229,10 +258,15 @@ fn settings(file: &ConfigFile) -> Vec<Problem> {
 pub fn trust(file: &ConfigFile, own: &MemberId) -> Result<Trust, Vec<Problem>> {
     let mut problems = Vec::new();
     let path = file.path(&file.config.directory.file);
-    let federation = read(file, "directory.file", &file.config.directory.file)
-        .map_err(|problem| vec![problem.help("ask another member for its directory, or start one with `drawbridge directory add entry.note`")])
-        .and_then(|text| Directory::parse(&path, &text))
-        .and_then(|directory| Federation::load(directory, accepted(file)?.as_ref()));
+    let federation =
+        read(file, "directory.file", &file.config.directory.file)
+            .map_err(|problem| {
+                vec![problem.help(
+                    "ask another member for its directory, or start one with `drawbridge directory add entry.note`",
+                )]
+            })
+            .and_then(|text| Directory::parse(&path, &text))
+            .and_then(|directory| Federation::load(directory, accepted(file)?.as_ref()));
     let federation = keep_all(&mut problems, federation);
     match federation {
         Some(federation) => trust_in(file, own, Arc::new(federation)),
@@ -264,7 +298,9 @@ fn accepted(file: &ConfigFile) -> Result<Option<Federation>, Vec<Problem>> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Directory::parse(&path, &text).and_then(|d| Federation::load(d, None)).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(vec![Problem::new(&path, "cannot read the directory that was accepted last").cause(error.to_string())]),
+        Err(error) => {
+            Err(vec![Problem::new(&path, "cannot read the directory that was accepted last").cause(error.to_string())])
+        }
     }
 }
 
@@ -293,7 +329,10 @@ pub fn revocation_lists(file: &ConfigFile) -> Result<Vec<RevocationList>, Vec<Pr
     for (path, text) in texts(&folder, &["pem"], &mut problems) {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let Some(member) = name.strip_suffix(".crl.pem").and_then(|m| m.parse::<MemberId>().ok()) else {
-            problems.push(Problem::new(&path, "the file's name names no member").help("name it `<member>.crl.pem`, as in `county.example.crl.pem`"));
+            problems.push(
+                Problem::new(&path, "the file's name names no member")
+                    .help("name it `<member>.crl.pem`, as in `county.example.crl.pem`"),
+            );
             continue;
         };
         match RevocationList::parse_all(&member, &path, &text) {
@@ -424,7 +463,9 @@ async fn bindings(file: &ConfigFile, contracts: &Contracts) -> Result<Bindings, 
     let plain = bindings.iter().any(connectors::Binding::dangerous_plaintext);
     if plain && !config.development {
         let what = "a binding speaks plain text to its back end, which is for development only";
-        return Err(vec![file.toml.problem("binding", what).help("set `development = true`, or give the back end TLS")]);
+        return Err(vec![
+            file.toml.problem("binding", what).help("set `development = true`, or give the back end TLS"),
+        ]);
     }
     Ok(bindings)
 }
@@ -441,15 +482,28 @@ fn identity(
     let mut problems = Vec::new();
     if tls.is_development() && !file.config.development {
         let what = "the TLS certificate is NOT FOR PRODUCTION";
-        problems.push(file.toml.problem("tls.certificate", what).help("issue one with the member's own authority, or set `development = true`"));
+        problems.push(
+            file.toml
+                .problem("tls.certificate", what)
+                .help("issue one with the member's own authority, or set `development = true`"),
+        );
     }
     match trust.check_own(tls, now) {
         Err(distrust) => {
-            problems.push(file.toml.problem("tls.certificate", "others would refuse the TLS certificate").cause(distrust.to_string()).help(distrust.help()));
+            problems.push(
+                file.toml
+                    .problem("tls.certificate", "others would refuse the TLS certificate")
+                    .cause(distrust.to_string())
+                    .help(distrust.help()),
+            );
         }
         Ok(presented) if presented != *gateway => {
             let what = format!("the TLS certificate is that of `{presented}`, not of `{gateway}`");
-            problems.push(file.toml.problem("tls.certificate", what).help("set `gateway` to the name in the certificate, or issue another"));
+            problems.push(
+                file.toml
+                    .problem("tls.certificate", what)
+                    .help("set `gateway` to the name in the certificate, or issue another"),
+            );
         }
         Ok(_) => {}
     }
@@ -462,7 +516,11 @@ fn identity(
     for (setting, key, listed) in pairs {
         if key.is_some_and(|key| key.verifier() != *listed) {
             let what = "the key is not the one that the directory lists for this gateway";
-            problems.push(file.toml.problem(setting, what).help("use the listed key, or list this one in a new version of the member's entry"));
+            problems.push(
+                file.toml
+                    .problem(setting, what)
+                    .help("use the listed key, or list this one in a new version of the member's entry"),
+            );
         }
     }
     problems

@@ -22,7 +22,8 @@ const MAX_WAITING: usize = 1024 * 1024;
 /// When the level is not a filter, or a log was started before.
 pub fn start(config: &LogConfig) -> Result<Guard, String> {
     let level = config.level.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(level).map_err(|error| format!("`log.level`: `{level}` is not a filter: {error}"))?;
+    let filter =
+        EnvFilter::try_new(level).map_err(|error| format!("`log.level`: `{level}` is not a filter: {error}"))?;
     let lines = Lines::default();
     let guard = Guard(lines.clone());
     let flusher = lines.clone();
@@ -36,7 +37,9 @@ pub fn start(config: &LogConfig) -> Result<Guard, String> {
             let colour = io::IsTerminal::is_terminal(&io::stderr());
             registry.with(tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(lines)).try_init()
         }
-        LogFormat::Json => registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(lines)).try_init(),
+        LogFormat::Json => {
+            registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(lines)).try_init()
+        }
     };
     started.map_err(|error| error.to_string())?;
     Ok(guard)

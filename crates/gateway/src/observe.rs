@@ -59,20 +59,32 @@ impl Observer {
                 .build();
         }
         Ok(Self {
-            exchanges: meter.u64_counter("drawbridge.exchange.settled").with_unit("{exchange}").with_description("Exchanges settled").build(),
+            exchanges: meter
+                .u64_counter("drawbridge.exchange.settled")
+                .with_unit("{exchange}")
+                .with_description("Exchanges settled")
+                .build(),
             duration: meter
                 .f64_histogram("drawbridge.exchange.duration")
                 .with_unit("s")
                 .with_description("From arrival to settling")
                 .with_boundaries(BOUNDS.to_vec())
                 .build(),
-            messages: meter.u64_counter("drawbridge.exchange.messages").with_unit("{message}").with_description("Messages of answers").build(),
+            messages: meter
+                .u64_counter("drawbridge.exchange.messages")
+                .with_unit("{message}")
+                .with_description("Messages of answers")
+                .build(),
             shed: meter
                 .u64_counter("drawbridge.exchange.shed")
                 .with_unit("{exchange}")
                 .with_description("Exchanges refused because there were too many at once")
                 .build(),
-            events: meter.u64_counter("drawbridge.security.events").with_unit("{event}").with_description("Peers turned away").build(),
+            events: meter
+                .u64_counter("drawbridge.security.events")
+                .with_unit("{event}")
+                .with_description("Peers turned away")
+                .build(),
             shed_since: std::sync::atomic::AtomicU64::new(0),
             registry,
             _provider: provider,
@@ -83,7 +95,8 @@ impl Observer {
     /// Counts a settled exchange and writes its line.
     pub fn settled(&self, settled: &Settled) {
         let rules = self.rules.load();
-        let method = if rules.contracts.method(&settled.method).is_some() { settled.method.as_str() } else { "unknown" };
+        let method =
+            if rules.contracts.method(&settled.method).is_some() { settled.method.as_str() } else { "unknown" };
         let known = |member: &str| {
             let listed = member.parse().ok().is_some_and(|m| rules.federation.member(&m).is_some());
             if listed { member.to_owned() } else { "unknown".to_owned() }

@@ -102,7 +102,10 @@ impl Peers for LinkPeers {
             let response = self.links.send(to, request).await.map_err(|e| link_error(&e))?;
             let (parts, body) = response.into_parts();
             if parts.status != http::StatusCode::OK {
-                return Err(LinkError::Cut(format!("the provider's gateway answered with HTTP status {}", parts.status)));
+                return Err(LinkError::Cut(format!(
+                    "the provider's gateway answered with HTTP status {}",
+                    parts.status
+                )));
             }
             let body = body.map_err(|error| LinkError::Cut(crate::load::chain(&error)));
             Ok(LinkReply { headers: parts.headers, body: Box::pin(body) })
@@ -113,7 +116,12 @@ impl Peers for LinkPeers {
 
 impl LinkPeers {
     /// Asks on a control path: one protobuf message each way, without gRPC's prefix.
-    pub(crate) async fn control<R: Message + Default>(&self, to: &GatewayId, path: &str, message: impl Message) -> Result<R, LinkError> {
+    pub(crate) async fn control<R: Message + Default>(
+        &self,
+        to: &GatewayId,
+        path: &str,
+        message: impl Message,
+    ) -> Result<R, LinkError> {
         let mut headers = HeaderMap::with_capacity(1);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         let request = self.request(path, headers, Body::full(message.encode_to_vec().into(), None))?;
@@ -125,7 +133,8 @@ impl LinkPeers {
             if status != http::StatusCode::OK {
                 return Err(LinkError::NotSent(format!("`{to}` answered `{path}` with HTTP status {status}")));
             }
-            R::decode(data).map_err(|_| LinkError::Cut(format!("`{to}` answered `{path}` with something else than was asked")))
+            R::decode(data)
+                .map_err(|_| LinkError::Cut(format!("`{to}` answered `{path}` with something else than was asked")))
         };
         tokio::time::timeout(CONTROL_TIMEOUT, exchange)
             .await

@@ -72,11 +72,18 @@ impl Ledgers {
     pub(crate) async fn check(&self, peers: &LinkPeers, house: &House) {
         let due: Vec<(GatewayId, Vec<(u64, Hash)>)> = {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.iter().filter(|(_, p)| !p.is_empty()).map(|(g, p)| (g.clone(), p.iter().map(|(i, h)| (*i, *h)).collect())).collect()
+            waiting
+                .iter()
+                .filter(|(_, p)| !p.is_empty())
+                .map(|(g, p)| (g.clone(), p.iter().map(|(i, h)| (*i, *h)).collect()))
+                .collect()
         };
         for (gateway, promises) in due {
             for chunk in promises.chunks(CHUNK) {
-                let request = ProveRequest { indexes: chunk.iter().map(|(index, _)| *index).collect(), known_size: self.known(&gateway).0 };
+                let request = ProveRequest {
+                    indexes: chunk.iter().map(|(index, _)| *index).collect(),
+                    known_size: self.known(&gateway).0,
+                };
                 // A gateway that is away proves later: its promises wait.
                 let Ok(response) = peers.control::<ProveResponse>(&gateway, PROVE, request).await else { break };
                 match self.verify(&gateway, chunk, &response, &house.rules.load().federation) {
@@ -100,32 +107,51 @@ impl Ledgers {
     }
 
     /// Returns the indexes whose promises are kept.
-    fn verify(&self, gateway: &GatewayId, promises: &[(u64, Hash)], response: &ProveResponse, federation: &Federation) -> Result<Vec<u64>, Broken> {
+    fn verify(
+        &self,
+        gateway: &GatewayId,
+        promises: &[(u64, Hash)],
+        response: &ProveResponse,
+        federation: &Federation,
+    ) -> Result<Vec<u64>, Broken> {
         let broken = |what: String| Broken { gateway: gateway.clone(), what };
         let entry = federation.gateway(gateway).ok_or_else(|| broken("the directory no longer lists it".to_owned()))?;
-        let note = Note::parse(&response.checkpoint).map_err(|e| broken(format!("its checkpoint cannot be read: {e}")))?;
+        let note =
+            Note::parse(&response.checkpoint).map_err(|e| broken(format!("its checkpoint cannot be read: {e}")))?;
         let keys = federation.log_keys(&entry.log_origin);
         let by = note.verified_by(&keys).map_err(|e| broken(format!("its checkpoint's signature is wrong: {e}")))?;
-        let checkpoint = Checkpoint::parse(note.text()).map_err(|e| broken(format!("its checkpoint cannot be read: {e}")))?;
+        let checkpoint =
+            Checkpoint::parse(note.text()).map_err(|e| broken(format!("its checkpoint cannot be read: {e}")))?;
         if by.is_empty() || checkpoint.origin != entry.log_origin {
             return Err(broken("its checkpoint is not signed by its log key".to_owned()));
         }
         let (known, root) = self.known(gateway);
         if let Some(root) = root {
             if checkpoint.size < known {
-                return Err(broken(format!("its log has {} leaves and had {known} before: it was rewritten", checkpoint.size)));
+                return Err(broken(format!(
+                    "its log has {} leaves and had {known} before: it was rewritten",
+                    checkpoint.size
+                )));
             }
             let path = hashes(&response.consistency).ok_or_else(|| broken("its proof is malformed".to_owned()))?;
             if merkle::verify_consistency(known, checkpoint.size, root, checkpoint.root, &path).is_err() {
-                return Err(broken(format!("its log of {} leaves does not continue its log of {known}: it was rewritten", checkpoint.size)));
+                return Err(broken(format!(
+                    "its log of {} leaves does not continue its log of {known}: it was rewritten",
+                    checkpoint.size
+                )));
             }
         }
         let mut kept = Vec::new();
         for (index, leaf) in promises.iter().filter(|(index, _)| *index < checkpoint.size) {
             let path = response.inclusions.iter().find(|i| i.index == *index).and_then(|i| hashes(&i.path));
-            let proven = path.is_some_and(|path| merkle::verify_inclusion(*leaf, *index, checkpoint.size, &path, checkpoint.root).is_ok());
+            let proven = path.is_some_and(|path| {
+                merkle::verify_inclusion(*leaf, *index, checkpoint.size, &path, checkpoint.root).is_ok()
+            });
             if !proven {
-                return Err(broken(format!("its log of {} leaves does not hold at index {index} the leaf that it promised", checkpoint.size)));
+                return Err(broken(format!(
+                    "its log of {} leaves does not hold at index {index} the leaf that it promised",
+                    checkpoint.size
+                )));
             }
             kept.push(*index);
         }

@@ -20,7 +20,10 @@ pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<u
         draft.shared.refusal = exchange::Reason::Unanswered.as_str().to_owned();
         draft.shared.status = u32::try_from(exchange::Reason::Unanswered.code() as i32).unwrap_or(14);
         draft.private.outcome = "unanswered".to_owned();
-        draft.private.detail = format!("the gateway stopped after the intent at index {}; what passed after its last progress is not known", intent.index);
+        draft.private.detail = format!(
+            "the gateway stopped after the intent at index {}; what passed after its last progress is not known",
+            intent.index
+        );
         draft.private.duration = house.millis().saturating_sub(draft.private.time);
         draft.private.time = house.millis();
         house.records.append(draft, None).await?;

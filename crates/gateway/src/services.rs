@@ -77,13 +77,16 @@ impl Services {
         let rules = self.house.rules.load_full();
         let services = rules.agreements.usable_services(system, (self.house.clock)());
         let mut reflections = self.reflections.lock().unwrap_or_else(PoisonError::into_inner);
-        if reflections.rules.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &rules)) || reflections.ready.len() >= MAX_REFLECTIONS {
+        if reflections.rules.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &rules))
+            || reflections.ready.len() >= MAX_REFLECTIONS
+        {
             *reflections = Reflections { rules: Some(rules.clone()), ready: HashMap::new() };
         }
         if let Some(routes) = reflections.ready.get(&services) {
             return Ok(routes.clone());
         }
-        let routes = reflection_of(&rules, &services).map_err(|error| Status::internal(format!("reflection is not available: {error}")))?;
+        let routes = reflection_of(&rules, &services)
+            .map_err(|error| Status::internal(format!("reflection is not available: {error}")))?;
         reflections.ready.insert(services, routes.clone());
         Ok(routes)
     }
@@ -118,10 +121,18 @@ struct ReceiptDesk {
 
 #[tonic::async_trait]
 impl Receipts for ReceiptDesk {
-    async fn get(&self, request: tonic::Request<GetReceiptRequest>) -> Result<tonic::Response<GetReceiptResponse>, Status> {
-        let id: ExchangeId = request.into_inner().exchange_id.parse().map_err(|e: records::NotAnExchangeId| Status::invalid_argument(e.to_string()))?;
+    async fn get(
+        &self,
+        request: tonic::Request<GetReceiptRequest>,
+    ) -> Result<tonic::Response<GetReceiptResponse>, Status> {
+        let id: ExchangeId = request
+            .into_inner()
+            .exchange_id
+            .parse()
+            .map_err(|e: records::NotAnExchangeId| Status::invalid_argument(e.to_string()))?;
         let record = self.find(id).await?;
-        let mut receipt = receipt::of(&record, &self.origin()).ok_or_else(|| Status::data_loss("the record has been erased"))?;
+        let mut receipt =
+            receipt::of(&record, &self.origin()).ok_or_else(|| Status::data_loss("the record has been erased"))?;
         let (withheld, released) = self.lists(&record);
         let own = self.cover_own(receipt.consumer.as_mut(), &record);
         let (own, providers) = tokio::join!(own, self.cover_providers(&record, receipt.provider.clone()));
@@ -176,10 +187,13 @@ impl ReceiptDesk {
         let Some(part) = part else { return Ok(false) };
         let ledger = self.house.records.ledger().clone();
         let mut checkpoints = ledger.watch_checkpoints();
-        let covered = tokio::time::timeout(RECEIPT_PATIENCE, checkpoints.wait_for(|state| state.size > record.index)).await;
+        let covered =
+            tokio::time::timeout(RECEIPT_PATIENCE, checkpoints.wait_for(|state| state.size > record.index)).await;
         let Ok(Ok(state)) = covered.map(|r| r.map(|s| s.clone())) else { return Ok(false) };
         let index = record.index;
-        let path = tokio::task::spawn_blocking(move || ledger.inclusion(index, state.size).map(|path| (path, state.note))).await;
+        let path =
+            tokio::task::spawn_blocking(move || ledger.inclusion(index, state.size).map(|path| (path, state.note)))
+                .await;
         let (path, note) = path.map_err(|_| Status::internal("the log cannot be read"))?.map_err(|error| {
             tracing::error!(%error, "the log cannot be read");
             Status::internal("the log cannot be read")
@@ -192,7 +206,11 @@ impl ReceiptDesk {
     /// Asks the provider's gateway to prove what it promised, until it can or the patience ends.
     async fn cover_providers(&self, record: &Record, part: Option<Disclosure>) -> Option<Disclosure> {
         let mut part = part?;
-        let claims = record.opened.as_ref().and_then(|o| o.claims.clone()).map(|c: ConsumerClaims| format!("{}/{}", c.provider, c.provider_gateway));
+        let claims = record
+            .opened
+            .as_ref()
+            .and_then(|o| o.claims.clone())
+            .map(|c: ConsumerClaims| format!("{}/{}", c.provider, c.provider_gateway));
         let gateway: GatewayId = claims?.parse().ok()?;
         let ask = async {
             loop {
@@ -223,4 +241,3 @@ pub(crate) async fn health() -> (tonic_health::server::HealthReporter, Routes) {
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     (reporter, Routes::new(service))
 }
-

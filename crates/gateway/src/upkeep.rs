@@ -9,10 +9,7 @@ use std::{
 };
 
 use exchange::Rules;
-use federation::{
-    GatewayId, MemberId, SystemId,
-    trust::Expected,
-};
+use federation::{GatewayId, MemberId, SystemId, trust::Expected};
 use link::{client::Links, server::Server};
 use policy::{End, Loader, MemberKeys};
 use proto::link::{EndAgreementRequest, EndAgreementResponse};
@@ -129,13 +126,18 @@ impl Upkeep {
         };
         let mut closed = 0_usize;
         if let Some(server) = &self.links {
-            closed = closed.saturating_add(server.connections().retain(|caller| trusted(&Expected::Links, &caller.certificates)));
+            closed = closed
+                .saturating_add(server.connections().retain(|caller| trusted(&Expected::Links, &caller.certificates)));
         }
         if let Some(server) = &self.clients {
-            closed = closed.saturating_add(server.connections().retain(|caller| trusted(&Expected::Clients, &caller.certificates)));
+            closed = closed.saturating_add(
+                server.connections().retain(|caller| trusted(&Expected::Clients, &caller.certificates)),
+            );
         }
         for links in self.dialled.iter().chain([&self.peers.links]) {
-            let keep = |gateway: &GatewayId, certificates: &[CertificateDer<'static>]| trusted(&Expected::Gateway(gateway.clone()), certificates);
+            let keep = |gateway: &GatewayId, certificates: &[CertificateDer<'static>]| {
+                trusted(&Expected::Gateway(gateway.clone()), certificates)
+            };
             closed = closed.saturating_add(links.retain(keep));
         }
         if closed > 0 {
@@ -195,7 +197,9 @@ impl Upkeep {
                 let request = EndAgreementRequest { note: note.clone() };
                 match self.peers.control::<EndAgreementResponse>(&gateway.id, END_AGREEMENT, request).await {
                     Ok(_) => taken = taken.saturating_add(1),
-                    Err(error) => tracing::debug!(gateway = %gateway.id, %error, "an end note could not be handed on yet"),
+                    Err(error) => {
+                        tracing::debug!(gateway = %gateway.id, %error, "an end note could not be handed on yet")
+                    }
                 }
             }
             if taken == reachable.len() {
@@ -246,7 +250,10 @@ fn find_note(folder: &Path, expected: &Path, end: &End, keys: &dyn MemberKeys) -
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let same = text.contains("drawbridge.end/") && policy::EndNote::parse(&path, &text).and_then(|note| note.verified(keys)).is_ok_and(|found| found.file_name() == end.file_name());
+        let same = text.contains("drawbridge.end/")
+            && policy::EndNote::parse(&path, &text)
+                .and_then(|note| note.verified(keys))
+                .is_ok_and(|found| found.file_name() == end.file_name());
         if same {
             return Ok(text);
         }

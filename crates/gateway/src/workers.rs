@@ -26,8 +26,8 @@ use exchange::ports::Promises as _;
 
 use crate::{
     clients::Clients,
-    links::LinksPort,
     config::ConfigFile,
+    links::LinksPort,
     observe::Observer,
     ports::{Legacy, LinkPeers, shared},
     promises::Ledgers,
@@ -58,10 +58,15 @@ impl Shared {
         let (rules, trust, tls, options) = (self.rules.clone(), self.trust.clone(), self.tls.clone(), self.options);
         Links::new(client::Limits::default(), move |gateway: &GatewayId| {
             let rules = rules.load();
-            let entry = rules.federation.gateway(gateway).ok_or_else(|| format!("the directory does not list the gateway `{gateway}`"))?;
-            let address = entry.address.as_ref().ok_or_else(|| format!("the directory names no address for `{gateway}`"))?;
+            let entry = rules
+                .federation
+                .gateway(gateway)
+                .ok_or_else(|| format!("the directory does not list the gateway `{gateway}`"))?;
+            let address =
+                entry.address.as_ref().ok_or_else(|| format!("the directory names no address for `{gateway}`"))?;
             let tls = client_config(&tls, trust.gateway_verifier(gateway.clone()), &options)?;
-            let server_name = entry.server_name().ok_or_else(|| format!("the directory names no server name for `{gateway}`"))?;
+            let server_name =
+                entry.server_name().ok_or_else(|| format!("the directory names no server name for `{gateway}`"))?;
             Ok(Target { address: address.to_string(), server_name, tls })
         })
     }
@@ -93,7 +98,12 @@ type Port<P> = (Server<P>, Vec<TcpListener>);
 
 impl Workers {
     /// Starts `count` runtimes, each with its share of the listeners.
-    pub(crate) fn start(shared: &Arc<Shared>, links: Option<&Port<GatewayId>>, clients: Option<&Port<SystemId>>, count: usize) -> io::Result<Self> {
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        links: Option<&Port<GatewayId>>,
+        clients: Option<&Port<SystemId>>,
+        count: usize,
+    ) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let mut threads = Vec::new();
         let mut dialled = Vec::new();
@@ -111,7 +121,8 @@ impl Workers {
             dialled.push(peers.links.clone());
             let worker = Worker { shared: shared.clone(), peers, links, clients, stop: stop.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let thread = thread::Builder::new().name(format!("worker-{at}")).spawn(move || runtime.block_on(worker.run()))?;
+            let thread =
+                thread::Builder::new().name(format!("worker-{at}")).spawn(move || runtime.block_on(worker.run()))?;
             threads.push(thread);
         }
         Ok(Self { stop, threads, links: dialled })
@@ -155,7 +166,8 @@ impl Worker {
         };
         let serve_clients = async {
             if let Some((server, listener)) = clients_server {
-                let served = server.serve(listener, move |caller, request| clients.clone().serve(caller, request)).await;
+                let served =
+                    server.serve(listener, move |caller, request| clients.clone().serve(caller, request)).await;
                 log_end("clients", served);
             }
         };

@@ -25,22 +25,11 @@ const LOOKUPS: usize = 100_000;
 fn main() {
     let contracts = contracts();
     let digest = contracts.service("health.v1.Patients").unwrap().digest;
-    let keys: Vec<SigningKey> = (0..MEMBERS)
-        .map(|n| SigningKey::generate(&format!("{}/member", member(n))).unwrap())
-        .collect();
+    let keys: Vec<SigningKey> =
+        (0..MEMBERS).map(|n| SigningKey::generate(&format!("{}/member", member(n))).unwrap()).collect();
     let look_up = |id: &MemberId| -> Vec<VerifierKey> {
-        let number: usize = id
-            .as_str()
-            .trim_start_matches('m')
-            .split('.')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        keys.get(number)
-            .map(SigningKey::verifier)
-            .into_iter()
-            .collect()
+        let number: usize = id.as_str().trim_start_matches('m').split('.').next().unwrap().parse().unwrap();
+        keys.get(number).map(SigningKey::verifier).into_iter().collect()
     };
     let pairs: Vec<(usize, usize)> = (0..MEMBERS)
         .flat_map(|a| (0..MEMBERS).filter(move |b| a != *b).map(move |b| (a, b)))
@@ -53,29 +42,16 @@ fn main() {
             let mut file = AgreementFile::parse("a.toml", &text).unwrap();
             file.sign(&keys[*consumer]).unwrap();
             file.sign(&keys[*provider]).unwrap();
-            (
-                PathBuf::from(format!("{consumer}-{provider}.note")),
-                file.to_string(),
-            )
+            (PathBuf::from(format!("{consumer}-{provider}.note")), file.to_string())
         })
         .collect();
 
     let mut folder = Loader::new();
     let mut load = |what: &str| {
         let start = Instant::now();
-        let loaded = folder.load(
-            files
-                .iter()
-                .map(|(name, text)| (name.clone(), text.as_str())),
-            &look_up,
-            &contracts,
-        );
+        let loaded = folder.load(files.iter().map(|(name, text)| (name.clone(), text.as_str())), &look_up, &contracts);
         assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.first());
-        println!(
-            "{what}: {:.2?} for {} agreements",
-            start.elapsed(),
-            loaded.agreements.iter().len()
-        );
+        println!("{what}: {:.2?} for {} agreements", start.elapsed(), loaded.agreements.iter().len());
         loaded.agreements
     };
     load("parse, verify, compile");
@@ -83,10 +59,7 @@ fn main() {
 
     let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
     let ids: Vec<MemberId> = (0..MEMBERS).map(member).collect();
-    let systems: Vec<SystemId> = ids
-        .iter()
-        .map(|id| SystemId::new(id.clone(), "social-care").unwrap())
-        .collect();
+    let systems: Vec<SystemId> = ids.iter().map(|id| SystemId::new(id.clone(), "social-care").unwrap()).collect();
     for (what, method, purpose) in [
         ("permitted", "/health.v1.Patients/Find", "safeguarding"),
         ("wrong purpose", "/health.v1.Patients/Find", "curiosity"),
@@ -108,10 +81,7 @@ fn main() {
             let decided = black_box(agreements.permit(black_box(&ask), now));
             assert_eq!(decided.is_ok(), what == "permitted");
         }
-        println!(
-            "{what}: {:.0} ns a look-up",
-            start.elapsed().as_nanos() as f64 / LOOKUPS as f64
-        );
+        println!("{what}: {:.0} ns a look-up", start.elapsed().as_nanos() as f64 / LOOKUPS as f64);
     }
 }
 
@@ -124,11 +94,7 @@ fn contracts() -> Contracts {
                 idempotency_level = NO_SIDE_EFFECTS; } rpc List(Patient) returns (stream Patient) { option idempotency_level = \
                 NO_SIDE_EFFECTS; } } message Patient { string id = 1; Name name = 2; } message Name { string given = 1; string family = 2; }";
     let files = vec![("health/v1/patients.proto".to_owned(), text.to_owned())];
-    Contracts::load(&[Source::Protos {
-        name: "proto".to_owned(),
-        files,
-    }])
-    .unwrap()
+    Contracts::load(&[Source::Protos { name: "proto".to_owned(), files }]).unwrap()
 }
 
 fn text(consumer: usize, provider: usize, digest: &str) -> String {

@@ -62,13 +62,8 @@ impl Agreement {
     /// first, since the rest cannot be read then.
     pub fn parse(file: &TomlFile) -> Result<Agreement, Vec<Problem>> {
         if file.text().len() > MAX_AGREEMENT_BYTES {
-            let problem = Problem::new(
-                file.name(),
-                format!(
-                    "the agreement is larger than {} KiB",
-                    MAX_AGREEMENT_BYTES / 1024
-                ),
-            );
+            let problem =
+                Problem::new(file.name(), format!("the agreement is larger than {} KiB", MAX_AGREEMENT_BYTES / 1024));
             return Err(vec![problem.help("make several agreements of it")]);
         }
         check_format(file, AGREEMENT_FORMAT, "an agreement").map_err(|problem| vec![*problem])?;
@@ -152,13 +147,7 @@ impl Agreement {
     /// Returns the name under which the signed agreement is kept in a folder of agreements: the id and the beginning of the digest.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let digits: String = self
-            .digest
-            .to_string()
-            .chars()
-            .skip("sha256:".len())
-            .take(8)
-            .collect();
+        let digits: String = self.digest.to_string().chars().skip("sha256:".len()).take(8).collect();
         format!("{}-{digits}.note", self.id)
     }
 
@@ -171,10 +160,7 @@ impl Agreement {
     /// Returns the systems that any grant names.
     #[must_use]
     pub fn systems(&self) -> std::collections::BTreeSet<SystemId> {
-        self.grants
-            .iter()
-            .flat_map(|grant| grant.systems.iter().cloned())
-            .collect()
+        self.grants.iter().flat_map(|grant| grant.systems.iter().cloned()).collect()
     }
 }
 
@@ -186,10 +172,7 @@ impl Agreement {
         other.digest = text_digest(&format!("{consumer} {provider}"));
         (other.consumer, other.provider) = (consumer.clone(), provider.clone());
         for grant in &mut other.grants {
-            let systems = grant
-                .systems
-                .iter()
-                .map(|system| SystemId::new(consumer.clone(), system.name()).unwrap());
+            let systems = grant.systems.iter().map(|system| SystemId::new(consumer.clone(), system.name()).unwrap());
             grant.systems = Arc::new(systems.collect());
         }
         other
@@ -204,23 +187,14 @@ pub(crate) fn text_digest(text: &str) -> Digest {
 }
 
 /// Refuses a file that says to be of another format than `expected`, and says so when it is a newer version of it.
-pub(crate) fn check_format(
-    file: &TomlFile,
-    expected: &str,
-    what: &str,
-) -> Result<(), Box<Problem>> {
+pub(crate) fn check_format(file: &TomlFile, expected: &str, what: &str) -> Result<(), Box<Problem>> {
     let written = file.root().get("format").and_then(toml_edit::Item::as_str);
     let family = expected.trim_end_matches(|c: char| c.is_ascii_digit());
     match written {
         Some(format) if format == expected => Ok(()),
         Some(format) if format.starts_with(family) => Err(Box::new(
-            file.problem(
-                "format",
-                format!("this Drawbridge does not know the format `{format}`"),
-            )
-            .help(format!(
-                "it reads `{expected}`; a newer Drawbridge may read this one"
-            )),
+            file.problem("format", format!("this Drawbridge does not know the format `{format}`"))
+                .help(format!("it reads `{expected}`; a newer Drawbridge may read this one")),
         )),
         Some(_) | None => Err(Box::new(
             file.problem("format", format!("this is not {what}"))
@@ -232,11 +206,10 @@ pub(crate) fn check_format(
 /// Refuses a text that may look other than it reads: people sign what they see.
 pub(crate) fn check_visible(file: &TomlFile) -> Result<(), Box<Problem>> {
     let hidden = |c: char| {
-        let reverses = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
-        let vanishes = matches!(
-            c,
-            '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{ad}'
-        );
+        let reverses =
+            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+        let vanishes =
+            matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{ad}');
         reverses || vanishes || (c.is_control() && c != '\n')
     };
     let Some((at, character)) = file.text().char_indices().find(|(_, c)| hidden(*c)) else {
@@ -246,11 +219,8 @@ pub(crate) fn check_visible(file: &TomlFile) -> Result<(), Box<Problem>> {
         "the character U+{:04X} stands here, which is not seen or makes others look otherwise",
         u32::from(character)
     );
-    let problem = Problem::new(file.name(), what)
-        .within(file.text(), &(at..at.saturating_add(character.len_utf8())));
-    Err(Box::new(
-        problem.help("remove it; what is signed has to read as it looks"),
-    ))
+    let problem = Problem::new(file.name(), what).within(file.text(), &(at..at.saturating_add(character.len_utf8())));
+    Err(Box::new(problem.help("remove it; what is signed has to read as it looks")))
 }
 
 #[cfg(test)]

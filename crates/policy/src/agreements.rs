@@ -88,11 +88,7 @@ impl Agreements {
     ///
     /// Returns every problem of an agreement with the contracts, and goes on without the grants concerned.
     #[must_use]
-    pub fn compile(
-        signed: &[Signed],
-        ends: &[End],
-        contracts: &Contracts,
-    ) -> (Agreements, Vec<Problem>) {
+    pub fn compile(signed: &[Signed], ends: &[End], contracts: &Contracts) -> (Agreements, Vec<Problem>) {
         Self::compile_with(signed, ends, contracts, &mut Projections::default())
     }
 
@@ -118,33 +114,22 @@ impl Agreements {
             if inner.agreements.contains_key(&agreement.digest()) {
                 continue;
             }
-            if let Some(other) = ids.insert(
-                (agreement.consumer(), agreement.provider(), agreement.id()),
-                agreement,
-            ) {
+            if let Some(other) = ids.insert((agreement.consumer(), agreement.provider(), agreement.id()), agreement) {
                 let what = format!(
                     "another agreement between the two members has the id `{}`, in {}",
                     agreement.id(),
                     other.file().display()
                 );
-                problems
-                    .push(Problem::new(agreement.file(), what).help(
-                        "both stay in force; end one of them, so that the id means one text",
-                    ));
+                problems.push(
+                    Problem::new(agreement.file(), what)
+                        .help("both stay in force; end one of them, so that the id means one text"),
+                );
             }
-            let end = ended
-                .get(&agreement.digest())
-                .filter(|end| end.ends(agreement));
-            let ended = end.map(|end| Ended::ByNote {
-                by: end.ended_by().clone(),
-                at: end.ended_at(),
-            });
+            let end = ended.get(&agreement.digest()).filter(|end| end.ends(agreement));
+            let ended = end.map(|end| Ended::ByNote { by: end.ended_by().clone(), at: end.ended_at() });
             for compiled in agreement_plans(agreement, contracts, projections, &mut problems) {
-                let candidate = Candidate {
-                    agreement: Arc::clone(agreement),
-                    ended: ended.clone(),
-                    outcome: compiled.outcome,
-                };
+                let candidate =
+                    Candidate { agreement: Arc::clone(agreement), ended: ended.clone(), outcome: compiled.outcome };
                 inner
                     .index
                     .entry(agreement.consumer().clone())
@@ -157,19 +142,9 @@ impl Agreements {
                     .or_default()
                     .push(candidate);
             }
-            inner.agreements.insert(
-                agreement.digest(),
-                Known {
-                    agreement: Arc::clone(agreement),
-                    ended,
-                },
-            );
+            inner.agreements.insert(agreement.digest(), Known { agreement: Arc::clone(agreement), ended });
         }
-        let methods = inner
-            .index
-            .values_mut()
-            .flat_map(HashMap::values_mut)
-            .flat_map(HashMap::values_mut);
+        let methods = inner.index.values_mut().flat_map(HashMap::values_mut).flat_map(HashMap::values_mut);
         for candidates in methods.flat_map(HashMap::values_mut) {
             candidates.sort_by(Candidate::order);
         }
@@ -197,12 +172,7 @@ impl Agreements {
     /// # Errors
     ///
     /// As [`Agreements::permit`]; an agreement that is not known here is [`Denial::NoAgreement`].
-    pub fn permit_under(
-        &self,
-        ask: &Ask<'_>,
-        agreement: &Digest,
-        now: SystemTime,
-    ) -> Result<Permit, Denial> {
+    pub fn permit_under(&self, ask: &Ask<'_>, agreement: &Digest, now: SystemTime) -> Result<Permit, Denial> {
         self.decide(ask, Some(agreement), now)
     }
 
@@ -224,24 +194,14 @@ impl Agreements {
             has_case: true,
             has_justification: true,
         };
-        self.permit_under(&ask, &agreement.digest(), now)
-            .map(|_| ())
+        self.permit_under(&ask, &agreement.digest(), now).map(|_| ())
     }
 
-    fn decide(
-        &self,
-        ask: &Ask<'_>,
-        only: Option<&Digest>,
-        now: SystemTime,
-    ) -> Result<Permit, Denial> {
+    fn decide(&self, ask: &Ask<'_>, only: Option<&Digest>, now: SystemTime) -> Result<Permit, Denial> {
         if ask.system.member() != ask.consumer {
             return Err(Denial::NoAgreement(Box::new(Asked::of(ask))));
         }
-        let methods = self
-            .0
-            .index
-            .get(ask.consumer)
-            .and_then(|providers| providers.get(ask.provider));
+        let methods = self.0.index.get(ask.consumer).and_then(|providers| providers.get(ask.provider));
         let Some(purposes) = methods.and_then(|methods| methods.get(ask.method)) else {
             return Err(Denial::NoAgreement(Box::new(Asked::of(ask))));
         };
@@ -250,12 +210,7 @@ impl Agreements {
                 && candidate.systems().contains(ask.system)
         };
         let mut reasons = Reasons::default();
-        for candidate in purposes
-            .get(ask.purpose)
-            .into_iter()
-            .flatten()
-            .filter(counts)
-        {
+        for candidate in purposes.get(ask.purpose).into_iter().flatten().filter(counts) {
             match candidate.decide(ask, now) {
                 Ok(permit) => return Ok(permit),
                 Err(denial) => reasons.add(denial),
@@ -268,33 +223,19 @@ impl Agreements {
     }
 
     /// Says why not, when no agreement names the purpose for the system.
-    fn elsewhere(
-        ask: &Ask<'_>,
-        purposes: &Purposes,
-        only: Option<&Digest>,
-        now: SystemTime,
-    ) -> Denial {
+    fn elsewhere(ask: &Ask<'_>, purposes: &Purposes, only: Option<&Digest>, now: SystemTime) -> Denial {
         let all = || {
-            purposes.iter().flat_map(|(purpose, candidates)| {
-                candidates.iter().map(move |candidate| (purpose, candidate))
-            })
+            purposes
+                .iter()
+                .flat_map(|(purpose, candidates)| candidates.iter().map(move |candidate| (purpose, candidate)))
         };
-        let named = || {
-            all().filter(|(_, candidate)| {
-                only.is_none_or(|digest| candidate.agreement.digest() == *digest)
-            })
-        };
+        let named = || all().filter(|(_, candidate)| only.is_none_or(|digest| candidate.agreement.digest() == *digest));
         let own = || named().filter(|(_, candidate)| candidate.systems().contains(ask.system));
-        let in_force: BTreeSet<&str> = own()
-            .filter(|(_, candidate)| candidate.time(now).is_ok())
-            .map(|(purpose, _)| purpose.as_ref())
-            .collect();
+        let in_force: BTreeSet<&str> =
+            own().filter(|(_, candidate)| candidate.time(now).is_ok()).map(|(purpose, _)| purpose.as_ref()).collect();
         if !in_force.is_empty() {
             let purposes = in_force.into_iter().map(str::to_owned).collect();
-            return Denial::WrongPurpose {
-                asked: Box::new(Asked::of(ask)),
-                purposes,
-            };
+            return Denial::WrongPurpose { asked: Box::new(Asked::of(ask)), purposes };
         }
         let mut reasons = Reasons::default();
         for (_, candidate) in own() {
@@ -312,10 +253,7 @@ impl Agreements {
         if systems.is_empty() {
             Denial::NoAgreement(Box::new(Asked::of(ask)))
         } else {
-            Denial::WrongSystem {
-                asked: Box::new(Asked::of(ask)),
-                systems: systems.into_iter().cloned().collect(),
-            }
+            Denial::WrongSystem { asked: Box::new(Asked::of(ask)), systems: systems.into_iter().cloned().collect() }
         }
     }
 
@@ -326,9 +264,7 @@ impl Agreements {
         let methods = self.0.index.get(ask.consumer)?.get(ask.provider)?;
         let candidates = methods.get(ask.method)?.get(ask.purpose)?.iter();
         let of_agreement = |candidate: &&Candidate| candidate.agreement.digest() == *agreement;
-        candidates
-            .filter(of_agreement)
-            .find_map(|candidate| candidate.plan_for(ask.system))
+        candidates.filter(of_agreement).find_map(|candidate| candidate.plan_for(ask.system))
     }
 
     /// Returns the agreement with this digest, ended or not.
@@ -341,11 +277,8 @@ impl Agreements {
     #[must_use]
     pub fn ended(&self, digest: &Digest, now: SystemTime) -> Option<Ended> {
         let known = self.0.agreements.get(digest)?;
-        let expired = || {
-            (now >= known.agreement.valid_until()).then(|| Ended::Expired {
-                at: known.agreement.valid_until(),
-            })
-        };
+        let expired =
+            || (now >= known.agreement.valid_until()).then(|| Ended::Expired { at: known.agreement.valid_until() });
         known.ended.clone().or_else(expired)
     }
 
@@ -362,11 +295,7 @@ impl Agreements {
         let mut usable = BTreeSet::new();
         for (provider, methods) in self.0.index.get(system.member()).into_iter().flatten() {
             for (path, purposes) in methods {
-                if purposes
-                    .values()
-                    .flatten()
-                    .any(|candidate| candidate.lets(system, now))
-                {
+                if purposes.values().flatten().any(|candidate| candidate.lets(system, now)) {
                     usable.insert((provider.clone(), path.clone()));
                 }
             }
@@ -387,18 +316,13 @@ impl Agreements {
     #[must_use]
     pub fn next_change(&self, now: SystemTime) -> Option<SystemTime> {
         let bounds = |agreement: &Arc<Agreement>| [agreement.valid_from(), agreement.valid_until()];
-        self.iter()
-            .flat_map(bounds)
-            .filter(|bound| *bound > now)
-            .min()
+        self.iter().flat_map(bounds).filter(|bound| *bound > now).min()
     }
 }
 
 impl fmt::Debug for Agreements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Agreements")
-            .field("count", &self.0.agreements.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Agreements").field("count", &self.0.agreements.len()).finish_non_exhaustive()
     }
 }
 

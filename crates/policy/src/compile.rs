@@ -17,12 +17,7 @@ use crate::plan::{Plan, fields_digest};
 #[must_use]
 pub fn check_contracts(agreement: &Agreement, contracts: &Contracts) -> Vec<Problem> {
     let mut problems = Vec::new();
-    agreement_plans(
-        &Arc::new(agreement.clone()),
-        contracts,
-        &mut Projections::default(),
-        &mut problems,
-    );
+    agreement_plans(&Arc::new(agreement.clone()), contracts, &mut Projections::default(), &mut problems);
     Problem::sort(&mut problems);
     problems
 }
@@ -40,12 +35,7 @@ pub(crate) enum Outcome {
     /// It can.
     Plan(Arc<Plan>),
     /// Not with the contract that is loaded.
-    Mismatch {
-        systems: Arc<BTreeSet<SystemId>>,
-        service: Arc<str>,
-        pinned: Digest,
-        loaded: Digest,
-    },
+    Mismatch { systems: Arc<BTreeSet<SystemId>>, service: Arc<str>, pinned: Digest, loaded: Digest },
 }
 
 /// Projections made before. A contract's digest covers its messages, so what is kept here stays right when contracts change.
@@ -80,21 +70,17 @@ impl Projections {
     }
 
     fn get(&mut self, method: &Method, selector: &Selector) -> Result<Minimised, SelectorError> {
-        let key = (
-            method.contract_digest(),
-            method.output().full_name().to_owned(),
-        );
+        let key = (method.contract_digest(), method.output().full_name().to_owned());
         self.used.insert(key.clone(), self.round);
         let made = self.made.entry(key).or_default();
         if let Some((_, found)) = made.iter().find(|(other, _)| other == selector) {
             return found.clone();
         }
-        let minimised =
-            Projection::compile(method.output(), selector).map(|projection| Minimised {
-                released: fields_digest(projection.released()),
-                withheld: fields_digest(projection.withheld()),
-                projection: Arc::new(projection),
-            });
+        let minimised = Projection::compile(method.output(), selector).map(|projection| Minimised {
+            released: fields_digest(projection.released()),
+            withheld: fields_digest(projection.withheld()),
+            projection: Arc::new(projection),
+        });
         made.push((selector.clone(), minimised.clone()));
         minimised
     }
@@ -107,13 +93,7 @@ pub(crate) fn agreement_plans(
     projections: &mut Projections,
     problems: &mut Vec<Problem>,
 ) -> Vec<Compiled> {
-    let mut compiler = Compiler {
-        agreement,
-        contracts,
-        projections,
-        problems,
-        file: OnceCell::new(),
-    };
+    let mut compiler = Compiler { agreement, contracts, projections, problems, file: OnceCell::new() };
     let mut made = Vec::new();
     for (place, grant) in agreement.grants().iter().enumerate() {
         compiler.grant(place, grant, &mut made);
@@ -143,11 +123,7 @@ impl Compiler<'_> {
         let before = self.problems.len();
         let first = compiled.len();
         for (position, name) in grant.methods.iter().enumerate() {
-            let Some(method) = service
-                .methods
-                .iter()
-                .find(|method| method.name() == name.as_ref())
-            else {
+            let Some(method) = service.methods.iter().find(|method| method.name() == name.as_ref()) else {
                 self.unknown_method(&path.key("methods").index(position), name, &service);
                 continue;
             };
@@ -190,14 +166,8 @@ impl Compiler<'_> {
     }
 
     fn unknown_service(&mut self, path: &KeyPath, grant: &Grant) {
-        let names: Vec<&str> = self
-            .contracts
-            .services()
-            .map(|service| service.name.as_str())
-            .collect();
-        let meant = nearest(&grant.service, names)
-            .map(|name| format!("; did you mean `{name}`?"))
-            .unwrap_or_default();
+        let names: Vec<&str> = self.contracts.services().map(|service| service.name.as_str()).collect();
+        let meant = nearest(&grant.service, names).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         self.wrong(
             &path.key("service"),
             format!("no loaded contract has the service `{}`", grant.service),
@@ -205,21 +175,14 @@ impl Compiler<'_> {
         );
     }
 
-    fn mismatch(
-        &mut self,
-        path: &KeyPath,
-        grant: &Grant,
-        service: &Service,
-        compiled: &mut Vec<Compiled>,
-    ) {
+    fn mismatch(&mut self, path: &KeyPath, grant: &Grant, service: &Service, compiled: &mut Vec<Compiled>) {
         self.wrong(
             &path.key("digest"),
             format!(
                 "the agreement is about another version of `{}`: the contract that is loaded is {}",
                 service.name, service.digest
             ),
-            "load the version that was agreed on, or make a new agreement about this one"
-                .to_owned(),
+            "load the version that was agreed on, or make a new agreement about this one".to_owned(),
         );
         for name in &grant.methods {
             for purpose in &grant.purposes {
@@ -241,48 +204,26 @@ impl Compiler<'_> {
         let names = || service.methods.iter().map(|method| method.name());
         let help = match nearest(name, names()) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!(
-                "it has {}",
-                names()
-                    .map(|name| format!("`{name}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
+            None => format!("it has {}", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
         };
-        self.wrong(
-            path,
-            format!("`{}` has no method `{name}`", service.name),
-            help,
-        );
+        self.wrong(path, format!("`{}` has no method `{name}`", service.name), help);
     }
 
-    fn kind(
-        &mut self,
-        path: &KeyPath,
-        grant: &Grant,
-        method: &Method,
-        position: usize,
-    ) -> Option<Kind> {
+    fn kind(&mut self, path: &KeyPath, grant: &Grant, method: &Method, position: usize) -> Option<Kind> {
         let name = method.path().trim_start_matches('/');
         match (method.kind(), grant.kind) {
             (Some(contract), Some(agreed)) if contract != agreed => {
-                let what =
-                    format!("`{name}` is a {contract}, as the contract says, not a {agreed}");
+                let what = format!("`{name}` is a {contract}, as the contract says, not a {agreed}");
                 self.wrong(
                     &path.key("kind"),
                     what,
-                    "leave `kind` out; it is for methods that the contract says nothing about"
-                        .to_owned(),
+                    "leave `kind` out; it is for methods that the contract says nothing about".to_owned(),
                 );
                 None
             }
             (None, Some(Kind::Subscription)) if !method.shape().streams_answers() => {
                 let what = format!("`{name}` answers once, so it cannot be a subscription");
-                self.wrong(
-                    &path.key("kind"),
-                    what,
-                    "use \"query\" or \"command\"".to_owned(),
-                );
+                self.wrong(&path.key("kind"), what, "use \"query\" or \"command\"".to_owned());
                 None
             }
             (Some(kind), _) | (None, Some(kind)) => Some(kind),
@@ -303,9 +244,7 @@ impl Compiler<'_> {
             Ok(minimised) => minimised,
             Err(error @ SelectorError::TooManyPaths { .. }) => {
                 let text = error.to_string();
-                let (what, help) = text
-                    .split_once("; ")
-                    .unwrap_or((&text, "name the fields by their paths"));
+                let (what, help) = text.split_once("; ").unwrap_or((&text, "name the fields by their paths"));
                 self.wrong(path, format!("`{name}`: {what}"), help.to_owned());
                 return None;
             }
@@ -335,13 +274,8 @@ impl Compiler<'_> {
         };
         for (place, field) in paths.iter().enumerate() {
             let one = Selector::Paths(vec![field.clone()]);
-            let Err(SelectorError::UnknownPath {
-                message,
-                field: part,
-                value,
-                suggestion,
-                ..
-            }) = self.projections.get(method, &one)
+            let Err(SelectorError::UnknownPath { message, field: part, value, suggestion, .. }) =
+                self.projections.get(method, &one)
             else {
                 continue;
             };
@@ -355,19 +289,13 @@ impl Compiler<'_> {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => "paths are the names of fields in the contract, joined by dots".to_owned(),
             };
-            self.wrong(
-                &path.index(place),
-                format!("`{field}` is not a field of the answers of `{name}`: {why}"),
-                help,
-            );
+            self.wrong(&path.index(place), format!("`{field}` is not a field of the answers of `{name}`: {why}"), help);
         }
     }
 
     fn wrong(&mut self, path: &KeyPath, what: String, help: String) {
         let agreement = self.agreement;
-        let file = self
-            .file
-            .get_or_init(|| TomlFile::parse(agreement.file(), agreement.text()).ok());
+        let file = self.file.get_or_init(|| TomlFile::parse(agreement.file(), agreement.text()).ok());
         let problem = match file {
             Some(file) => file.problem_at(path, what),
             None => Problem::new(agreement.file(), what),

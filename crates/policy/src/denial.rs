@@ -19,10 +19,7 @@ pub enum Denial {
     #[error("no agreement lets {0}")]
     NoAgreement(Box<Asked>),
     /// An agreement is about the method, and it names other systems. Across a link this is told as [`Denial::NoAgreement`].
-    #[error(
-        "no agreement lets {asked}; agreements name these systems: {}",
-        list(systems)
-    )]
+    #[error("no agreement lets {asked}; agreements name these systems: {}", list(systems))]
     WrongSystem {
         /// What was asked.
         asked: Box<Asked>,
@@ -30,10 +27,7 @@ pub enum Denial {
         systems: Vec<SystemId>,
     },
     /// An agreement is about the method and the system, and it names other purposes.
-    #[error(
-        "the agreement does not let {asked}; it names these purposes: {}",
-        list(purposes)
-    )]
+    #[error("the agreement does not let {asked}; it names these purposes: {}", list(purposes))]
     WrongPurpose {
         /// What was asked.
         asked: Box<Asked>,
@@ -57,10 +51,7 @@ pub enum Denial {
         ended: Ended,
     },
     /// The agreement asks for metadata that did not come with the call.
-    #[error(
-        "the agreement `{agreement}` asks for metadata that is missing: {}",
-        list(keys)
-    )]
+    #[error("the agreement `{agreement}` asks for metadata that is missing: {}", list(keys))]
     MissingMetadata {
         /// The agreement's id.
         agreement: String,
@@ -89,14 +80,21 @@ impl Denial {
     pub fn help(&self) -> String {
         match self {
             Denial::NoAgreement(asked) | Denial::WrongSystem { asked, .. } => {
-                format!("`drawbridge agreement new --provider {} --method {}` drafts one", asked.provider, asked.method())
+                format!(
+                    "`drawbridge agreement new --provider {} --method {}` drafts one",
+                    asked.provider,
+                    asked.method()
+                )
             }
-            Denial::WrongPurpose { .. } => "set `drawbridge-purpose` to the purpose that the call is made for, if the agreement has it".to_owned(),
+            Denial::WrongPurpose { .. } => {
+                "set `drawbridge-purpose` to the purpose that the call is made for, if the agreement has it".to_owned()
+            }
             Denial::NotYetInForce { .. } => "call again then".to_owned(),
             Denial::AgreementEnded { .. } => "a new agreement has to be made and signed by both members".to_owned(),
             Denial::MissingMetadata { .. } => "send them as gRPC metadata with the call".to_owned(),
             Denial::ContractMismatch { .. } => {
-                "load the contract that the agreement names, or make a new agreement against the one that is loaded".to_owned()
+                "load the contract that the agreement names, or make a new agreement against the one that is loaded"
+                    .to_owned()
             }
         }
     }
@@ -134,13 +132,7 @@ impl Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` call `{}` of `{}`",
-            self.system,
-            self.method(),
-            self.provider
-        )?;
+        write!(f, "`{}` call `{}` of `{}`", self.system, self.method(), self.provider)?;
         match &self.purpose {
             Some(purpose) => write!(f, " for the purpose `{purpose}`"),
             None => f.write_str(" for this purpose"),
@@ -185,9 +177,5 @@ impl fmt::Display for Ended {
 }
 
 fn list<T: fmt::Display>(words: &[T]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

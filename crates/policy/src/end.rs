@@ -75,9 +75,7 @@ impl EndNote {
         reason: Option<&str>,
     ) -> Result<EndNote, SignError> {
         let (consumer, provider) = (agreement.consumer(), agreement.provider());
-        let ended_by = [consumer, provider]
-            .into_iter()
-            .find(|member| member.member_key_name() == key.name());
+        let ended_by = [consumer, provider].into_iter().find(|member| member.member_key_name() == key.name());
         let Some(ended_by) = ended_by else {
             return Err(SignError::NotAParty {
                 key: key.name().to_owned(),
@@ -96,11 +94,7 @@ impl EndNote {
             time::written(at),
         );
         if let Some(reason) = reason {
-            text.extend([
-                "reason = ",
-                &toml_edit::Value::from(reason).to_string(),
-                "\n",
-            ]);
+            text.extend(["reason = ", &toml_edit::Value::from(reason).to_string(), "\n"]);
         }
         let note = Note::sign(&text, &[key])?;
         let end = End {
@@ -113,11 +107,7 @@ impl EndNote {
             reason: reason.map(str::to_owned),
             note: note.to_string(),
         };
-        Ok(EndNote {
-            file: PathBuf::from(end.file_name()),
-            end,
-            note,
-        })
+        Ok(EndNote { file: PathBuf::from(end.file_name()), end, note })
     }
 
     /// Reads an end note. `name` is only for messages.
@@ -129,10 +119,7 @@ impl EndNote {
         let name = name.into();
         if text.len() > MAX_END_BYTES {
             let what = format!("the end note is larger than {} KiB", MAX_END_BYTES / 1024);
-            return Err(vec![
-                Problem::new(name, what)
-                    .help("`drawbridge agreement end` makes one of less than 2 KiB"),
-            ]);
+            return Err(vec![Problem::new(name, what).help("`drawbridge agreement end` makes one of less than 2 KiB")]);
         }
         let (text, note) = unfold(&name, text)?;
         let file = TomlFile::parse(name, text).map_err(|problem| vec![problem])?;
@@ -145,9 +132,7 @@ impl EndNote {
         let terms: Terms = file.read().map_err(|problem| vec![problem])?;
         let Some(note) = note else {
             let problem = Problem::new(file.name(), "the end note is not signed");
-            return Err(vec![
-                problem.help("`drawbridge agreement end` makes one that is"),
-            ]);
+            return Err(vec![problem.help("`drawbridge agreement end` makes one that is")]);
         };
         let mut problems = Vec::new();
         let mut wrong = |key: &str, what: String, help: &str| {
@@ -156,11 +141,7 @@ impl EndNote {
         let mut member = |key: &str, text: &str| match text.parse::<MemberId>() {
             Ok(member) => Some(member),
             Err(error) => {
-                wrong(
-                    key,
-                    error.to_string(),
-                    "use the member's id as the agreement has it",
-                );
+                wrong(key, error.to_string(), "use the member's id as the agreement has it");
                 None
             }
         };
@@ -168,10 +149,7 @@ impl EndNote {
         let provider = member("provider", &terms.provider);
         let ended_by = member("ended_by", &terms.ended_by);
         if ended_by.is_some() && ended_by != consumer && ended_by != provider {
-            let what = format!(
-                "`{}` is neither consumer nor provider of the agreement",
-                terms.ended_by
-            );
+            let what = format!("`{}` is neither consumer nor provider of the agreement", terms.ended_by);
             wrong("ended_by", what, "only one of the two can end it");
         }
         let agreement: Option<Digest> = terms.digest.parse().ok();
@@ -190,11 +168,7 @@ impl EndNote {
                 "write a date, a time and an offset from UTC",
             );
         }
-        if terms
-            .reason
-            .as_deref()
-            .is_some_and(|reason| !is_reason(reason))
-        {
+        if terms.reason.as_deref().is_some_and(|reason| !is_reason(reason)) {
             wrong(
                 "reason",
                 "the reason is empty, too long, or has several lines".to_owned(),
@@ -206,21 +180,8 @@ impl EndNote {
             (members, agreement, ended_at, problems.is_empty())
         {
             let (agreement_id, reason, text) = (terms.agreement, terms.reason, note.to_string());
-            let end = End {
-                agreement_id,
-                agreement,
-                consumer,
-                provider,
-                ended_by,
-                ended_at,
-                reason,
-                note: text,
-            };
-            return Ok(EndNote {
-                file: file.name().to_owned(),
-                end,
-                note,
-            });
+            let end = End { agreement_id, agreement, consumer, provider, ended_by, ended_at, reason, note: text };
+            return Ok(EndNote { file: file.name().to_owned(), end, note });
         }
         Problem::sort(&mut problems);
         Err(problems)
@@ -238,14 +199,9 @@ impl EndNote {
             Ok(false) => {
                 let problem = Problem::new(
                     &self.file,
-                    format!(
-                        "the end note says that `{by}` ends the agreement, but `{by}` has not signed it"
-                    ),
+                    format!("the end note says that `{by}` ends the agreement, but `{by}` has not signed it"),
                 );
-                Err(vec![problem.help(format!(
-                    "only the key `{}` can sign it",
-                    by.member_key_name()
-                ))])
+                Err(vec![problem.help(format!("only the key `{}` can sign it", by.member_key_name()))])
             }
             Err(problem) => Err(vec![*problem]),
         }
@@ -320,18 +276,8 @@ impl End {
     /// Returns the name under which the note is kept in a folder of agreements: the same at every gateway that gets it.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let digits: String = self
-            .agreement
-            .to_string()
-            .chars()
-            .skip("sha256:".len())
-            .take(16)
-            .collect();
-        let side = if self.ended_by == self.consumer {
-            "consumer"
-        } else {
-            "provider"
-        };
+        let digits: String = self.agreement.to_string().chars().skip("sha256:".len()).take(16).collect();
+        let side = if self.ended_by == self.consumer { "consumer" } else { "provider" };
         format!("end-{digits}-by-{side}.note")
     }
 }

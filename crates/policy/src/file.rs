@@ -118,11 +118,7 @@ impl AgreementFile {
         let mut problems = Vec::new();
         let consumer = self.signed_by(self.agreement.consumer(), keys, &mut problems);
         let provider = self.signed_by(self.agreement.provider(), keys, &mut problems);
-        if problems.is_empty() {
-            Ok(Signatures { consumer, provider })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Signatures { consumer, provider }) } else { Err(problems) }
     }
 
     /// Verifies that both members have signed. `None` while a signature is missing.
@@ -137,9 +133,7 @@ impl AgreementFile {
 
     /// `signatures` are those that [`AgreementFile::signatures`] just found.
     pub(crate) fn signed_with(&self, signatures: Signatures) -> Option<Signed> {
-        signatures
-            .complete()
-            .then(|| Signed(Arc::clone(&self.agreement)))
+        signatures.complete().then(|| Signed(Arc::clone(&self.agreement)))
     }
 
     /// Returns what the agreement is at `now`, given what [`AgreementFile::signatures`] found and the verified end notes at hand.
@@ -150,46 +144,25 @@ impl AgreementFile {
         match (signatures.consumer, signatures.provider) {
             (false, false) => return State::Draft,
             (true, false) => {
-                return State::HalfSigned {
-                    by: consumer.clone(),
-                    missing: provider.clone(),
-                };
+                return State::HalfSigned { by: consumer.clone(), missing: provider.clone() };
             }
             (false, true) => {
-                return State::HalfSigned {
-                    by: provider.clone(),
-                    missing: consumer.clone(),
-                };
+                return State::HalfSigned { by: provider.clone(), missing: consumer.clone() };
             }
             (true, true) => {}
         }
         if let Some(end) = ends.iter().find(|end| end.ends(agreement)) {
-            State::Ended {
-                by: end.ended_by().clone(),
-                at: end.ended_at(),
-                reason: end.reason().map(str::to_owned),
-            }
+            State::Ended { by: end.ended_by().clone(), at: end.ended_at(), reason: end.reason().map(str::to_owned) }
         } else if now < agreement.valid_from() {
-            State::NotYetInForce {
-                from: agreement.valid_from(),
-            }
+            State::NotYetInForce { from: agreement.valid_from() }
         } else if now < agreement.valid_until() {
-            State::InForce {
-                until: agreement.valid_until(),
-            }
+            State::InForce { until: agreement.valid_until() }
         } else {
-            State::Expired {
-                at: agreement.valid_until(),
-            }
+            State::Expired { at: agreement.valid_until() }
         }
     }
 
-    fn signed_by(
-        &self,
-        member: &MemberId,
-        keys: &dyn MemberKeys,
-        problems: &mut Vec<Problem>,
-    ) -> bool {
+    fn signed_by(&self, member: &MemberId, keys: &dyn MemberKeys, problems: &mut Vec<Problem>) -> bool {
         let Some(note) = &self.note else { return false };
         match verify(note, self.agreement.file(), member, keys) {
             Ok(signed) => signed,
@@ -258,9 +231,7 @@ impl fmt::Display for State {
             State::Expired { at } => write!(f, "expired at {}", shown(*at)),
             State::Ended { by, at, reason } => {
                 write!(f, "ended by {by} at {}", shown(*at))?;
-                reason
-                    .as_ref()
-                    .map_or(Ok(()), |reason| write!(f, ": {reason}"))
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
             }
         }
     }
@@ -270,9 +241,7 @@ impl fmt::Display for State {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SignError {
     /// The key is not a member key of the consumer or of the provider.
-    #[error(
-        "`{key}` is not a member key of this agreement: `{consumer}/member` and `{provider}/member` sign it"
-    )]
+    #[error("`{key}` is not a member key of this agreement: `{consumer}/member` and `{provider}/member` sign it")]
     NotAParty {
         /// The key's name.
         key: String,
@@ -282,10 +251,7 @@ pub enum SignError {
         provider: MemberId,
     },
     /// A reason that cannot stand in an end note.
-    #[error(
-        "the reason is longer than {} characters, or holds more than one line",
-        crate::end::MAX_REASON_CHARACTERS
-    )]
+    #[error("the reason is longer than {} characters, or holds more than one line", crate::end::MAX_REASON_CHARACTERS)]
     Reason,
     /// The note cannot take the signature.
     #[error("the text cannot be signed")]
@@ -296,9 +262,10 @@ pub enum SignError {
 pub(crate) fn unfold(name: &Path, text: &str) -> Result<(String, Option<Note>), Vec<Problem>> {
     if text.contains("\n\n\u{2014} ") {
         let note = Note::parse(text).map_err(|error| {
-            vec![Problem::new(name, error.to_string()).help(
-                "get the file anew from whoever signed it; it is copied as it is, byte for byte",
-            )]
+            vec![
+                Problem::new(name, error.to_string())
+                    .help("get the file anew from whoever signed it; it is copied as it is, byte for byte"),
+            ]
         })?;
         return Ok((note.text().to_owned(), Some(note)));
     }
@@ -309,27 +276,16 @@ pub(crate) fn unfold(name: &Path, text: &str) -> Result<(String, Option<Note>), 
             Some(_) | None => "a control character stands here, and a text that is signed has none",
         };
         let problem = Problem::new(name, what).within(text, &(at..at.saturating_add(1)));
-        return Err(vec![
-            problem.help("use spaces, and lines that end in a newline alone"),
-        ]);
+        return Err(vec![problem.help("use spaces, and lines that end in a newline alone")]);
     }
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     Ok((format!("{text}{newline}"), None))
 }
 
 /// Verifies the signature of `member` on `note`. `Ok(false)` when there is none.
-pub(crate) fn verify(
-    note: &Note,
-    file: &Path,
-    member: &MemberId,
-    keys: &dyn MemberKeys,
-) -> Result<bool, Box<Problem>> {
+pub(crate) fn verify(note: &Note, file: &Path, member: &MemberId, keys: &dyn MemberKeys) -> Result<bool, Box<Problem>> {
     let name = member.member_key_name();
-    if !note
-        .signatures()
-        .iter()
-        .any(|signature| signature.name == name)
-    {
+    if !note.signatures().iter().any(|signature| signature.name == name) {
         return Ok(false);
     }
     // Only keys of this name: whatever `keys` returns, one member's key never signs for another.
@@ -337,17 +293,19 @@ pub(crate) fn verify(
     known.retain(|key| key.name() == name);
     if known.is_empty() {
         return Err(Box::new(
-            Problem::new(
-                file,
-                format!("`{member}` has signed, but the directory does not list `{member}`"),
-            )
-            .help("add its entry to the directory, or get a newer directory"),
+            Problem::new(file, format!("`{member}` has signed, but the directory does not list `{member}`"))
+                .help("add its entry to the directory, or get a newer directory"),
         ));
     }
     match note.verified_by(&known) {
         Ok(by) if by.is_empty() => Err(Box::new(
-            Problem::new(file, format!("the signature in the name of `{name}` is by a key that the directory does not list for `{member}`"))
-                .help("get a newer directory, or ask the member which key is theirs"),
+            Problem::new(
+                file,
+                format!(
+                    "the signature in the name of `{name}` is by a key that the directory does not list for `{member}`"
+                ),
+            )
+            .help("get a newer directory, or ask the member which key is theirs"),
         )),
         Ok(_) => Ok(true),
         Err(error) => Err(Box::new(

@@ -45,11 +45,7 @@ pub enum MetadataKey {
 
 impl MetadataKey {
     /// All of them, in the order in which they are told.
-    pub const ALL: [MetadataKey; 3] = [
-        MetadataKey::Actor,
-        MetadataKey::Case,
-        MetadataKey::Justification,
-    ];
+    pub const ALL: [MetadataKey; 3] = [MetadataKey::Actor, MetadataKey::Case, MetadataKey::Justification];
 
     /// Returns the word that an agreement uses.
     #[must_use]
@@ -93,9 +89,7 @@ impl Required {
 
     /// Returns the keys asked for, in the order of [`MetadataKey::ALL`].
     pub fn keys(self) -> impl Iterator<Item = MetadataKey> {
-        MetadataKey::ALL
-            .into_iter()
-            .filter(move |key| self.asks_for(*key))
+        MetadataKey::ALL.into_iter().filter(move |key| self.asks_for(*key))
     }
 
     pub(crate) fn add(&mut self, key: MetadataKey) {
@@ -128,14 +122,8 @@ impl fmt::Display for Limits {
             (self.rows_per_day, "rows a day"),
             (self.rows_per_call, "rows a call"),
         ];
-        let told: Vec<String> = all
-            .into_iter()
-            .filter_map(|(limit, of)| limit.map(|limit| format!("{limit} {of}")))
-            .collect();
-        if told.is_empty() {
-            f.write_str("none")
-        } else {
-            f.write_str(&told.join(", "))
-        }
+        let told: Vec<String> =
+            all.into_iter().filter_map(|(limit, of)| limit.map(|limit| format!("{limit} {of}"))).collect();
+        if told.is_empty() { f.write_str("none") } else { f.write_str(&told.join(", ")) }
     }
 }

@@ -4,15 +4,7 @@
 //! denies by default, and permits only what one agreement, signed by both members, grants to this system for this purpose at this
 //! time. [`Loader`] makes [`Agreements`] from the texts of a folder; [`AgreementFile`] is one of them, from draft to signed.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests may panic"
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic"))]
 
 mod agreement;
 mod agreements;

@@ -85,23 +85,12 @@ impl Loader {
         contracts: &Contracts,
     ) -> Loaded {
         let mut known = HashMap::new();
-        let (mut problems, mut signed, mut waiting, mut ends): (
-            _,
-            Vec<Signed>,
-            Vec<Waiting>,
-            Vec<End>,
-        ) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut problems, mut signed, mut waiting, mut ends): (_, Vec<Signed>, Vec<Waiting>, Vec<End>) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (name, text) in files {
             let digest = text_digest(text);
-            let before = self
-                .known
-                .remove(&name)
-                .filter(|before| before.text == digest);
-            let mut file = before.unwrap_or_else(|| Known {
-                text: digest,
-                parsed: parse(&name, text),
-                verified: None,
-            });
+            let before = self.known.remove(&name).filter(|before| before.text == digest);
+            let mut file = before.unwrap_or_else(|| Known { text: digest, parsed: parse(&name, text), verified: None });
             match file.outcome(keys) {
                 Ok(Outcome::Signed(agreement)) => signed.push(agreement),
                 Ok(Outcome::Waiting(agreement)) => waiting.push(agreement),
@@ -112,27 +101,18 @@ impl Loader {
         }
         self.known = known;
         // A draft may stay beside the note that came of it.
-        let in_force: HashSet<Digest> = signed
-            .iter()
-            .map(|signed| signed.agreement().digest())
-            .collect();
+        let in_force: HashSet<Digest> = signed.iter().map(|signed| signed.agreement().digest()).collect();
         waiting.retain(|waiting| !in_force.contains(&waiting.agreement.digest()));
         self.projections.begin();
         // A folder is read in no order; what is made of it does not depend on that.
         signed.sort_by(|a, b| a.agreement().file().cmp(b.agreement().file()));
         waiting.sort_by(|a, b| a.agreement.file().cmp(b.agreement.file()));
         ends.sort_by_key(End::file_name);
-        let (agreements, found) =
-            Agreements::compile_with(&signed, &ends, contracts, &mut self.projections);
+        let (agreements, found) = Agreements::compile_with(&signed, &ends, contracts, &mut self.projections);
         self.projections.end();
         problems.extend(found);
         Problem::sort(&mut problems);
-        Loaded {
-            agreements,
-            problems,
-            waiting,
-            ends,
-        }
+        Loaded { agreements, problems, waiting, ends }
     }
 }
 
@@ -149,11 +129,7 @@ impl Known {
             }
             Parsed::End(end) => keys.member_keys(end.ended_by()),
         };
-        if let Some(verified) = self
-            .verified
-            .as_ref()
-            .filter(|verified| verified.keys == with)
-        {
+        if let Some(verified) = self.verified.as_ref().filter(|verified| verified.keys == with) {
             return verified.outcome.clone();
         }
         let outcome = match &self.parsed {
@@ -161,10 +137,7 @@ impl Known {
             Parsed::Agreement(file) => agreement(file, keys),
             Parsed::End(end) => end.verified(keys).map(Outcome::End),
         };
-        self.verified = Some(Verified {
-            keys: with,
-            outcome: outcome.clone(),
-        });
+        self.verified = Some(Verified { keys: with, outcome: outcome.clone() });
         outcome
     }
 }
@@ -174,29 +147,20 @@ fn agreement(file: &AgreementFile, keys: &dyn MemberKeys) -> Result<Outcome, Vec
     if let Some(signed) = file.signed_with(signatures) {
         return Ok(Outcome::Signed(signed));
     }
-    Ok(Outcome::Waiting(Waiting {
-        agreement: Arc::clone(file.agreement()),
-        signatures,
-    }))
+    Ok(Outcome::Waiting(Waiting { agreement: Arc::clone(file.agreement()), signatures }))
 }
 
 fn parse(name: &PathBuf, text: &str) -> Parsed {
     let read = |(text, note): (String, Option<Note>)| {
         let file = TomlFile::parse(name, text).map_err(|problem| vec![problem])?;
-        let format = file
-            .root()
-            .get("format")
-            .and_then(toml_edit::Item::as_str)
-            .unwrap_or_default();
+        let format = file.root().get("format").and_then(toml_edit::Item::as_str).unwrap_or_default();
         if format.starts_with("drawbridge.end/") {
             EndNote::read(&file, note).map(Parsed::End)
         } else {
             AgreementFile::read(&file, note).map(Parsed::Agreement)
         }
     };
-    unfold(name, text)
-        .and_then(read)
-        .unwrap_or_else(Parsed::Broken)
+    unfold(name, text).and_then(read).unwrap_or_else(Parsed::Broken)
 }
 
 #[cfg(test)]

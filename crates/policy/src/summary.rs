@@ -115,19 +115,9 @@ impl Summary {
             review_on: agreement.review_on().to_string(),
             retention: agreement.retention().to_string(),
             purposes: purposes
-                .map(|(name, purpose)| {
-                    (
-                        name.to_string(),
-                        purpose.legal_basis.to_string(),
-                        purpose.description.clone(),
-                    )
-                })
+                .map(|(name, purpose)| (name.to_string(), purpose.legal_basis.to_string(), purpose.description.clone()))
                 .collect(),
-            grants: agreement
-                .grants()
-                .iter()
-                .map(|grant| GrantSummary::of(grant, contracts))
-                .collect(),
+            grants: agreement.grants().iter().map(|grant| GrantSummary::of(grant, contracts)).collect(),
         }
     }
 }
@@ -138,51 +128,32 @@ impl GrantSummary {
         let contract = match service {
             None => ContractState::NotLoaded,
             Some(service) if service.digest == grant.digest => ContractState::Same,
-            Some(service) => ContractState::Different {
-                loaded: service.digest,
-            },
+            Some(service) => ContractState::Different { loaded: service.digest },
         };
         let same = service.filter(|service| service.digest == grant.digest);
         let methods = grant.methods.iter().map(|name| {
-            let method = same.and_then(|service| {
-                service
-                    .methods
-                    .iter()
-                    .find(|method| method.name() == name.as_ref())
-            });
-            let projection =
-                method.and_then(|method| Projection::compile(method.output(), &grant.fields).ok());
+            let method = same.and_then(|service| service.methods.iter().find(|method| method.name() == name.as_ref()));
+            let projection = method.and_then(|method| Projection::compile(method.output(), &grant.fields).ok());
             MethodSummary {
                 name: name.to_string(),
                 kind: method.and_then(|method| method.kind()).or(grant.kind),
-                released: projection
-                    .as_ref()
-                    .map(|projection| projection.released().to_vec())
-                    .unwrap_or_default(),
-                withheld: projection
-                    .as_ref()
-                    .map(|projection| projection.withheld().to_vec())
-                    .unwrap_or_default(),
+                released: projection.as_ref().map(|projection| projection.released().to_vec()).unwrap_or_default(),
+                withheld: projection.as_ref().map(|projection| projection.withheld().to_vec()).unwrap_or_default(),
             }
         });
         GrantSummary {
             service: grant.service.to_string(),
             digest: grant.digest,
             contract,
-            systems: grant
-                .systems
-                .iter()
-                .map(|system| system.name().to_owned())
-                .collect(),
+            systems: grant.systems.iter().map(|system| system.name().to_owned()).collect(),
             purposes: grant.purposes.iter().map(ToString::to_string).collect(),
             requires: grant.required.keys().collect(),
             limits: grant.limits,
             fields: match &grant.fields {
                 Selector::Paths(paths) => paths.clone(),
-                Selector::Classifications(classes) => classes
-                    .iter()
-                    .map(|class| format!("all {class} fields"))
-                    .collect(),
+                Selector::Classifications(classes) => {
+                    classes.iter().map(|class| format!("all {class} fields")).collect()
+                }
                 Selector::All => vec!["all fields".to_owned()],
             },
             methods: methods.collect(),
@@ -195,24 +166,9 @@ impl fmt::Display for Summary {
         let signed = |yes: bool| if yes { "signed" } else { "not signed" };
         writeln!(f, "agreement {}", self.id)?;
         writeln!(f, "  state        {}", self.state)?;
-        writeln!(
-            f,
-            "  consumer     {}, {}",
-            self.consumer,
-            signed(self.signatures.consumer)
-        )?;
-        writeln!(
-            f,
-            "  provider     {}, {}",
-            self.provider,
-            signed(self.signatures.provider)
-        )?;
-        writeln!(
-            f,
-            "  in force     {} until {}",
-            shown(self.valid_from),
-            shown(self.valid_until)
-        )?;
+        writeln!(f, "  consumer     {}, {}", self.consumer, signed(self.signatures.consumer))?;
+        writeln!(f, "  provider     {}, {}", self.provider, signed(self.signatures.provider))?;
+        writeln!(f, "  in force     {} until {}", shown(self.valid_from), shown(self.valid_until))?;
         writeln!(f, "  review       {}", self.review_on)?;
         writeln!(f, "  retention    {}", self.retention)?;
         writeln!(f, "  digest       {}", self.digest)?;
@@ -233,31 +189,17 @@ impl fmt::Display for Summary {
 
 impl GrantSummary {
     fn write(&self, f: &mut fmt::Formatter<'_>, consumer: &MemberId) -> fmt::Result {
-        let systems = self
-            .systems
-            .iter()
-            .map(|system| format!("{consumer}/{system}"));
-        writeln!(
-            f,
-            "{} may ask {}",
-            systems.collect::<Vec<_>>().join(" and "),
-            self.service
-        )?;
+        let systems = self.systems.iter().map(|system| format!("{consumer}/{system}"));
+        writeln!(f, "{} may ask {}", systems.collect::<Vec<_>>().join(" and "), self.service)?;
         writeln!(f, "  for          {}", self.purposes.join(", "))?;
         match self.contract {
             ContractState::Same => writeln!(f, "  contract     {}", self.digest)?,
             ContractState::Different { loaded } => {
-                writeln!(
-                    f,
-                    "  contract     {}, but {loaded} is loaded: nothing is permitted",
-                    self.digest
-                )?;
+                writeln!(f, "  contract     {}, but {loaded} is loaded: nothing is permitted", self.digest)?;
             }
-            ContractState::NotLoaded => writeln!(
-                f,
-                "  contract     {}, which is not loaded: nothing is permitted",
-                self.digest
-            )?,
+            ContractState::NotLoaded => {
+                writeln!(f, "  contract     {}, which is not loaded: nothing is permitted", self.digest)?
+            }
         }
         if !self.requires.is_empty() {
             let keys: Vec<String> = self.requires.iter().map(ToString::to_string).collect();
@@ -270,9 +212,7 @@ impl GrantSummary {
             writeln!(f, "  fields       {}", self.fields.join(", "))?;
         }
         for method in &self.methods {
-            let kind = method
-                .kind
-                .map_or_else(String::new, |kind| format!(", a {kind}"));
+            let kind = method.kind.map_or_else(String::new, |kind| format!(", a {kind}"));
             writeln!(f, "  {}{kind}", method.name)?;
             wrapped(f, "released", &method.released)?;
             wrapped(f, "withheld", &method.withheld)?;

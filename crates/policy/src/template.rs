@@ -65,10 +65,7 @@ impl Template {
         }
         let mut grants: BTreeMap<(&str, &str), Vec<&Arc<Method>>> = BTreeMap::new();
         for method in &self.methods {
-            grants
-                .entry((method.service(), method.output().full_name()))
-                .or_default()
-                .push(method);
+            grants.entry((method.service(), method.output().full_name())).or_default().push(method);
         }
         let mut fields = Vec::new();
         for methods in grants.values() {
@@ -78,10 +75,7 @@ impl Template {
         }
         let mut text = String::new();
         let written = self.write_head(&mut text, now).and_then(|()| {
-            grants
-                .values()
-                .zip(&fields)
-                .try_for_each(|(methods, fields)| self.write_grant(&mut text, methods, fields))
+            grants.values().zip(&fields).try_for_each(|(methods, fields)| self.write_grant(&mut text, methods, fields))
         });
         debug_assert!(written.is_ok(), "writing to a string does not fail");
         Ok(text)
@@ -90,25 +84,12 @@ impl Template {
     fn write_head(&self, out: &mut String, now: SystemTime) -> fmt::Result {
         let from = first_of_next_month(day_of(now));
         let until = Date::new(from.year().saturating_add(1), from.month(), 1).unwrap_or(Date::MAX);
-        let review = from
-            .checked_add(jiff::Span::new().months(9))
-            .unwrap_or(from);
-        let name = |member: &MemberId| {
-            member
-                .as_str()
-                .split('.')
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let id = self.id.clone().unwrap_or_else(|| {
-            format!(
-                "{}-{}-{}-1",
-                name(&self.consumer),
-                name(&self.provider),
-                from.year()
-            )
-        });
+        let review = from.checked_add(jiff::Span::new().months(9)).unwrap_or(from);
+        let name = |member: &MemberId| member.as_str().split('.').next().unwrap_or_default().to_owned();
+        let id = self
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("{}-{}-{}-1", name(&self.consumer), name(&self.provider), from.year()));
         writeln!(
             out,
             "# What {} may ask of {}. Fill in what is empty, and read every line: both members sign this text",
@@ -119,73 +100,35 @@ impl Template {
             "# as it stands. Check it with `drawbridge agreement check`, sign it with `drawbridge agreement sign`."
         )?;
         writeln!(out, "format = \"{AGREEMENT_FORMAT}\"")?;
-        writeln!(
-            out,
-            "id = {}  # unique between the two members",
-            quoted(&id)
-        )?;
+        writeln!(out, "id = {}  # unique between the two members", quoted(&id))?;
         writeln!(out, "consumer = \"{}\"  # asks", self.consumer)?;
         writeln!(out, "provider = \"{}\"  # answers", self.provider)?;
         writeln!(out, "valid_from = {from}T00:00:00Z")?;
-        writeln!(
-            out,
-            "valid_until = {until}T00:00:00Z  # the first moment at which it is over"
-        )?;
+        writeln!(out, "valid_until = {until}T00:00:00Z  # the first moment at which it is over")?;
         writeln!(out, "review_on = {review}")?;
-        writeln!(
-            out,
-            "retention = \"6 years\"  # how long both members keep the records of exchanges"
-        )?;
+        writeln!(out, "retention = \"6 years\"  # how long both members keep the records of exchanges")?;
         for purpose in self.purposes() {
             writeln!(out, "\n[purpose.{}]", key(purpose))?;
-            writeln!(
-                out,
-                "legal_basis = \"\"  # the law that lets {} ask for this",
-                self.consumer
-            )?;
+            writeln!(out, "legal_basis = \"\"  # the law that lets {} ask for this", self.consumer)?;
             writeln!(out, "# description = \"\"")?;
         }
         Ok(())
     }
 
-    fn write_grant(
-        &self,
-        out: &mut String,
-        methods: &[&Arc<Method>],
-        fields: &Fields,
-    ) -> fmt::Result {
+    fn write_grant(&self, out: &mut String, methods: &[&Arc<Method>], fields: &Fields) -> fmt::Result {
         let Some(first) = methods.first() else {
             return Ok(());
         };
         writeln!(out, "\n[[grant]]")?;
         writeln!(out, "service = {}", quoted(first.service()))?;
-        writeln!(
-            out,
-            "digest = \"{}\"  # of the contract as it is loaded now",
-            first.contract_digest()
-        )?;
-        writeln!(
-            out,
-            "methods = {}",
-            list(methods.iter().map(|method| method.name()))
-        )?;
-        writeln!(
-            out,
-            "systems = {}  # of {}",
-            list(self.systems()),
-            self.consumer
-        )?;
+        writeln!(out, "digest = \"{}\"  # of the contract as it is loaded now", first.contract_digest())?;
+        writeln!(out, "methods = {}", list(methods.iter().map(|method| method.name())))?;
+        writeln!(out, "systems = {}  # of {}", list(self.systems()), self.consumer)?;
         writeln!(out, "purposes = {}", list(self.purposes()))?;
         fields.write(out, first.output().name())?;
-        writeln!(
-            out,
-            "require = []  # metadata that must come with a call: \"actor\", \"case\", \"justification\""
-        )?;
+        writeln!(out, "require = []  # metadata that must come with a call: \"actor\", \"case\", \"justification\"")?;
         if methods.iter().any(|method| method.kind().is_none()) {
-            writeln!(
-                out,
-                "kind = \"\"  # the contract does not say it: \"query\" changes nothing, \"command\" does"
-            )?;
+            writeln!(out, "kind = \"\"  # the contract does not say it: \"query\" changes nothing, \"command\" does")?;
         }
         writeln!(
             out,
@@ -223,37 +166,20 @@ impl Fields {
             }
         }
         let all = released(&Selector::All)?;
-        Ok(Self(
-            all.into_iter()
-                .map(|path| (path.clone(), classes.get(&path).copied()))
-                .collect(),
-        ))
+        Ok(Self(all.into_iter().map(|path| (path.clone(), classes.get(&path).copied())).collect()))
     }
 
     fn write(&self, out: &mut String, answer: &str) -> fmt::Result {
         if self.0.is_empty() {
             return writeln!(out, "fields = []  # {answer} has none");
         }
-        writeln!(
-            out,
-            "fields = [  # of {answer}; what is a comment is withheld"
-        )?;
-        let width = self
-            .0
-            .iter()
-            .map(|(path, _)| path.chars().count())
-            .max()
-            .unwrap_or_default()
-            .saturating_add(5);
+        writeln!(out, "fields = [  # of {answer}; what is a comment is withheld")?;
+        let width = self.0.iter().map(|(path, _)| path.chars().count()).max().unwrap_or_default().saturating_add(5);
         for (path, class) in &self.0 {
             let entry = format!("{},", quoted(path));
             let (mark, class) = match class {
-                Some(class @ (Classification::Public | Classification::Official)) => {
-                    ("", class.as_str())
-                }
-                Some(class @ (Classification::Personal | Classification::SpecialCategory)) => {
-                    ("# ", class.as_str())
-                }
+                Some(class @ (Classification::Public | Classification::Official)) => ("", class.as_str()),
+                Some(class @ (Classification::Personal | Classification::SpecialCategory)) => ("# ", class.as_str()),
                 None => ("# ", "not classified"),
             };
             writeln!(out, "  {:<width$}  # {class}", format!("{mark}{entry}"))?;
@@ -276,19 +202,14 @@ fn quoted(text: &str) -> String {
 }
 
 fn key(text: &str) -> String {
-    let bare = !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let bare =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if bare { text.to_owned() } else { quoted(text) }
 }
 
 fn first_of_next_month(day: Date) -> Date {
-    let (year, month) = if day.month() == 12 {
-        (day.year().saturating_add(1), 1)
-    } else {
-        (day.year(), day.month().saturating_add(1))
-    };
+    let (year, month) =
+        if day.month() == 12 { (day.year().saturating_add(1), 1) } else { (day.year(), day.month().saturating_add(1)) };
     Date::new(year, month, 1).unwrap_or(day)
 }
 

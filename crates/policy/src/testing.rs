@@ -47,43 +47,23 @@ message Tenancy { string id = 1; }
 
 /// Two contracts: patients with every kind of field, and tenancies.
 pub(crate) fn contracts() -> Contracts {
-    load(&[
-        ("health/v1/patients.proto", PATIENTS),
-        ("housing/v1/tenancies.proto", HOUSING),
-    ])
+    load(&[("health/v1/patients.proto", PATIENTS), ("housing/v1/tenancies.proto", HOUSING)])
 }
 
 /// The same contracts, the patients' with one more field.
 pub(crate) fn newer_contracts() -> Contracts {
-    let patients = PATIENTS.replace(
-        "string remarks = 5;",
-        "string remarks = 5;\n  string ward = 6;",
-    );
-    load(&[
-        ("health/v1/patients.proto", &patients),
-        ("housing/v1/tenancies.proto", HOUSING),
-    ])
+    let patients = PATIENTS.replace("string remarks = 5;", "string remarks = 5;\n  string ward = 6;");
+    load(&[("health/v1/patients.proto", &patients), ("housing/v1/tenancies.proto", HOUSING)])
 }
 
 fn load(files: &[(&str, &str)]) -> Contracts {
-    let files = files
-        .iter()
-        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
-        .collect();
-    Contracts::load(&[Source::Protos {
-        name: "proto".to_owned(),
-        files,
-    }])
-    .unwrap()
+    let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    Contracts::load(&[Source::Protos { name: "proto".to_owned(), files }]).unwrap()
 }
 
 /// An agreement's text: what every test begins from. `DIGEST` is that of the loaded contract.
 pub(crate) fn text() -> String {
-    let digest = contracts()
-        .service("health.v1.Patients")
-        .unwrap()
-        .digest
-        .to_string();
+    let digest = contracts().service("health.v1.Patients").unwrap().digest.to_string();
     TEXT.replace("DIGEST", &digest)
 }
 
@@ -142,9 +122,7 @@ pub(crate) fn key(member: &str) -> SigningKey {
 /// Another member key of `member`, such as the one before.
 pub(crate) fn key_number(member: &str, number: u8) -> SigningKey {
     let mut seed = [number; 32];
-    seed.iter_mut()
-        .zip(member.bytes())
-        .for_each(|(to, from)| *to ^= from);
+    seed.iter_mut().zip(member.bytes()).for_each(|(to, from)| *to ^= from);
     SigningKey::from_seed(&format!("{member}/member"), seed.into()).unwrap()
 }
 
@@ -154,17 +132,13 @@ pub(crate) fn keys(member: &MemberId) -> Vec<VerifierKey> {
 }
 
 pub(crate) fn parse(text: &str) -> AgreementFile {
-    AgreementFile::parse("agreement.toml", text)
-        .unwrap_or_else(|problems| panic!("{}", told(&problems)))
+    AgreementFile::parse("agreement.toml", text).unwrap_or_else(|problems| panic!("{}", told(&problems)))
 }
 
 /// The text, signed by both members that it names.
 pub(crate) fn both_sign(text: &str) -> AgreementFile {
     let mut file = parse(text);
-    for member in [
-        file.agreement().consumer().clone(),
-        file.agreement().provider().clone(),
-    ] {
+    for member in [file.agreement().consumer().clone(), file.agreement().provider().clone()] {
         file.sign(&key(member.as_str())).unwrap();
     }
     file
@@ -221,23 +195,7 @@ impl Call {
 
     pub(crate) fn ask(&self) -> Ask<'_> {
         let [has_actor, has_case, has_justification] = self.metadata;
-        let Self {
-            consumer,
-            system,
-            provider,
-            method,
-            purpose,
-            ..
-        } = self;
-        Ask {
-            consumer,
-            system,
-            provider,
-            method,
-            purpose,
-            has_actor,
-            has_case,
-            has_justification,
-        }
+        let Self { consumer, system, provider, method, purpose, .. } = self;
+        Ask { consumer, system, provider, method, purpose, has_actor, has_case, has_justification }
     }
 }

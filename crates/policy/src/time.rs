@@ -22,19 +22,12 @@ pub(crate) fn day(written: &Datetime) -> Option<Date> {
         return None;
     }
     let date = written.date?;
-    Date::new(
-        i16::try_from(date.year).ok()?,
-        i8::try_from(date.month).ok()?,
-        i8::try_from(date.day).ok()?,
-    )
-    .ok()
+    Date::new(i16::try_from(date.year).ok()?, i8::try_from(date.month).ok()?, i8::try_from(date.day).ok()?).ok()
 }
 
 /// Returns the UTC day of an instant; the first day there is for instants before it.
 pub(crate) fn day_of(instant: SystemTime) -> Date {
-    Timestamp::try_from(instant).map_or(Date::MIN, |timestamp| {
-        Offset::UTC.to_datetime(timestamp).date()
-    })
+    Timestamp::try_from(instant).map_or(Date::MIN, |timestamp| Offset::UTC.to_datetime(timestamp).date())
 }
 
 /// Writes an instant for people, to the second: `2026-11-01 00:00 UTC`, with seconds where there are any.
@@ -47,21 +40,14 @@ pub(crate) fn shown(instant: SystemTime) -> String {
     if time.second() == 0 {
         format!("{date} {:02}:{:02} UTC", time.hour(), time.minute())
     } else {
-        format!(
-            "{date} {:02}:{:02}:{:02} UTC",
-            time.hour(),
-            time.minute(),
-            time.second()
-        )
+        format!("{date} {:02}:{:02}:{:02} UTC", time.hour(), time.minute(), time.second())
     }
 }
 
 /// Writes an instant as TOML does, in UTC to the second: `2026-11-01T00:00:00Z`.
 pub(crate) fn written(instant: SystemTime) -> String {
     let seconds = Timestamp::try_from(instant).map_or(0, Timestamp::as_second);
-    Timestamp::from_second(seconds)
-        .unwrap_or_default()
-        .to_string()
+    Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }
 
 /// How long both members keep the records of exchanges under an agreement: `"6 years"`, `"90 days"`.
@@ -95,8 +81,7 @@ impl Retention {
             RetentionUnit::Months => span.try_months(count),
             RetentionUnit::Years => span.try_years(count),
         };
-        span.and_then(|span| day.checked_add(span))
-            .unwrap_or(Date::MAX)
+        span.and_then(|span| day.checked_add(span)).unwrap_or(Date::MAX)
     }
 }
 
@@ -106,11 +91,7 @@ impl FromStr for Retention {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (count, unit) = text.split_once(' ').ok_or(())?;
         let digits = count.bytes().all(|byte| byte.is_ascii_digit());
-        let count = count
-            .parse()
-            .ok()
-            .filter(|count| digits && (1..=1000).contains(count))
-            .ok_or(())?;
+        let count = count.parse().ok().filter(|count| digits && (1..=1000).contains(count)).ok_or(())?;
         let unit = match unit {
             "day" | "days" => RetentionUnit::Days,
             "month" | "months" => RetentionUnit::Months,
@@ -128,12 +109,7 @@ impl fmt::Display for Retention {
             RetentionUnit::Months => "month",
             RetentionUnit::Years => "year",
         };
-        write!(
-            f,
-            "{} {unit}{}",
-            self.count,
-            if self.count == 1 { "" } else { "s" }
-        )
+        write!(f, "{} {unit}{}", self.count, if self.count == 1 { "" } else { "s" })
     }
 }
 
@@ -154,18 +130,14 @@ mod tests {
             ("00:00:10", None),
         ];
         for (text, expected) in cases {
-            let expected =
-                expected.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            let expected = expected.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
             assert_eq!(instant(&text.parse().unwrap()), expected, "{text}");
         }
     }
 
     #[test]
     fn only_a_date_alone_is_a_day() {
-        assert_eq!(
-            day(&"2027-08-01".parse().unwrap()),
-            Some(jiff::civil::date(2027, 8, 1))
-        );
+        assert_eq!(day(&"2027-08-01".parse().unwrap()), Some(jiff::civil::date(2027, 8, 1)));
         assert_eq!(day(&"2027-08-01T00:00:00Z".parse().unwrap()), None);
         assert_eq!(day(&"10:00:00".parse().unwrap()), None);
     }
@@ -175,10 +147,7 @@ mod tests {
         let at = instant(&"2026-11-01T01:30:05.5+01:00".parse().unwrap()).unwrap();
         assert_eq!(shown(at), "2026-11-01 00:30:05 UTC");
         assert_eq!(written(at), "2026-11-01T00:30:05Z");
-        assert_eq!(
-            shown(at - Duration::from_millis(5500)),
-            "2026-11-01 00:30 UTC"
-        );
+        assert_eq!(shown(at - Duration::from_millis(5500)), "2026-11-01 00:30 UTC");
         assert_eq!(day_of(at), jiff::civil::date(2026, 11, 1));
     }
 
@@ -196,19 +165,9 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                text.parse::<Retention>()
-                    .ok()
-                    .map(|kept| kept.to_string())
-                    .as_deref(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Retention>().ok().map(|kept| kept.to_string()).as_deref(), expected, "{text}");
         }
         let kept: Retention = "6 years".parse().unwrap();
-        assert_eq!(
-            kept.after(jiff::civil::date(2024, 2, 29)),
-            jiff::civil::date(2030, 2, 28)
-        );
+        assert_eq!(kept.after(jiff::civil::date(2024, 2, 29)), jiff::civil::date(2030, 2, 28));
     }
 }

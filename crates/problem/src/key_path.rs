@@ -103,10 +103,7 @@ impl fmt::Display for KeyPath {
 }
 
 fn write_key(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
-    let bare = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if bare {
         return f.write_str(key);
     }
@@ -132,10 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            any::<String>().prop_map(Step::Key),
-            (0_usize..1000).prop_map(Step::Index)
-        ]
+        prop_oneof![any::<String>().prop_map(Step::Key), (0_usize..1000).prop_map(Step::Index)]
     }
 
     proptest! {
@@ -154,18 +148,8 @@ mod tests {
 
     #[test]
     fn paths_are_written_as_people_write_them() {
-        let path = KeyPath::root()
-            .key("binding")
-            .index(0)
-            .key("connector")
-            .key("kind");
+        let path = KeyPath::root().key("binding").index(0).key("connector").key("kind");
         assert_eq!(path.to_string(), "binding[0].connector.kind");
-        assert_eq!(
-            KeyPath::root()
-                .key("purpose")
-                .key("child protection")
-                .to_string(),
-            "purpose.\"child protection\""
-        );
+        assert_eq!(KeyPath::root().key("purpose").key("child protection").to_string(), "purpose.\"child protection\"");
     }
 }

@@ -2,10 +2,7 @@
 //!
 //! Readers of such files collect every [`Problem`] they find and report them together; nothing here prints.
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
 mod key_path;
 mod nearest;

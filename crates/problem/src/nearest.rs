@@ -21,14 +21,8 @@ pub fn nearest<'a>(word: &str, among: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 fn distance(wanted: &str, candidate: &str) -> usize {
-    let ends_in_it = candidate
-        .strip_suffix(wanted)
-        .is_some_and(|rest| rest.ends_with('.') || rest.ends_with('/'));
-    if ends_in_it && !wanted.is_empty() {
-        1
-    } else {
-        strsim::osa_distance(wanted, candidate)
-    }
+    let ends_in_it = candidate.strip_suffix(wanted).is_some_and(|rest| rest.ends_with('.') || rest.ends_with('/'));
+    if ends_in_it && !wanted.is_empty() { 1 } else { strsim::osa_distance(wanted, candidate) }
 }
 
 #[cfg(test)]
@@ -37,16 +31,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_word_finds_what_was_meant() {
-        let kinds = [
-            "file",
-            "grpc",
-            "http",
-            "ldap",
-            "odbc",
-            "soap",
-            "sql",
-            "name.family",
-        ];
+        let kinds = ["file", "grpc", "http", "ldap", "odbc", "soap", "sql", "name.family"];
         let cases = [
             ("ldpa", Some("ldap")),
             ("LDAP", Some("ldap")),

@@ -31,11 +31,7 @@ impl Problem {
     /// Returns all `problems`, a blank line between each two, with terminal colours if `colour`.
     #[must_use]
     pub fn render_all(problems: &[Problem], colour: bool) -> String {
-        problems
-            .iter()
-            .map(|problem| problem.render(colour))
-            .collect::<Vec<_>>()
-            .join("\n\n")
+        problems.iter().map(|problem| problem.render(colour)).collect::<Vec<_>>().join("\n\n")
     }
 }
 
@@ -48,34 +44,14 @@ struct Palette {
     end: &'static str,
 }
 
-const PLAIN: Palette = Palette {
-    error: "",
-    what: "",
-    frame: "",
-    help: "",
-    end: "",
-};
+const PLAIN: Palette = Palette { error: "", what: "", frame: "", help: "", end: "" };
 
-const COLOURED: Palette = Palette {
-    error: "\x1b[1;31m",
-    what: "\x1b[1m",
-    frame: "\x1b[1;34m",
-    help: "\x1b[1;36m",
-    end: "\x1b[0m",
-};
+const COLOURED: Palette =
+    Palette { error: "\x1b[1;31m", what: "\x1b[1m", frame: "\x1b[1;34m", help: "\x1b[1;36m", end: "\x1b[0m" };
 
 fn write(problem: &Problem, out: &mut impl Write, palette: &Palette) -> fmt::Result {
-    let Palette {
-        error,
-        what,
-        frame,
-        help,
-        end,
-    } = palette;
-    let number = problem
-        .line
-        .map(|line| line.to_string())
-        .unwrap_or_default();
+    let Palette { error, what, frame, help, end } = palette;
+    let number = problem.line.map(|line| line.to_string()).unwrap_or_default();
     let gutter = number.len().max(1);
 
     write!(out, "{error}error{end}{what}: ")?;
@@ -95,12 +71,7 @@ fn write(problem: &Problem, out: &mut impl Write, palette: &Palette) -> fmt::Res
         let (source, before, carets) = excerpt(source, column, problem.width);
         write!(out, "\n{:gutter$} {frame}|{end}", "")?;
         write!(out, "\n{frame}{number:>gutter$} |{end} {source}")?;
-        write!(
-            out,
-            "\n{:gutter$} {frame}|{end} {before}{error}{}{end}",
-            "",
-            "^".repeat(carets)
-        )?;
+        write!(out, "\n{:gutter$} {frame}|{end} {before}{error}{}{end}", "", "^".repeat(carets))?;
     }
     if let Some(text) = &problem.cause {
         write!(out, "\n{:gutter$} {help}cause{end}: ", "")?;
@@ -130,16 +101,9 @@ fn excerpt(line: &str, column: usize, width: usize) -> (String, String, usize) {
     let start = column.saturating_sub(1).min(characters.len());
     let end = start.saturating_add(width).min(characters.len());
     let all: usize = characters.iter().map(|c| columns(*c)).sum();
-    let first = if all <= SHOWN_COLUMNS {
-        0
-    } else {
-        start.saturating_sub(KEPT_BEFORE)
-    };
-    let last = if all <= SHOWN_COLUMNS {
-        characters.len()
-    } else {
-        first.saturating_add(SHOWN_COLUMNS).min(characters.len())
-    };
+    let first = if all <= SHOWN_COLUMNS { 0 } else { start.saturating_sub(KEPT_BEFORE) };
+    let last =
+        if all <= SHOWN_COLUMNS { characters.len() } else { first.saturating_add(SHOWN_COLUMNS).min(characters.len()) };
 
     let mut source = String::new();
     let mut before = String::new();
@@ -152,11 +116,7 @@ fn excerpt(line: &str, column: usize, width: usize) -> (String, String, usize) {
         source.push(*character);
         if place < start {
             // A tab stays a tab, so that the carets stand under the text however wide tabs are.
-            let blanks = if *character == '\t' {
-                "\t".to_owned()
-            } else {
-                " ".repeat(columns(*character))
-            };
+            let blanks = if *character == '\t' { "\t".to_owned() } else { " ".repeat(columns(*character)) };
             before.push_str(&blanks);
         } else if place < end {
             carets = carets.saturating_add(columns(*character));
@@ -169,11 +129,7 @@ fn excerpt(line: &str, column: usize, width: usize) -> (String, String, usize) {
 }
 
 fn columns(character: char) -> usize {
-    if character == '\t' {
-        1
-    } else {
-        character.width().unwrap_or(1)
-    }
+    if character == '\t' { 1 } else { character.width().unwrap_or(1) }
 }
 
 /// Returns `text` without what would move a terminal's cursor or reverse the reading direction.
@@ -183,13 +139,8 @@ fn shown(text: &str) -> String {
 
 fn visible(character: char) -> char {
     let reverses = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let moves = (character.is_control() && character != '\t')
-        || matches!(character, '\u{2028}' | '\u{2029}');
-    if reverses || moves {
-        '\u{fffd}'
-    } else {
-        character
-    }
+    let moves = (character.is_control() && character != '\t') || matches!(character, '\u{2028}' | '\u{2029}');
+    if reverses || moves { '\u{fffd}' } else { character }
 }
 
 #[cfg(test)]

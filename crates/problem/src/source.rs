@@ -60,11 +60,7 @@ mod tests {
         ];
         for (span, expected) in cases {
             let found = place(TEXT, &span);
-            assert_eq!(
-                (found.line, found.column, found.width, found.source_line),
-                expected,
-                "{span:?}"
-            );
+            assert_eq!((found.line, found.column, found.width, found.source_line), expected, "{span:?}");
         }
     }
 

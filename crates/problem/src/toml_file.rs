@@ -24,10 +24,7 @@ impl TomlFile {
     /// # Errors
     ///
     /// The first syntax error, with line and column. Nesting of more than 80 levels is one.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a problem is made once per file and goes straight to a person"
-    )]
+    #[expect(clippy::result_large_err, reason = "a problem is made once per file and goes straight to a person")]
     pub fn parse(name: impl Into<PathBuf>, text: impl Into<String>) -> Result<TomlFile, Problem> {
         let (name, text) = (name.into(), text.into());
         match Document::parse(text.clone()) {
@@ -46,10 +43,7 @@ impl TomlFile {
     /// # Errors
     ///
     /// The first unknown key, missing key or value of the wrong type, with its key path and place, in words without Rust's types.
-    #[expect(
-        clippy::result_large_err,
-        reason = "a problem is made once per file and goes straight to a person"
-    )]
+    #[expect(clippy::result_large_err, reason = "a problem is made once per file and goes straight to a person")]
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let deserializer = toml_edit::de::Deserializer::from(self.document.clone());
         T::deserialize(deserializer).map_err(|error| self.explain(error.message(), error.span()))
@@ -101,40 +95,22 @@ impl TomlFile {
 
     /// Returns the span at `path`, or of the last step of it that is there.
     fn find(&self, path: &KeyPath, part: Part) -> Option<Range<usize>> {
-        let mut here = Found {
-            key: None,
-            node: Node::Table(self.root()),
-        };
+        let mut here = Found { key: None, node: Node::Table(self.root()) };
         let mut span = None;
         let last = path.steps().len();
         for (place, step) in path.steps().iter().enumerate() {
             let Some(next) = here.step(step) else { break };
             here = next;
-            let found = if place.saturating_add(1) == last {
-                here.span(part)
-            } else {
-                here.span(Part::Value)
-            };
+            let found = if place.saturating_add(1) == last { here.span(part) } else { here.span(Part::Value) };
             span = found.or(span);
         }
         span
     }
 
     fn explain(&self, message: &str, span: Option<Range<usize>>) -> Problem {
-        let words::Explained {
-            what,
-            help,
-            missing,
-            unknown,
-        } = words::explain(message);
-        let wanted = if missing.is_some() {
-            Wanted::Table
-        } else {
-            Wanted::Anything
-        };
-        let mut located = span
-            .map(|span| locate(self.root(), &span, wanted))
-            .unwrap_or_default();
+        let words::Explained { what, help, missing, unknown } = words::explain(message);
+        let wanted = if missing.is_some() { Wanted::Table } else { Wanted::Anything };
+        let mut located = span.map(|span| locate(self.root(), &span, wanted)).unwrap_or_default();
         if let Some(key) = &missing {
             located.path = located.path.key(key);
         }
@@ -142,11 +118,7 @@ impl TomlFile {
         if let Some(key) = unknown.filter(|_| !located.is_key) {
             let precise = located.path.key(&key);
             if let Some(found) = self.find(&precise, Part::Key) {
-                located = Located {
-                    path: precise,
-                    span: Some(found),
-                    is_key: true,
-                };
+                located = Located { path: precise, span: Some(found), is_key: true };
             }
         }
         let mut problem = Problem::new(&self.name, what);
@@ -199,10 +171,7 @@ impl<'d> Found<'d> {
             Step::Key(key) => {
                 let table = self.node.as_table_like()?;
                 let (key, item) = table.get_key_value(key)?;
-                Some(Found {
-                    key: key.span(),
-                    node: Node::Item(item),
-                })
+                Some(Found { key: key.span(), node: Node::Item(item) })
             }
             Step::Index(index) => {
                 let node = self.node.at(*index)?;
@@ -232,9 +201,7 @@ impl<'d> Node<'d> {
     fn at(self, index: usize) -> Option<Node<'d>> {
         match self {
             Node::Item(Item::ArrayOfTables(tables)) => tables.get(index).map(Node::Table),
-            Node::Item(Item::Value(value)) | Node::Value(value) => {
-                value.as_array()?.get(index).map(Node::Value)
-            }
+            Node::Item(Item::Value(value)) | Node::Value(value) => value.as_array()?.get(index).map(Node::Value),
             Node::Item(Item::None | Item::Table(_)) | Node::Table(_) => None,
         }
     }
@@ -242,9 +209,7 @@ impl<'d> Node<'d> {
     fn len(self) -> usize {
         match self {
             Node::Item(Item::ArrayOfTables(tables)) => tables.len(),
-            Node::Item(Item::Value(value)) | Node::Value(value) => {
-                value.as_array().map_or(0, toml_edit::Array::len)
-            }
+            Node::Item(Item::Value(value)) | Node::Value(value) => value.as_array().map_or(0, toml_edit::Array::len),
             Node::Item(Item::None | Item::Table(_)) | Node::Table(_) => 0,
         }
     }
@@ -266,11 +231,7 @@ enum Wanted {
 }
 
 fn locate(root: &Table, span: &Range<usize>, wanted: Wanted) -> Located {
-    let mut search = Search {
-        span,
-        wanted,
-        best: Located::default(),
-    };
+    let mut search = Search { span, wanted, best: Located::default() };
     search.descend(Node::Table(root), &KeyPath::root());
     search.best
 }
@@ -308,17 +269,9 @@ impl Search<'_> {
     fn consider(&mut self, found: Option<Range<usize>>, is_key: bool, path: &KeyPath) {
         let Some(found) = found else { return };
         let around = found.start <= self.span.start && self.span.end <= found.end;
-        let narrower = self
-            .best
-            .span
-            .as_ref()
-            .is_none_or(|best| found.len() < best.len());
+        let narrower = self.best.span.as_ref().is_none_or(|best| found.len() < best.len());
         if around && narrower {
-            self.best = Located {
-                path: path.clone(),
-                span: Some(found),
-                is_key,
-            };
+            self.best = Located { path: path.clone(), span: Some(found), is_key };
         }
     }
 }

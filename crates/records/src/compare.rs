@@ -131,8 +131,9 @@ fn difference(consumer: Option<&View>, provider: Option<&View>) -> Option<(Strin
     if consumer.promised.as_ref().is_some_and(|(index, leaf)| (*index, leaf) != (provider.index, &provider.leaf)) {
         return Some(("the provider's log holds another leaf than it promised".to_owned(), false));
     }
-    (consumer.messages != provider.messages)
-        .then(|| (format!("{} messages at the consumer, {} at the provider", consumer.messages, provider.messages), false))
+    (consumer.messages != provider.messages).then(|| {
+        (format!("{} messages at the consumer, {} at the provider", consumer.messages, provider.messages), false)
+    })
 }
 
 impl View {

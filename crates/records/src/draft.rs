@@ -115,8 +115,9 @@ mod tests {
     fn the_consumer_recomputes_the_providers_leaf() {
         let seal = Seal { signature: vec![1; 64].into(), size: 1, index: 0, path: vec![] };
         let shared = provider_shared(Kind::Outcome, &[7; 16], (b"claims", Some(seal.clone())), b"", b"closing");
-        let prepared =
-            Draft { shared: shared.clone(), private: Private { detail: "x".into(), ..Private::default() } }.prepare().unwrap();
+        let prepared = Draft { shared: shared.clone(), private: Private { detail: "x".into(), ..Private::default() } }
+            .prepare()
+            .unwrap();
         let opening = LeafOpening {
             origin: "a.example/log/main".into(),
             index: 4,

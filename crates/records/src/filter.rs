@@ -42,7 +42,10 @@ impl Filter {
         };
         let private = &opened.private;
         let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|w| w == value);
-        if !self.all_kinds && self.exchange.is_none() && !matches!(record.kind(), Kind::Outcome | Kind::Refusal | Kind::Aggregate) {
+        if !self.all_kinds
+            && self.exchange.is_none()
+            && !matches!(record.kind(), Kind::Outcome | Kind::Refusal | Kind::Aggregate)
+        {
             return false;
         }
         self.from.is_none_or(|from| private.time >= from)
@@ -54,9 +57,10 @@ impl Filter {
             && is(&self.purpose, &private.purpose)
             && is(&self.actor, &private.actor)
             && is(&self.case, &private.case_reference)
-            && self.outcome.as_deref().is_none_or(|o| {
-                o.eq_ignore_ascii_case(&private.outcome) || o.eq_ignore_ascii_case(opened.refusal())
-            })
+            && self
+                .outcome
+                .as_deref()
+                .is_none_or(|o| o.eq_ignore_ascii_case(&private.outcome) || o.eq_ignore_ascii_case(opened.refusal()))
     }
 
     fn is_unconditional(&self) -> bool {
@@ -89,7 +93,12 @@ mod tests {
     use crate::record::Halves;
 
     fn record(kind: Kind) -> Record {
-        let shared = Shared { kind: kind.into(), side: Side::Provider.into(), refusal: "NO_AGREEMENT".into(), ..Shared::default() };
+        let shared = Shared {
+            kind: kind.into(),
+            side: Side::Provider.into(),
+            refusal: "NO_AGREEMENT".into(),
+            ..Shared::default()
+        };
         let private = Private {
             time: 1000,
             consumer: "council.example".into(),
@@ -103,7 +112,12 @@ mod tests {
             ..Private::default()
         };
         let opened = Halves { shared_bytes: vec![], salt: [0; 32], shared, private, claims: None, closing: None };
-        Record { index: 0, leaf: Leaf { shared: Hash([0; 32]), private: Hash([0; 32]) }, seal: None, opened: Some(opened) }
+        Record {
+            index: 0,
+            leaf: Leaf { shared: Hash([0; 32]), private: Hash([0; 32]) },
+            seal: None,
+            opened: Some(opened),
+        }
     }
 
     fn check(filter: &Filter, expected: bool) {

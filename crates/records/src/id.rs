@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn ids_sort_by_the_time_they_were_made() {
         let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
-        let (early, late) = (ExchangeId::new(at(1_700_000_000), [255; 10]), ExchangeId::new(at(1_700_000_001), [0; 10]));
+        let (early, late) =
+            (ExchangeId::new(at(1_700_000_000), [255; 10]), ExchangeId::new(at(1_700_000_001), [0; 10]));
         assert!(early < late);
         assert_eq!(early.time(), 1_700_000_000_000);
     }

@@ -137,7 +137,8 @@ pub fn verify(receipt: &Receipt, federation: &Federation) -> Result<Verified, Fa
         return Err(fault("receipt", what));
     }
     let consumer = receipt.consumer.as_ref().ok_or_else(|| fault("receipt", "the consumer's part is missing"))?;
-    let shared = Shared::decode(consumer.shared.clone()).map_err(|_| fault("consumer", "the shared half cannot be read"))?;
+    let shared =
+        Shared::decode(consumer.shared.clone()).map_err(|_| fault("consumer", "the shared half cannot be read"))?;
     if shared.side() != Side::Consumer {
         return Err(fault("consumer", "the shared half is not a consumer's"));
     }
@@ -145,12 +146,21 @@ pub fn verify(receipt: &Receipt, federation: &Federation) -> Result<Verified, Fa
     if exchange.to_string() != receipt.exchange_id {
         return Err(fault("receipt", "it names another exchange than the consumer's leaf"));
     }
-    let claims = ConsumerClaims::decode(shared.consumer_claims.clone()).map_err(|_| fault("consumer", "the claims cannot be read"))?;
+    let claims = ConsumerClaims::decode(shared.consumer_claims.clone())
+        .map_err(|_| fault("consumer", "the claims cannot be read"))?;
     if claims.exchange_id != shared.exchange_id {
         return Err(fault("consumer", "the claims are of another exchange"));
     }
     let asker = gateway(&claims.consumer, &claims.consumer_gateway, "consumer")?;
-    check_seal(federation, &asker, CONSUMER_CLAIMS, &shared.consumer_claims, None, shared.consumer_seal.as_ref(), "consumer")?;
+    check_seal(
+        federation,
+        &asker,
+        CONSUMER_CLAIMS,
+        &shared.consumer_claims,
+        None,
+        shared.consumer_seal.as_ref(),
+        "consumer",
+    )?;
     let consumer_covered = covered(consumer, leaf_hash(consumer, "consumer")?, federation, &asker, "consumer")?;
     let (closing, provider_covered) = match &receipt.provider {
         None => (None, false),
@@ -189,7 +199,15 @@ fn verify_provider(
         return Err(fault("provider", "the leaf lies elsewhere than was promised"));
     }
     let answerer = gateway(&closing.provider, &closing.provider_gateway, "provider")?;
-    check_seal(federation, &answerer, PROVIDER_CLOSING, &consumer.provider_closing, Some(&promise), part.seal.as_ref(), "provider")?;
+    check_seal(
+        federation,
+        &answerer,
+        PROVIDER_CLOSING,
+        &consumer.provider_closing,
+        Some(&promise),
+        part.seal.as_ref(),
+        "provider",
+    )?;
     Ok((closing, covered(part, hash, federation, &answerer, "provider")?))
 }
 
@@ -218,12 +236,19 @@ fn check_seal(
 }
 
 fn leaf_hash(part: &Disclosure, name: &'static str) -> Result<Hash, Fault> {
-    let private: [u8; 32] = part.private.as_ref().try_into().map_err(|_| fault(name, "the private half's hash is malformed"))?;
+    let private: [u8; 32] =
+        part.private.as_ref().try_into().map_err(|_| fault(name, "the private half's hash is malformed"))?;
     Ok(ledger::Leaf { shared: half_hash(&part.salt, &part.shared), private: Hash(private) }.hash())
 }
 
 /// Checks checkpoint and path. `false` when the receipt carries none yet.
-fn covered(part: &Disclosure, leaf: Hash, federation: &Federation, gateway: &GatewayId, name: &'static str) -> Result<bool, Fault> {
+fn covered(
+    part: &Disclosure,
+    leaf: Hash,
+    federation: &Federation,
+    gateway: &GatewayId,
+    name: &'static str,
+) -> Result<bool, Fault> {
     if part.checkpoint.is_empty() {
         return Ok(false);
     }
@@ -237,7 +262,8 @@ fn covered(part: &Disclosure, leaf: Hash, federation: &Federation, gateway: &Gat
     if by.is_empty() {
         return Err(fault(name, format!("the checkpoint is not signed by the log key of `{gateway}`")));
     }
-    let checkpoint = Checkpoint::parse(note.text()).map_err(|e| fault(name, format!("the checkpoint cannot be read: {e}")))?;
+    let checkpoint =
+        Checkpoint::parse(note.text()).map_err(|e| fault(name, format!("the checkpoint cannot be read: {e}")))?;
     if checkpoint.origin != part.origin {
         return Err(fault(name, format!("the checkpoint is of the log `{}`", checkpoint.origin)));
     }

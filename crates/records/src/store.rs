@@ -5,10 +5,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ledger::{AppendError, Ledger, ReadError, SealInput};
+use ledger::{AppendError, Ledger, ReadError, Reader, SealInput};
 use proto::{
     link::LeafOpening,
     records::{Kind, Shared, Side},
@@ -32,6 +33,7 @@ pub struct Records {
 
 struct Inner {
     ledger: Ledger,
+    folder: PathBuf,
     places: Mutex<Places>,
 }
 
@@ -42,7 +44,6 @@ struct Places {
     order: VecDeque<(ExchangeId, bool)>,
     /// (time in milliseconds, index), one for each [`STRIDE`] records.
     marks: Vec<(u64, u64)>,
-    size: u64,
 }
 
 /// A record that is durable.
@@ -99,17 +100,21 @@ pub enum FindError {
 pub const PROMISES_CHECKED: &str = "promises-checked";
 
 impl Records {
-    /// Reads the whole log behind `ledger` once: finds intents without outcome, and learns where exchanges lie.
+    /// Reads the whole log behind `ledger`, which lies in `folder`, once: finds intents without outcome, and learns where
+    /// exchanges lie.
     ///
     /// # Errors
     ///
     /// [`FindError`] when an entry cannot be read or does not fit its leaf. The gateway does not start then.
-    pub fn open(ledger: Ledger, size: u64) -> Result<Opened, FindError> {
+    pub fn open(ledger: Ledger, folder: PathBuf) -> Result<Opened, FindError> {
         let mut places = Places::default();
         let mut open: HashMap<(ExchangeId, bool), Unsettled> = HashMap::new();
         let mut promises = Vec::new();
-        for index in 0..size {
-            let record = Record::open(ledger.read(index)?)?;
+        let mut read = 0_u64;
+        for stored in Reader::open(&folder)?.entries() {
+            let record = Record::open(stored?)?;
+            let index = record.index;
+            read = read.saturating_add(1);
             let side = record.side() == Side::Consumer;
             if let Some(opened) = &record.opened {
                 places.note(opened.private.time, index);
@@ -139,8 +144,8 @@ impl Records {
         }
         let mut unsettled: Vec<_> = open.into_values().collect();
         unsettled.sort_by_key(|u| u.intent.index);
-        let records = Self { inner: Arc::new(Inner { ledger, places: Mutex::new(places) }) };
-        Ok(Opened { records, unsettled, promises, read: size })
+        let records = Self { inner: Arc::new(Inner { ledger, folder, places: Mutex::new(places) }) };
+        Ok(Opened { records, unsettled, promises, read })
     }
 
     /// Returns the ledger behind the records.
@@ -191,15 +196,15 @@ impl Records {
     /// [`FindError`] when the log cannot be read.
     pub fn find(&self, id: ExchangeId, side: Side) -> Result<Option<Found>, FindError> {
         let consumer = side == Side::Consumer;
-        let (near, from, size) = {
+        let (near, from) = {
             let places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
-            (places.newest.get(&(id, consumer)).copied(), places.before(id.time()), places.size)
+            (places.newest.get(&(id, consumer)).copied(), places.before(id.time()))
         };
         if let Some(index) = near {
             return Ok(Some(Found { record: Record::open(self.inner.ledger.read(index)?)? }));
         }
-        for index in from..size {
-            let record = Record::open(self.inner.ledger.read(index)?)?;
+        for stored in Reader::open(&self.inner.folder)?.entries_from(from) {
+            let record = Record::open(stored?)?;
             if record.settles() && record.side() == side && record.exchange() == Some(id) {
                 return Ok(Some(Found { record }));
             }
@@ -214,14 +219,15 @@ impl Records {
 
 impl Places {
     fn note(&mut self, time: u64, index: u64) {
-        self.size = self.size.max(index.saturating_add(1));
         if index.is_multiple_of(STRIDE) {
             self.marks.push((time, index));
         }
     }
 
     fn settled(&mut self, id: ExchangeId, consumer: bool, index: u64) {
-        if self.order.len() >= RECENT && let Some(oldest) = self.order.pop_front() {
+        if self.order.len() >= RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
             self.newest.remove(&oldest);
         }
         self.order.push_back((id, consumer));

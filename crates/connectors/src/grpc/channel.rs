@@ -213,6 +213,7 @@ pub(crate) struct End(watch::Receiver<Option<ConnectorError>>);
 impl End {
     /// Says why a question failed that the back end may have seen.
     pub(crate) async fn explain(&mut self, error: &hyper::Error) -> ConnectorError {
+        eprintln!("DBG explain {error:?}");
         // A reset concerns one stream, and its connection lives on.
         let stream_only = tls::find::<h2::Error>(error).is_some_and(h2::Error::is_reset);
         let reason = if stream_only {
@@ -220,6 +221,7 @@ impl End {
         } else {
             self.reason().await
         };
+        eprintln!("DBG reason {reason:?} {stream_only}");
         match reason {
             Some(error @ ConnectorError::Credentials { .. }) => error,
             _ => ConnectorError::Failed {
@@ -316,6 +318,7 @@ async fn handshake(
             .get()
             .cloned()
             .unwrap_or(ConnectorError::Unreachable { why: why.into() });
+        eprintln!("DBG end {reason}");
         tracing::debug!(%reason, "connection to a back end ended");
         ended.send_replace(Some(reason));
     });

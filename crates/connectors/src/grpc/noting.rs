@@ -38,6 +38,7 @@ impl<S> Noting<S> {
 
 impl<S: AsyncRead + Unpin> Noting<S> {
     fn note(&self, error: &io::Error) {
+        eprintln!("DBG note {error:?}");
         if let Some(error) = tls::failed(error) {
             // The first reason is the one that counts.
             let _ = self.noted.set(error);
@@ -62,6 +63,7 @@ impl<S: AsyncRead + Unpin> Noting<S> {
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(e)) = &written { eprintln!("DBG write err {e:?}"); }
         if let Poll::Ready(Err(error)) = &written {
             self.note(error);
             self.look_for_a_reason(context);
@@ -77,6 +79,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        eprintln!("DBG read {read:?} {}", buffer.filled().len());
         if let Poll::Ready(Err(error)) = &read {
             self.note(error);
         }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use prost_reflect::{
-    Cardinality, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor,
-    ReflectMessage, ServiceDescriptor, Value,
+    Cardinality, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage,
+    ServiceDescriptor, Value,
 };
 
 use crate::method::Shape;
@@ -29,11 +29,7 @@ pub(crate) fn text(service: &ServiceDescriptor) -> String {
     for method in &methods {
         let (input, output) = (method.input(), method.output());
         let (name, shape) = (method.name(), Shape::of(method));
-        text.line(format_args!(
-            "method {name} {shape} {} {}",
-            input.full_name(),
-            output.full_name()
-        ));
+        text.line(format_args!("method {name} {shape} {} {}", input.full_name(), output.full_name()));
         text.idempotency(&method.options());
         text.options(&method.options());
     }
@@ -55,10 +51,8 @@ pub(crate) enum Definition {
 /// Returns every message and enum that a service reaches, by full name, without protobuf's own.
 pub(crate) fn closure(service: &ServiceDescriptor) -> BTreeMap<String, Definition> {
     let mut found = BTreeMap::new();
-    let mut waiting: Vec<MessageDescriptor> = service
-        .methods()
-        .flat_map(|method| [method.input(), method.output()])
-        .collect();
+    let mut waiting: Vec<MessageDescriptor> =
+        service.methods().flat_map(|method| [method.input(), method.output()]).collect();
     while let Some(message) = waiting.pop() {
         if message.full_name().starts_with(WELL_KNOWN) || found.contains_key(message.full_name()) {
             continue;
@@ -95,9 +89,7 @@ pub(crate) fn closure(service: &ServiceDescriptor) -> BTreeMap<String, Definitio
 
 fn insert_enum(found: &mut BTreeMap<String, Definition>, of: &EnumDescriptor) {
     if !of.full_name().starts_with(WELL_KNOWN) {
-        found
-            .entry(of.full_name().to_owned())
-            .or_insert_with(|| Definition::Enum(of.clone()));
+        found.entry(of.full_name().to_owned()).or_insert_with(|| Definition::Enum(of.clone()));
     }
 }
 
@@ -109,13 +101,7 @@ fn map_enum(field: &FieldDescriptor) -> Option<EnumDescriptor> {
     if !field.is_map() {
         return None;
     }
-    field
-        .kind()
-        .as_message()?
-        .map_entry_value_field()
-        .kind()
-        .as_enum()
-        .cloned()
+    field.kind().as_message()?.map_entry_value_field().kind().as_enum().cloned()
 }
 
 struct Text(String);
@@ -129,10 +115,7 @@ impl Text {
     fn message(&mut self, message: &MessageDescriptor) {
         self.line(format_args!("message {}", message.full_name()));
         self.options(&message.options());
-        let mut oneofs: Vec<_> = message
-            .oneofs()
-            .filter(|oneof| !oneof.is_synthetic())
-            .collect();
+        let mut oneofs: Vec<_> = message.oneofs().filter(|oneof| !oneof.is_synthetic()).collect();
         oneofs.sort_by(|a, b| a.name().cmp(b.name()));
         for oneof in &oneofs {
             self.line(format_args!("oneof {}", oneof.name()));
@@ -146,17 +129,8 @@ impl Text {
     }
 
     fn field(&mut self, field: &FieldDescriptor) {
-        let mut line = format!(
-            "field {} {} {} {}",
-            field.number(),
-            field.name(),
-            label(field),
-            type_name(field)
-        );
-        if let Some(oneof) = field
-            .containing_oneof()
-            .filter(|oneof| !oneof.is_synthetic())
-        {
+        let mut line = format!("field {} {} {} {}", field.number(), field.name(), label(field), type_name(field));
+        if let Some(oneof) = field.containing_oneof().filter(|oneof| !oneof.is_synthetic()) {
             let _ = write!(line, " oneof={}", oneof.name());
         }
         if field.json_name() != default_json_name(field.name()) {
@@ -186,9 +160,7 @@ impl Text {
 
     /// Writes the one standard option that says what a method does.
     fn idempotency(&mut self, options: &DynamicMessage) {
-        if let Some(level) = options
-            .get_field_by_name("idempotency_level")
-            .and_then(|value| value.as_enum_number())
+        if let Some(level) = options.get_field_by_name("idempotency_level").and_then(|value| value.as_enum_number())
             && level != 0
         {
             self.line(format_args!("option 34={level}"));
@@ -236,11 +208,7 @@ impl Text {
             .fields()
             .filter(|(field, _)| !source_only(&field.options()))
             .map(|(field, value)| (field.number(), value))
-            .chain(
-                message
-                    .extensions()
-                    .map(|(extension, value)| (extension.number(), value)),
-            )
+            .chain(message.extensions().map(|(extension, value)| (extension.number(), value)))
             .collect();
         fields.sort_by_key(|entry| entry.0);
         for (number, value) in fields {
@@ -250,10 +218,7 @@ impl Text {
     }
 
     fn entries(&mut self, path: &str, entries: &HashMap<MapKey, Value>) {
-        let mut sorted: Vec<_> = entries
-            .iter()
-            .map(|(key, value)| (map_key(key), value))
-            .collect();
+        let mut sorted: Vec<_> = entries.iter().map(|(key, value)| (map_key(key), value)).collect();
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
         for (key, value) in sorted {
             self.value(&format!("{path}{{{key}}}"), value);
@@ -261,19 +226,12 @@ impl Text {
     }
 
     fn unknown(&mut self, path: &str, message: &DynamicMessage, from: u32) {
-        let mut unknown: Vec<_> = message
-            .unknown_fields()
-            .filter(|field| field.number() >= from)
-            .collect();
+        let mut unknown: Vec<_> = message.unknown_fields().filter(|field| field.number() >= from).collect();
         unknown.sort_by_key(|field| field.number());
         for field in unknown {
             let mut bytes = Vec::new();
             field.encode(&mut bytes);
-            self.line(format_args!(
-                "option {path}{}?={}",
-                field.number(),
-                hex::encode(bytes)
-            ));
+            self.line(format_args!("option {path}{}?={}", field.number(), hex::encode(bytes)));
         }
     }
 }
@@ -282,11 +240,7 @@ fn label(field: &FieldDescriptor) -> &'static str {
     if field.is_map() {
         "map"
     } else if field.is_list() {
-        if field.is_packed() {
-            "packed"
-        } else {
-            "repeated"
-        }
+        if field.is_packed() { "packed" } else { "repeated" }
     } else if field.cardinality() == Cardinality::Required {
         "required"
     } else if field.supports_presence() {

@@ -23,20 +23,12 @@ impl Linked {
 
 /// Adds files, imports first, to one pool.
 pub(super) fn link(units: Vec<Unit>, problems: &mut Vec<Problem>) -> Linked {
-    let mut linked = Linked {
-        pool: DescriptorPool::new(),
-        units: Vec::new(),
-    };
+    let mut linked = Linked { pool: DescriptorPool::new(), units: Vec::new() };
     let mut broken = HashSet::new();
     // Files that are there under another path already, and that path.
     let mut aliases = HashMap::new();
     for mut unit in units {
-        if unit
-            .proto
-            .dependency
-            .iter()
-            .any(|import| broken.contains(import))
-        {
+        if unit.proto.dependency.iter().any(|import| broken.contains(import)) {
             broken.insert(unit.path);
             continue;
         }
@@ -93,10 +85,7 @@ impl Unit {
     fn syntax_problem(&self) -> Option<Problem> {
         let what = match self.proto.syntax() {
             "" | "proto2" | "proto3" => return None,
-            "editions" => format!(
-                "`{}` is written in an edition, which cannot be served",
-                self.path
-            ),
+            "editions" => format!("`{}` is written in an edition, which cannot be served", self.path),
             other => format!("`{}` has the unknown syntax `{other}`", self.path),
         };
         Some(Problem::new(&self.label, what).help("write the contract with `syntax = \"proto3\";`"))
@@ -104,20 +93,13 @@ impl Unit {
 
     /// Puts an error of the linker where it belongs in this file.
     pub(super) fn problems(&self, error: DescriptorError) -> Vec<Problem> {
-        let path = (
-            error.file().map(str::to_owned),
-            error.path().map(<[i32]>::to_vec),
-        );
+        let path = (error.file().map(str::to_owned), error.path().map(<[i32]>::to_vec));
         let text = self.text.as_deref();
         let error = match text {
             // The linker takes the compiler's columns, which count bytes, for letters: here both are the same.
             Some(text) => {
                 let one_byte_each = |byte: u8| {
-                    if byte.is_ascii() {
-                        char::from(byte)
-                    } else {
-                        'x'
-                    }
+                    if byte.is_ascii() { char::from(byte) } else { 'x' }
                 };
                 error.with_source_code(&text.bytes().map(one_byte_each).collect::<String>())
             }
@@ -140,12 +122,7 @@ impl Unit {
 
     /// Lets the file import what it needs under the paths that the pool has.
     fn rename_imports(&mut self, aliases: &HashMap<String, String>, pool: &DescriptorPool) {
-        if !self
-            .proto
-            .dependency
-            .iter()
-            .any(|import| aliases.contains_key(import))
-        {
+        if !self.proto.dependency.iter().any(|import| aliases.contains_key(import)) {
             return;
         }
         for import in &mut self.proto.dependency {
@@ -157,13 +134,7 @@ impl Unit {
         let renamed = self.encoded.as_ref().and_then(|encoded| {
             let descriptor = pool.get_message_by_name("google.protobuf.FileDescriptorProto")?;
             let mut file = DynamicMessage::decode(descriptor, encoded.clone()).ok()?;
-            let imports = self
-                .proto
-                .dependency
-                .iter()
-                .cloned()
-                .map(Value::String)
-                .collect();
+            let imports = self.proto.dependency.iter().cloned().map(Value::String).collect();
             file.set_field_by_name("dependency", Value::List(imports));
             Some(file.encode_to_vec())
         });
@@ -186,12 +157,7 @@ pub(super) fn strip(encoded: &[u8], keep: &[bool]) -> Vec<u8> {
             (SERVICE, Wire::Length) => keep.next() == Some(&false),
             _ => false,
         };
-        if !drop
-            && let Some(record) = rest
-                .len()
-                .checked_sub(after.len())
-                .and_then(|length| rest.get(..length))
-        {
+        if !drop && let Some(record) = rest.len().checked_sub(after.len()).and_then(|length| rest.get(..length)) {
             kept.extend_from_slice(record);
         }
         rest = after;

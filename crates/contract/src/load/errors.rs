@@ -27,10 +27,7 @@ fn problem(error: &dyn Diagnostic, label: &Path, text: Option<&str>) -> Problem 
     // The last label is the place at fault; those before it are what it collides with.
     let span = error.labels().and_then(Iterator::last);
     match (span, text) {
-        (Some(span), Some(text)) => problem.within(
-            text,
-            &(span.offset()..span.offset().saturating_add(span.len())),
-        ),
+        (Some(span), Some(text)) => problem.within(text, &(span.offset()..span.offset().saturating_add(span.len()))),
         _ => problem,
     }
 }
@@ -44,11 +41,7 @@ fn ticks(text: &str) -> String {
         let after = rest.peek().copied().unwrap_or(' ');
         // An apostrophe stands between two letters.
         let apostrophe = before.is_alphanumeric() && after.is_alphanumeric();
-        ticked.push(if letter == '\'' && !apostrophe {
-            '`'
-        } else {
-            letter
-        });
+        ticked.push(if letter == '\'' && !apostrophe { '`' } else { letter });
         before = letter;
     }
     ticked.trim_end_matches('.').to_owned()
@@ -57,10 +50,7 @@ fn ticks(text: &str) -> String {
 /// Returns how to mend what the compiler gives no advice for.
 fn cure(what: &str) -> Option<&'static str> {
     let known = [
-        (
-            "`drawbridge.options.v1.Kind`",
-            "use `KIND_QUERY`, `KIND_COMMAND` or `KIND_SUBSCRIPTION`",
-        ),
+        ("`drawbridge.options.v1.Kind`", "use `KIND_QUERY`, `KIND_COMMAND` or `KIND_SUBSCRIPTION`"),
         (
             "`drawbridge.options.v1.Operation`",
             "use one of `OPERATION_COLLECTION`, `OPERATION_ALTERATION`, `OPERATION_CONSULTATION`, `OPERATION_DISCLOSURE`, \
@@ -76,30 +66,18 @@ fn cure(what: &str) -> Option<&'static str> {
             "import `drawbridge/options/v1/options.proto`, and spell the option as the one that gateways bring does; for an option of a \
              newer version, bring this gateway up to date",
         ),
-        (
-            "`edition`",
-            "write the contract with `syntax = \"proto3\";`: editions cannot be served",
-        ),
+        ("`edition`", "write the contract with `syntax = \"proto3\";`: editions cannot be served"),
         ("already been set", "set the option once"),
-        (
-            "is not defined",
-            "define it, or import the file that defines it",
-        ),
+        ("is not defined", "define it, or import the file that defines it"),
         ("is defined twice", "rename one of the two"),
-        (
-            "already defined",
-            "rename one of the two, or load only one of the two files",
-        ),
+        ("already defined", "rename one of the two, or load only one of the two files"),
         ("is already used", "give each field a number of its own"),
         (
             "reserved range",
             "take a number that is not reserved: the reserved one was used before, with another meaning",
         ),
     ];
-    known
-        .into_iter()
-        .find(|(part, _)| what.contains(part))
-        .map(|(_, cure)| cure)
+    known.into_iter().find(|(part, _)| what.contains(part)).map(|(_, cure)| cure)
 }
 
 #[cfg(test)]
@@ -108,13 +86,7 @@ mod tests {
 
     #[test]
     fn quotes_become_backticks_and_apostrophes_stay() {
-        assert_eq!(
-            ticks("name 'a.b' isn't defined."),
-            "name `a.b` isn't defined"
-        );
-        assert_eq!(
-            ticks("expected ';' or '}', but found '\"'"),
-            "expected `;` or `}`, but found `\"`"
-        );
+        assert_eq!(ticks("name 'a.b' isn't defined."), "name `a.b` isn't defined");
+        assert_eq!(ticks("expected ';' or '}', but found '\"'"), "expected `;` or `}`, but found `\"`");
     }
 }

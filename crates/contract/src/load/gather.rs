@@ -38,12 +38,10 @@ pub(super) fn units(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Unit
             }
             Source::DescriptorSet { name, bytes } => match decoded(name, bytes) {
                 Ok(found) => units.extend(found),
-                Err(error) => problems.push(
-                    Problem::new(name, "not a descriptor set").cause(error.to_string()).help(
-                        "make one with `buf build -o contracts.binpb` or `protoc --include_imports \
+                Err(error) => problems.push(Problem::new(name, "not a descriptor set").cause(error.to_string()).help(
+                    "make one with `buf build -o contracts.binpb` or `protoc --include_imports \
                          --descriptor_set_out=contracts.binpb`",
-                    ),
-                ),
+                )),
             },
         }
         if let Some(problem) = empty(source) {
@@ -93,21 +91,12 @@ pub(super) fn built_in(path: &str) -> Option<Unit> {
     let file = GoogleFileResolver::new().open_file(path).ok()?;
     let proto = file.file_descriptor_proto().clone();
     let (source, path) = (BUILT_IN.to_owned(), path.to_owned());
-    Some(Unit {
-        source,
-        label,
-        built_in: true,
-        path,
-        text: None,
-        encoded: None,
-        proto,
-    })
+    Some(Unit { source, label, built_in: true, path, text: None, encoded: None, proto })
 }
 
 fn parsed(source: &str, path: &str, text: &str) -> Result<Unit, Vec<Problem>> {
     let label = Path::new(source).join(path);
-    let file = File::from_source(path, text)
-        .map_err(|error| errors::problems(&error, &label, Some(text)))?;
+    let file = File::from_source(path, text).map_err(|error| errors::problems(&error, &label, Some(text)))?;
     Ok(Unit {
         source: source.to_owned(),
         label,
@@ -141,9 +130,7 @@ fn decoded(source: &str, bytes: &[u8]) -> Result<Vec<Unit>, prost::DecodeError> 
 
 fn empty(source: &Source) -> Option<Problem> {
     let (nothing, what) = match source {
-        Source::Protos { files, .. } => {
-            (files.is_empty(), "there is no `.proto` file in this folder")
-        }
+        Source::Protos { files, .. } => (files.is_empty(), "there is no `.proto` file in this folder"),
         Source::DescriptorSet { bytes, .. } => (bytes.is_empty(), "the descriptor set is empty"),
     };
     nothing.then(|| {

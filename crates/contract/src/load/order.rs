@@ -13,11 +13,7 @@ const DEPENDENCY: i32 = 3;
 /// Sorts files so that each follows what it imports, and adds what gateways bring. Files whose imports cannot be had are left out.
 pub(super) fn imports_first(units: Vec<Unit>, problems: &mut Vec<Problem>) -> Vec<Unit> {
     let mut order = Order {
-        positions: units
-            .iter()
-            .enumerate()
-            .map(|(position, unit)| (unit.path.clone(), position))
-            .collect(),
+        positions: units.iter().enumerate().map(|(position, unit)| (unit.path.clone(), position)).collect(),
         units,
         states: HashMap::new(),
         sorted: Vec::new(),
@@ -58,11 +54,7 @@ impl Order<'_> {
             Some(State::Broken | State::Visiting) => return false,
             None => {}
         }
-        let own = self
-            .positions
-            .get(path)
-            .and_then(|&position| self.units.get(position))
-            .cloned();
+        let own = self.positions.get(path).and_then(|&position| self.units.get(position)).cloned();
         let Some(unit) = own.or_else(|| gather::built_in(path)) else {
             return false;
         };
@@ -76,10 +68,7 @@ impl Order<'_> {
             }
         }
         self.trail.pop();
-        self.states.insert(
-            path.to_owned(),
-            if whole { State::Sorted } else { State::Broken },
-        );
+        self.states.insert(path.to_owned(), if whole { State::Sorted } else { State::Broken });
         if whole {
             self.sorted.push(unit);
         }
@@ -91,20 +80,9 @@ impl Order<'_> {
             // Told where the import is at fault itself.
             Some(State::Broken | State::Sorted) => return,
             Some(State::Visiting) => {
-                let round: Vec<_> = self
-                    .trail
-                    .iter()
-                    .skip_while(|path| *path != import)
-                    .map(String::as_str)
-                    .collect();
-                Problem::new(
-                    &unit.label,
-                    format!(
-                        "`{import}` imports itself: {} -> {import}",
-                        round.join(" -> ")
-                    ),
-                )
-                .help("move what both need into a third file")
+                let round: Vec<_> = self.trail.iter().skip_while(|path| *path != import).map(String::as_str).collect();
+                Problem::new(&unit.label, format!("`{import}` imports itself: {} -> {import}", round.join(" -> ")))
+                    .help("move what both need into a third file")
             }
             None => self.missing(unit, import),
         };
@@ -116,26 +94,15 @@ impl Order<'_> {
     }
 
     fn missing(&self, unit: &Unit, import: &str) -> Problem {
-        let problem = Problem::new(
-            &unit.label,
-            format!("the import `{import}` is not in any source"),
-        );
+        let problem = Problem::new(&unit.label, format!("the import `{import}` is not in any source"));
         if unit.text.is_none() {
-            return problem
-                .help("make the set with its imports: `buf build`, or `protoc --include_imports`");
+            return problem.help("make the set with its imports: `buf build`, or `protoc --include_imports`");
         }
-        let mut paths: Vec<_> = self
-            .positions
-            .keys()
-            .map(String::as_str)
-            .filter(|path| *path != unit.path)
-            .collect();
+        let mut paths: Vec<_> = self.positions.keys().map(String::as_str).filter(|path| *path != unit.path).collect();
         paths.sort_unstable();
         match nearest(import, paths) {
             Some(similar) => problem.help(format!("did you mean `{similar}`?")),
-            None => problem.help(
-                "add the file, under this path, to one of the folders in `contracts.sources`",
-            ),
+            None => problem.help("add the file, under this path, to one of the folders in `contracts.sources`"),
         }
     }
 }
@@ -147,8 +114,7 @@ impl Unit {
             return problem;
         };
         let info = self.proto.source_code_info.as_ref();
-        let location =
-            info.and_then(|info| info.location.iter().find(|location| location.path == path));
+        let location = info.and_then(|info| info.location.iter().find(|location| location.path == path));
         let Some(span) = location.map(|location| location.span.as_slice()) else {
             return problem;
         };
@@ -167,11 +133,6 @@ impl Unit {
 /// Returns the byte at a line and column, both from 0. The compiler counts columns in bytes.
 fn offset(text: &str, (line, column): (i32, i32)) -> Option<usize> {
     let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
-    let start = text
-        .split_inclusive('\n')
-        .take(line)
-        .map(str::len)
-        .sum::<usize>();
-    text.is_char_boundary(start.checked_add(column)?)
-        .then_some(start + column)
+    let start = text.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
+    text.is_char_boundary(start.checked_add(column)?).then_some(start + column)
 }

@@ -21,9 +21,7 @@ pub(super) fn compare(linked: &Linked, copies: &[Unit], problems: &mut Vec<Probl
         let Some(first) = linked.unit(&copy.path) else {
             continue;
         };
-        if copy.text.is_some() && copy.text == first.text
-            || copy.encoded.is_some() && copy.encoded == first.encoded
-        {
+        if copy.text.is_some() && copy.text == first.text || copy.encoded.is_some() && copy.encoded == first.encoded {
             continue;
         }
         if copy.path == OPTIONS_PATH {
@@ -42,14 +40,8 @@ pub(super) fn compare(linked: &Linked, copies: &[Unit], problems: &mut Vec<Probl
 
 fn conflict(first: &Unit, copy: &Unit) -> Problem {
     let path = &copy.path;
-    Problem::new(
-        &copy.label,
-        format!(
-            "`{path}` is in `{}` and in `{}`, and the two differ",
-            first.source, copy.source
-        ),
-    )
-    .help("load one of the two, or make them the same")
+    Problem::new(&copy.label, format!("`{path}` is in `{}` and in `{}`, and the two differ", first.source, copy.source))
+        .help("load one of the two, or make them the same")
 }
 
 fn options_conflict(copy: &Unit) -> Problem {
@@ -69,13 +61,7 @@ pub(super) fn already_there(linked: &Linked, unit: &Unit) -> There {
     if first.source == unit.source {
         return There::No;
     }
-    let passed = [
-        "source_code_info",
-        "name",
-        "dependency",
-        "public_dependency",
-        "weak_dependency",
-    ];
+    let passed = ["source_code_info", "name", "dependency", "public_dependency", "weak_dependency"];
     match differs(linked, first, unit, &passed) {
         Ok(false) => There::Same(path),
         Ok(true) | Err(_) => There::Different(Box::new(
@@ -95,47 +81,22 @@ pub(super) fn already_there(linked: &Linked, unit: &Unit) -> There {
 fn first_known(pool: &DescriptorPool, unit: &Unit) -> Option<(String, String)> {
     let package = unit.proto.package();
     let full = |name: &str| {
-        if package.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{package}.{name}")
-        }
+        if package.is_empty() { name.to_owned() } else { format!("{package}.{name}") }
     };
-    let messages = unit
-        .proto
-        .message_type
-        .iter()
-        .map(|message| full(message.name()));
+    let messages = unit.proto.message_type.iter().map(|message| full(message.name()));
     let enums = unit.proto.enum_type.iter().map(|of| full(of.name()));
-    let services = unit
-        .proto
-        .service
-        .iter()
-        .map(|service| full(service.name()));
+    let services = unit.proto.service.iter().map(|service| full(service.name()));
     messages.chain(enums).chain(services).find_map(|name| {
-        let message = pool
-            .get_message_by_name(&name)
-            .map(|found| found.parent_file());
+        let message = pool.get_message_by_name(&name).map(|found| found.parent_file());
         let file = message
-            .or_else(|| {
-                pool.get_enum_by_name(&name)
-                    .map(|found| found.parent_file())
-            })
-            .or_else(|| {
-                pool.get_service_by_name(&name)
-                    .map(|found| found.parent_file())
-            })?;
+            .or_else(|| pool.get_enum_by_name(&name).map(|found| found.parent_file()))
+            .or_else(|| pool.get_service_by_name(&name).map(|found| found.parent_file()))?;
         Some((name, file.name().to_owned()))
     })
 }
 
 /// Compares two files as compiled, apart from the fields that are `passed` over.
-fn differs(
-    linked: &Linked,
-    first: &Unit,
-    second: &Unit,
-    passed: &[&str],
-) -> Result<bool, Vec<Problem>> {
+fn differs(linked: &Linked, first: &Unit, second: &Unit, passed: &[&str]) -> Result<bool, Vec<Problem>> {
     let Some(kept) = linked.pool.get_file_by_name(&first.path) else {
         return Ok(true);
     };
@@ -160,18 +121,13 @@ fn differs(
         return Ok(true);
     };
     let plain = |encoded: Vec<u8>| {
-        let descriptor = linked
-            .pool
-            .get_message_by_name("google.protobuf.FileDescriptorProto")?;
+        let descriptor = linked.pool.get_message_by_name("google.protobuf.FileDescriptorProto")?;
         let mut file = DynamicMessage::decode(descriptor, encoded.as_slice()).ok()?;
         for field in passed {
             file.clear_field_by_name(field);
         }
         // Some compilers write what is the default for files that name no syntax.
-        if file
-            .get_field_by_name("syntax")
-            .is_some_and(|syntax| syntax.as_str() == Some("proto2"))
-        {
+        if file.get_field_by_name("syntax").is_some_and(|syntax| syntax.as_str() == Some("proto2")) {
             file.clear_field_by_name("syntax");
         }
         Some(file)

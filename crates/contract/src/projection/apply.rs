@@ -1,9 +1,5 @@
 //! Taking from a message what may not leave, in one pass over its bytes.
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use bytes::Bytes;
 
@@ -25,9 +21,7 @@ impl Projection {
     ///
     /// The first defect met, where one can be met without looking into values: text that is not UTF-8 is none here.
     pub fn apply(&self, message: Bytes) -> Result<Bytes, Malformed> {
-        let intact = self
-            .intact(0, None, &message, 0)
-            .map_err(|fault| fault.finish(message.len()))?;
+        let intact = self.intact(0, None, &message, 0).map_err(|fault| fault.finish(message.len()))?;
         if intact.is_some() {
             return Ok(message);
         }
@@ -39,10 +33,7 @@ impl Projection {
     }
 
     #[inline]
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "positions are made by the compiler of selectors, never by a peer"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "positions are made by the compiler of selectors, never by a peer")]
     fn node(&self, position: usize) -> &Node {
         &self.nodes[position]
     }
@@ -67,20 +58,16 @@ impl Projection {
             };
             step.fits(wire, rest)?;
             let Some(into) = step.into else {
-                rest = reader::skip(number, wire, value, depth)
-                    .map_err(|fault| fault.of(&step.name))?;
+                rest = reader::skip(number, wire, value, depth).map_err(|fault| fault.of(&step.name))?;
                 continue;
             };
             let deeper = step.deeper(depth, rest)?;
             let after = if wire == Wire::GroupStart {
-                self.intact(into, Some(number), value, deeper)
-                    .map_err(|fault| fault.of(&step.name))?
+                self.intact(into, Some(number), value, deeper).map_err(|fault| fault.of(&step.name))?
             } else {
-                let (inner, after) =
-                    reader::delimited(value).map_err(|fault| fault.of(&step.name))?;
-                let intact = self
-                    .intact(into, None, inner, deeper)
-                    .map_err(|fault| fault.inside(&step.name, after.len()))?;
+                let (inner, after) = reader::delimited(value).map_err(|fault| fault.of(&step.name))?;
+                let intact =
+                    self.intact(into, None, inner, deeper).map_err(|fault| fault.inside(&step.name, after.len()))?;
                 intact.map(|_| after)
             };
             match after {
@@ -88,11 +75,7 @@ impl Projection {
                 None => return Ok(None),
             }
         }
-        if group.is_some() {
-            Err(Fault::new(bytes.len(), Defect::Truncated))
-        } else {
-            Ok(Some(rest))
-        }
+        if group.is_some() { Err(Fault::new(bytes.len(), Defect::Truncated)) } else { Ok(Some(rest)) }
     }
 
     /// Copies what may leave, and returns what is behind the message (or, in a group, behind its end).
@@ -123,24 +106,20 @@ impl Projection {
             };
             step.fits(wire, rest)?;
             let Some(into) = step.into else {
-                rest = reader::skip(number, wire, value, depth)
-                    .map_err(|fault| fault.of(&step.name))?;
+                rest = reader::skip(number, wire, value, depth).map_err(|fault| fault.of(&step.name))?;
                 continue;
             };
             flush(out, kept, value);
             let deeper = step.deeper(depth, rest)?;
             rest = if wire == Wire::GroupStart {
-                self.copy(into, Some(number), value, out, deeper)
-                    .map_err(|fault| fault.of(&step.name))?
+                self.copy(into, Some(number), value, out, deeper).map_err(|fault| fault.of(&step.name))?
             } else {
-                let (inner, after) =
-                    reader::delimited(value).map_err(|fault| fault.of(&step.name))?;
+                let (inner, after) = reader::delimited(value).map_err(|fault| fault.of(&step.name))?;
                 let start = out.len();
                 // The length as it came, to be corrected below: what leaves is never longer.
                 flush(out, value, inner_start(value, inner, after));
                 let body = out.len();
-                self.copy(into, None, inner, out, deeper)
-                    .map_err(|fault| fault.inside(&step.name, after.len()))?;
+                self.copy(into, None, inner, out, deeper).map_err(|fault| fault.inside(&step.name, after.len()))?;
                 correct(out, start, body, inner.len());
                 after
             };
@@ -177,17 +156,8 @@ impl Step {
 }
 
 /// Returns what is behind the end of a group, if it is the one that is open.
-fn ends<'a>(
-    group: Option<u32>,
-    number: u32,
-    start: &[u8],
-    after: &'a [u8],
-) -> Result<&'a [u8], Fault> {
-    if group == Some(number) {
-        Ok(after)
-    } else {
-        Err(Fault::new(start.len(), Defect::Group))
-    }
+fn ends<'a>(group: Option<u32>, number: u32, start: &[u8], after: &'a [u8]) -> Result<&'a [u8], Fault> {
+    if group == Some(number) { Ok(after) } else { Err(Fault::new(start.len(), Defect::Group)) }
 }
 
 /// Copies what lies from the start of `from` to the start of `to`, which is a tail of it.
@@ -201,13 +171,8 @@ fn flush(out: &mut Vec<u8>, from: &[u8], to: &[u8]) {
 /// Returns the tail of `value` that starts with `inner`, given what is behind `inner`.
 #[inline]
 fn inner_start<'a>(value: &'a [u8], inner: &[u8], after: &[u8]) -> &'a [u8] {
-    let length = value
-        .len()
-        .saturating_sub(inner.len())
-        .saturating_sub(after.len());
-    value
-        .split_at_checked(length)
-        .map_or(value, |(_, tail)| tail)
+    let length = value.len().saturating_sub(inner.len()).saturating_sub(after.len());
+    value.split_at_checked(length).map_or(value, |(_, tail)| tail)
 }
 
 /// Writes the length of what was copied from `body` in place of the one that stands from `start` to `body`, if it changed.

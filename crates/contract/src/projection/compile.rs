@@ -20,10 +20,7 @@ pub(super) struct Compiled {
     pub(super) messages: Vec<MessageDescriptor>,
 }
 
-pub(super) fn compile(
-    message: &MessageDescriptor,
-    selector: &Selector,
-) -> Result<Compiled, SelectorError> {
+pub(super) fn compile(message: &MessageDescriptor, selector: &Selector) -> Result<Compiled, SelectorError> {
     let mut builder = Builder::default();
     match selector {
         Selector::All => {
@@ -72,13 +69,7 @@ impl Tree {
                 return Err(unknown(path, &passed.join("."), part, true, None));
             };
             let Some(field) = within.get_field_by_name(part) else {
-                return Err(unknown(
-                    path,
-                    within.full_name(),
-                    part,
-                    false,
-                    suggest(&within, &passed, part),
-                ));
+                return Err(unknown(path, within.full_name(), part, false, suggest(&within, &passed, part)));
             };
             tree = tree.branches.entry(part.to_owned()).or_default();
             message = opened(&field);
@@ -89,33 +80,15 @@ impl Tree {
     }
 }
 
-fn unknown(
-    path: &str,
-    message: &str,
-    field: &str,
-    value: bool,
-    suggestion: Option<String>,
-) -> SelectorError {
+fn unknown(path: &str, message: &str, field: &str, value: bool, suggestion: Option<String>) -> SelectorError {
     let (path, message, field) = (path.to_owned(), message.to_owned(), field.to_owned());
-    SelectorError::UnknownPath {
-        path,
-        message,
-        field,
-        value,
-        suggestion,
-    }
+    SelectorError::UnknownPath { path, message, field, value, suggestion }
 }
 
 fn suggest(within: &MessageDescriptor, passed: &[&str], part: &str) -> Option<String> {
-    let by_json = within
-        .get_field_by_json_name(part)
-        .map(|field| field.name().to_owned());
-    let names: Vec<_> = within
-        .fields()
-        .map(|field| field.name().to_owned())
-        .collect();
-    let name =
-        by_json.or_else(|| nearest(part, names.iter().map(String::as_str)).map(str::to_owned))?;
+    let by_json = within.get_field_by_json_name(part).map(|field| field.name().to_owned());
+    let names: Vec<_> = within.fields().map(|field| field.name().to_owned()).collect();
+    let name = by_json.or_else(|| nearest(part, names.iter().map(String::as_str)).map(str::to_owned))?;
     let mut path: Vec<_> = passed.iter().map(|part| (*part).to_owned()).collect();
     path.push(name);
     Some(path.join("."))
@@ -144,19 +117,8 @@ impl Builder {
         self.drafts.len() - 1
     }
 
-    fn put(
-        &mut self,
-        node: usize,
-        field: &FieldDescriptor,
-        into: Option<usize>,
-        certainty: Certainty,
-    ) {
-        let step = Step {
-            name: field.name().into(),
-            layout: Layout::of(field),
-            into,
-            entry: field.is_map(),
-        };
+    fn put(&mut self, node: usize, field: &FieldDescriptor, into: Option<usize>, certainty: Certainty) {
+        let step = Step { name: field.name().into(), layout: Layout::of(field), into, entry: field.is_map() };
         if let Some(draft) = self.drafts.get_mut(node) {
             draft.push((field.number(), step, certainty));
         }
@@ -221,12 +183,7 @@ impl Builder {
     }
 
     /// A node for the entries of a map whose values are taken apart by the node `inner`.
-    fn entry(
-        &mut self,
-        map: &FieldDescriptor,
-        inner: usize,
-        certainty: Certainty,
-    ) -> Option<usize> {
+    fn entry(&mut self, map: &FieldDescriptor, inner: usize, certainty: Certainty) -> Option<usize> {
         let kind = map.kind();
         let entry = kind.as_message()?;
         let node = self.start(entry);
@@ -263,21 +220,13 @@ impl Builder {
     fn finish(self) -> Compiled {
         let mut keeps: Vec<bool> = vec![false; self.drafts.len()];
         let kept = |keeps: &[bool], step: &Step, certainty: Certainty| {
-            certainty == Certainty::Named
-                || step
-                    .into
-                    .and_then(|into| keeps.get(into).copied())
-                    .unwrap_or(false)
+            certainty == Certainty::Named || step.into.and_then(|into| keeps.get(into).copied()).unwrap_or(false)
         };
         loop {
             let next: Vec<bool> = self
                 .drafts
                 .iter()
-                .map(|draft| {
-                    draft
-                        .iter()
-                        .any(|(_, step, certainty)| kept(&keeps, step, *certainty))
-                })
+                .map(|draft| draft.iter().any(|(_, step, certainty)| kept(&keeps, step, *certainty)))
                 .collect();
             if next == keeps {
                 break;
@@ -288,15 +237,10 @@ impl Builder {
             .drafts
             .into_iter()
             .map(|draft| {
-                let steps = draft
-                    .into_iter()
-                    .filter(|(_, step, certainty)| kept(&keeps, step, *certainty));
+                let steps = draft.into_iter().filter(|(_, step, certainty)| kept(&keeps, step, *certainty));
                 Table::new(steps.map(|(number, step, _)| (number, step)).collect())
             })
             .collect();
-        Compiled {
-            nodes,
-            messages: self.messages,
-        }
+        Compiled { nodes, messages: self.messages }
     }
 }

@@ -14,23 +14,14 @@ pub(super) fn list(compiled: &Compiled) -> Result<(Vec<String>, Vec<String>), Se
         return Ok((Vec::new(), Vec::new()));
     };
     for partial in [None, Some(partial(compiled))] {
-        let mut lists = Lists {
-            compiled,
-            partial,
-            released: Vec::new(),
-            withheld: Vec::new(),
-            open: Vec::new(),
-        };
+        let mut lists = Lists { compiled, partial, released: Vec::new(), withheld: Vec::new(), open: Vec::new() };
         if lists.walk(root, Some(0), "").is_ok() {
             lists.released.sort();
             lists.withheld.sort();
             return Ok((lists.released, lists.withheld));
         }
     }
-    Err(SelectorError::TooManyPaths {
-        message: root.full_name().to_owned(),
-        limit: MOST_PATHS,
-    })
+    Err(SelectorError::TooManyPaths { message: root.full_name().to_owned(), limit: MOST_PATHS })
 }
 
 struct TooMany;
@@ -46,18 +37,11 @@ struct Lists<'c> {
 }
 
 impl Lists<'_> {
-    fn walk(
-        &mut self,
-        message: &MessageDescriptor,
-        node: Option<usize>,
-        prefix: &str,
-    ) -> Result<(), TooMany> {
+    fn walk(&mut self, message: &MessageDescriptor, node: Option<usize>, prefix: &str) -> Result<(), TooMany> {
         self.open.push((message.full_name().to_owned(), node));
         for field in message.fields() {
             let path = format!("{prefix}{}", field.name());
-            let step = node
-                .and_then(|node| self.compiled.nodes.get(node))
-                .and_then(|node| node.get(field.number()));
+            let step = node.and_then(|node| self.compiled.nodes.get(node)).and_then(|node| node.get(field.number()));
             let released = step.is_some();
             let mut into = step.and_then(|step| step.into);
             let topmost = match (&self.partial, into) {
@@ -85,9 +69,7 @@ impl Lists<'_> {
 
     /// Returns whether a message is listed already, further up: with the same rule, or, where all of it is withheld, at all.
     fn is_open(&self, message: &MessageDescriptor, node: Option<usize>) -> bool {
-        self.open
-            .iter()
-            .any(|(name, open)| name == message.full_name() && (node.is_none() || *open == node))
+        self.open.iter().any(|(name, open)| name == message.full_name() && (node.is_none() || *open == node))
     }
 
     fn put(&mut self, path: String, released: bool) -> Result<(), TooMany> {
@@ -109,11 +91,7 @@ fn partial(compiled: &Compiled) -> Vec<bool> {
         .nodes
         .iter()
         .zip(&compiled.messages)
-        .map(|(node, message)| {
-            message
-                .fields()
-                .any(|field| node.get(field.number()).is_none())
-        })
+        .map(|(node, message)| message.fields().any(|field| node.get(field.number()).is_none()))
         .collect();
     loop {
         let next: Vec<bool> = compiled
@@ -121,10 +99,7 @@ fn partial(compiled: &Compiled) -> Vec<bool> {
             .iter()
             .zip(&partial)
             .map(|(node, &own)| {
-                own || node.iter().any(|(_, step)| {
-                    step.into
-                        .is_some_and(|into| partial.get(into) == Some(&true))
-                })
+                own || node.iter().any(|(_, step)| step.into.is_some_and(|into| partial.get(into) == Some(&true)))
             })
             .collect();
         if next == partial {

@@ -60,7 +60,5 @@ fn reason(message: &str, field: &str, value: bool) -> String {
 }
 
 fn help(suggestion: Option<&str>) -> String {
-    suggestion
-        .map(|path| format!("; did you mean `{path}`?"))
-        .unwrap_or_default()
+    suggestion.map(|path| format!("; did you mean `{path}`?")).unwrap_or_default()
 }

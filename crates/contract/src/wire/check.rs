@@ -1,9 +1,5 @@
 //! The check of a message's bytes against its contract.
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use crate::malformed::{Defect, Fault, Malformed};
 use crate::wire::MAX_DEPTH;
@@ -25,18 +21,9 @@ impl Plans {
     /// # Errors
     ///
     /// The first defect met.
-    pub(crate) fn check(
-        &self,
-        position: usize,
-        message: &[u8],
-        unknown: Unknown,
-    ) -> Result<(), Malformed> {
-        let walk = Walk {
-            plans: self,
-            unknown,
-        };
-        walk.message(position, message, 0)
-            .map_err(|fault| fault.finish(message.len()))
+    pub(crate) fn check(&self, position: usize, message: &[u8], unknown: Unknown) -> Result<(), Malformed> {
+        let walk = Walk { plans: self, unknown };
+        walk.message(position, message, 0).map_err(|fault| fault.finish(message.len()))
     }
 }
 
@@ -81,58 +68,35 @@ impl Walk<'_> {
                 return Err(Fault::new(start.len(), Defect::Group));
             }
             let (found, expected) = (wire.number(), field.layout.wire.number());
-            return Err(
-                Fault::new(start.len(), Defect::WireType { found, expected }).of(&field.name),
-            );
+            return Err(Fault::new(start.len(), Defect::WireType { found, expected }).of(&field.name));
         }
         match (wire, field.content) {
             (Wire::Length, Content::Text) => {
-                let (text, after) =
-                    reader::delimited(value).map_err(|fault| fault.of(&field.name))?;
-                if is_utf8(text) {
-                    Ok(after)
-                } else {
-                    Err(Fault::new(value.len(), Defect::Text).of(&field.name))
-                }
+                let (text, after) = reader::delimited(value).map_err(|fault| fault.of(&field.name))?;
+                if is_utf8(text) { Ok(after) } else { Err(Fault::new(value.len(), Defect::Text).of(&field.name)) }
             }
             (Wire::Length, Content::Message(position)) => {
-                let (inner, after) =
-                    reader::delimited(value).map_err(|fault| fault.of(&field.name))?;
+                let (inner, after) = reader::delimited(value).map_err(|fault| fault.of(&field.name))?;
                 let depth = deeper(depth, value).map_err(|fault| fault.of(&field.name))?;
-                self.message(position, inner, depth)
-                    .map_err(|fault| fault.inside(&field.name, after.len()))?;
+                self.message(position, inner, depth).map_err(|fault| fault.inside(&field.name, after.len()))?;
                 Ok(after)
             }
             (Wire::Length, Content::Entry(position)) => {
-                let (inner, after) =
-                    reader::delimited(value).map_err(|fault| fault.of(&field.name))?;
-                self.message(position, inner, depth)
-                    .map_err(|fault| fault.inside(&field.name, after.len()))?;
+                let (inner, after) = reader::delimited(value).map_err(|fault| fault.of(&field.name))?;
+                self.message(position, inner, depth).map_err(|fault| fault.inside(&field.name, after.len()))?;
                 Ok(after)
             }
             (Wire::GroupStart, Content::Message(position)) => deeper(depth, value)
                 .and_then(|depth| self.group(position, number, value, depth))
                 .map_err(|fault| fault.of(&field.name)),
-            (
-                Wire::Length
-                | Wire::GroupStart
-                | Wire::GroupEnd
-                | Wire::Varint
-                | Wire::Fixed32
-                | Wire::Fixed64,
-                _,
-            ) => reader::skip(number, wire, value, depth).map_err(|fault| fault.of(&field.name)),
+            (Wire::Length | Wire::GroupStart | Wire::GroupEnd | Wire::Varint | Wire::Fixed32 | Wire::Fixed64, _) => {
+                reader::skip(number, wire, value, depth).map_err(|fault| fault.of(&field.name))
+            }
         }
     }
 
     /// Looks at a group up to its end tag.
-    fn group<'a>(
-        &self,
-        position: usize,
-        group: u32,
-        bytes: &'a [u8],
-        depth: u32,
-    ) -> Result<&'a [u8], Fault> {
+    fn group<'a>(&self, position: usize, group: u32, bytes: &'a [u8], depth: u32) -> Result<&'a [u8], Fault> {
         let plan = self.plans.at(position);
         let mut seen = 0;
         let mut rest = bytes;
@@ -181,11 +145,7 @@ fn is_utf8(text: &[u8]) -> bool {
 }
 
 fn deeper(depth: u32, at: &[u8]) -> Result<u32, Fault> {
-    if depth >= MAX_DEPTH {
-        Err(Fault::new(at.len(), Defect::Depth))
-    } else {
-        Ok(depth.saturating_add(1))
-    }
+    if depth >= MAX_DEPTH { Err(Fault::new(at.len(), Defect::Depth)) } else { Ok(depth.saturating_add(1)) }
 }
 
 /// Looks at a list of numbers in one value.
@@ -197,37 +157,23 @@ fn packed<'a>(field: &FieldPlan, value: &'a [u8]) -> Result<&'a [u8], Fault> {
         Wire::Varint => {
             let mut rest = list;
             while !rest.is_empty() {
-                (_, rest) =
-                    reader::varint(rest).map_err(|fault| fault.inside(&field.name, after.len()))?;
+                (_, rest) = reader::varint(rest).map_err(|fault| fault.inside(&field.name, after.len()))?;
             }
             true
         }
         Wire::Length | Wire::GroupStart | Wire::GroupEnd => false,
     };
-    if whole {
-        Ok(after)
-    } else {
-        Err(Fault::new(value.len(), Defect::Packed).of(&field.name))
-    }
+    if whole { Ok(after) } else { Err(Fault::new(value.len(), Defect::Packed).of(&field.name)) }
 }
 
 #[inline]
 fn complete(plan: &MessagePlan, seen: u64, rest: &[u8]) -> Result<(), Fault> {
-    if seen & plan.required == plan.required {
-        Ok(())
-    } else {
-        Err(incomplete(plan, seen, rest))
-    }
+    if seen & plan.required == plan.required { Ok(()) } else { Err(incomplete(plan, seen, rest)) }
 }
 
 #[cold]
 fn incomplete(plan: &MessagePlan, seen: u64, rest: &[u8]) -> Fault {
-    let missing = plan
-        .fields
-        .iter()
-        .find(|(_, field)| field.required & !seen != 0);
-    let name = missing
-        .map(|(_, field)| field.name.to_string())
-        .unwrap_or_default();
+    let missing = plan.fields.iter().find(|(_, field)| field.required & !seen != 0);
+    let name = missing.map(|(_, field)| field.name.to_string()).unwrap_or_default();
     Fault::new(rest.len(), Defect::Required { name })
 }

@@ -56,13 +56,8 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn of(field: &FieldDescriptor) -> Self {
-        let wire = if field.is_group() {
-            Wire::GroupStart
-        } else {
-            wire(field.kind().wire_type())
-        };
-        let packable =
-            field.is_list() && matches!(wire, Wire::Varint | Wire::Fixed32 | Wire::Fixed64);
+        let wire = if field.is_group() { Wire::GroupStart } else { wire(field.kind().wire_type()) };
+        let packable = field.is_list() && matches!(wire, Wire::Varint | Wire::Fixed32 | Wire::Fixed64);
         Self { wire, packable }
     }
 
@@ -100,8 +95,7 @@ impl Planner {
             return position;
         }
         let position = self.waiting.len();
-        self.positions
-            .insert(message.full_name().to_owned(), position);
+        self.positions.insert(message.full_name().to_owned(), position);
         self.waiting.push(message.clone());
         position
     }
@@ -130,10 +124,7 @@ impl Planner {
             }
             fields.push((field.number(), plan));
         }
-        MessagePlan {
-            fields: Table::new(fields),
-            required,
-        }
+        MessagePlan { fields: Table::new(fields), required }
     }
 
     fn field(&mut self, field: &FieldDescriptor) -> FieldPlan {
@@ -144,12 +135,7 @@ impl Planner {
             None if kind == prost_reflect::Kind::String => Content::Text,
             None => Content::Plain,
         };
-        FieldPlan {
-            name: field.name().into(),
-            layout: Layout::of(field),
-            content,
-            required: 0,
-        }
+        FieldPlan { name: field.name().into(), layout: Layout::of(field), content, required: 0 }
     }
 }
 

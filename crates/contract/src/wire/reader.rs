@@ -2,11 +2,7 @@
 //!
 //! Each function returns what it read and the bytes behind it. Source: protobuf's encoding guide,
 //! <https://protobuf.dev/programming-guides/encoding/>.
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use crate::malformed::{Defect, Fault};
 use crate::wire::MAX_DEPTH;
@@ -129,11 +125,7 @@ fn skip_group(number: u32, bytes: &[u8], depth: u32) -> Result<&[u8], Fault> {
         }
         let ((inner, wire), after) = tag(rest)?;
         if wire == Wire::GroupEnd {
-            return if inner == number {
-                Ok(after)
-            } else {
-                Err(Fault::new(rest.len(), Defect::Group))
-            };
+            return if inner == number { Ok(after) } else { Err(Fault::new(rest.len(), Defect::Group)) };
         }
         rest = skip(inner, wire, after, depth.saturating_add(1))?;
     }

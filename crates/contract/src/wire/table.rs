@@ -1,9 +1,5 @@
 //! A look-up by field number: a step into a small array for the usual numbers, a binary search for the rest.
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 /// Numbers from here upward are searched for.
 const DENSE: u32 = 64;
@@ -22,10 +18,7 @@ impl<T> Table<T> {
     /// Takes entries in any order; each number may occur once.
     pub(crate) fn new(mut entries: Vec<(u32, T)>) -> Self {
         entries.sort_by_key(|entry| entry.0);
-        let top = entries
-            .last()
-            .map_or(0, |entry| entry.0.saturating_add(1))
-            .min(DENSE);
+        let top = entries.last().map_or(0, |entry| entry.0.saturating_add(1)).min(DENSE);
         let dense = (0..top)
             .map(|number| {
                 entries
@@ -35,10 +28,7 @@ impl<T> Table<T> {
                     .unwrap_or(NONE)
             })
             .collect();
-        Self {
-            dense,
-            sorted: entries.into(),
-        }
+        Self { dense, sorted: entries.into() }
     }
 
     /// Returns the entry of a number.
@@ -48,10 +38,7 @@ impl<T> Table<T> {
             let position = *self.dense.get(usize::try_from(number).ok()?)?;
             return self.sorted.get(usize::from(position)).map(|entry| &entry.1);
         }
-        let position = self
-            .sorted
-            .binary_search_by_key(&number, |entry| entry.0)
-            .ok()?;
+        let position = self.sorted.binary_search_by_key(&number, |entry| entry.0).ok()?;
         self.sorted.get(position).map(|entry| &entry.1)
     }
 

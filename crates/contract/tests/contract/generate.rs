@@ -32,12 +32,7 @@ pub fn message(descriptor: &MessageDescriptor, dice: &mut Dice, depth: u32) -> D
     for field in descriptor.fields() {
         let required = field.cardinality() == prost_reflect::Cardinality::Required;
         let nested = field.kind().as_message().is_some();
-        let set = required
-            || (if nested && depth == 0 {
-                false
-            } else {
-                dice.below(3) > 0
-            });
+        let set = required || (if nested && depth == 0 { false } else { dice.below(3) > 0 });
         if set {
             let value = value(&field, dice, depth);
             message.set_field(&field, value);
@@ -63,11 +58,7 @@ fn value(field: &FieldDescriptor, dice: &mut Dice, depth: u32) -> Value {
         return Value::Map(entries.collect());
     }
     if field.is_list() {
-        return Value::List(
-            (0..count)
-                .map(|_| single(&field.kind(), dice, depth))
-                .collect(),
-        );
+        return Value::List((0..count).map(|_| single(&field.kind(), dice, depth)).collect());
     }
     single(&field.kind(), dice, depth)
 }
@@ -84,11 +75,7 @@ fn text(dice: &mut Dice) -> String {
     ];
     let long = dice.below(12) == 0;
     let word = words[dice.below(words.len() as u64) as usize];
-    if long {
-        word.repeat(40)
-    } else {
-        word.to_owned()
-    }
+    if long { word.repeat(40) } else { word.to_owned() }
 }
 
 fn single(kind: &Kind, dice: &mut Dice, depth: u32) -> Value {

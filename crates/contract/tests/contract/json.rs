@@ -8,12 +8,8 @@ use prost_reflect::DynamicMessage;
 #[test]
 fn a_request_is_written_as_json_with_either_name() {
     let list = method("/registry.v1.Persons/List");
-    let by_name = list
-        .request_from_json(r#"{"at": {"postcode": "N1"}, "page_size": 5, "offset": "7"}"#)
-        .unwrap();
-    let by_json = list
-        .request_from_json(r#"{"at": {"postcode": "N1"}, "pagesize": 5, "offset": 7}"#)
-        .unwrap();
+    let by_name = list.request_from_json(r#"{"at": {"postcode": "N1"}, "page_size": 5, "offset": "7"}"#).unwrap();
+    let by_json = list.request_from_json(r#"{"at": {"postcode": "N1"}, "pagesize": 5, "offset": 7}"#).unwrap();
     assert_eq!(by_name, by_json);
     assert_eq!(by_name, b"\x0a\x04\x12\x02N1\x10\x05\x20\x07");
     assert_eq!(list.check_request(&by_name), Ok(()));
@@ -21,17 +17,9 @@ fn a_request_is_written_as_json_with_either_name() {
 
 #[track_caller]
 fn problem(json: &str) -> String {
-    let problem = method("/registry.v1.Persons/Find")
-        .request_from_json(json)
-        .unwrap_err();
-    let help = problem
-        .help
-        .map(|help| format!(" [{help}]"))
-        .unwrap_or_default();
-    format!(
-        "{}:{}: {}{help}",
-        problem.line, problem.column, problem.what
-    )
+    let problem = method("/registry.v1.Persons/Find").request_from_json(json).unwrap_err();
+    let help = problem.help.map(|help| format!(" [{help}]")).unwrap_or_default();
+    format!("{}:{}: {}{help}", problem.line, problem.column, problem.what)
 }
 
 #[test]
@@ -60,9 +48,7 @@ fn no_json_problem_repeats_a_value() {
         format!(r#"{{"detail": {canary}}}"#),
         format!(r#"{{"number": "a{canary}"#),
     ] {
-        let problem = method("/registry.v1.Persons/Find")
-            .request_from_json(&json)
-            .unwrap_err();
+        let problem = method("/registry.v1.Persons/Find").request_from_json(&json).unwrap_err();
         assert!(!format!("{problem:?}").contains(canary), "{problem:?}");
     }
 }
@@ -70,9 +56,7 @@ fn no_json_problem_repeats_a_value() {
 #[test]
 fn an_answer_is_shown_in_the_order_of_its_contract() {
     let find = method("/registry.v1.Persons/Find");
-    let json = find
-        .answer_to_json(b"\x12\x0b\x0a\x03Ada\x12\x04Byrd\x0a\x017\x22\x02\x08\x01\x48\x00")
-        .unwrap();
+    let json = find.answer_to_json(b"\x12\x0b\x0a\x03Ada\x12\x04Byrd\x0a\x017\x22\x02\x08\x01\x48\x00").unwrap();
     assert_eq!(
         json,
         r#"{"number":"7","name":{"given":"Ada","family":"Byrd"},"registered":"1970-01-01T00:00:01Z","deceased":false}"#
@@ -97,13 +81,6 @@ fn an_answer_that_is_none_is_not_shown() {
     insta::assert_snapshot!(find.answer_to_json(b"\x0a\x05a").unwrap_err(), @"the answer cannot be shown as JSON: `number`: the message ends within a value (at byte 1)");
     // A timestamp in the year 60000.
     let mut bytes = Vec::new();
-    prost::encoding::message::encode(
-        4,
-        &prost_types::Timestamp {
-            seconds: 1_831_300_000_000,
-            nanos: 0,
-        },
-        &mut bytes,
-    );
+    prost::encoding::message::encode(4, &prost_types::Timestamp { seconds: 1_831_300_000_000, nanos: 0 }, &mut bytes);
     insta::assert_snapshot!(find.answer_to_json(&bytes).unwrap_err(), @"the answer cannot be shown as JSON: a value in it has no form in JSON");
 }

@@ -151,13 +151,7 @@ fn the_same_file_in_two_folders_is_fine_and_a_different_one_is_not() {
     // Spelt differently, and the same.
     let same = "syntax = \"proto3\";\npackage t;\n// A comment.\nmessage A { string a = 1; }\n";
     let other = "syntax = \"proto3\"; package t; message A { string a = 2; }";
-    assert!(
-        Contracts::load(&[
-            protos("x", &[("t.proto", one)]),
-            protos("y", &[("t.proto", same)])
-        ])
-        .is_ok()
-    );
+    assert!(Contracts::load(&[protos("x", &[("t.proto", one)]), protos("y", &[("t.proto", same)])]).is_ok());
     insta::assert_snapshot!(problems(&[protos("x", &[("t.proto", one)]), protos("y", &[("t.proto", other)])]), @r"
     error: `t.proto` is in `x` and in `y`, and the two differ
      --> y/t.proto
@@ -169,10 +163,8 @@ fn the_same_file_in_two_folders_is_fine_and_a_different_one_is_not() {
 fn the_same_symbols_in_files_of_another_name_are_fine_and_different_ones_are_not() {
     let one = "syntax = \"proto3\"; package t; message A { string a = 1; }";
     let user = "syntax = \"proto3\"; package u; import \"moved/t.proto\"; message B { t.A a = 1; } service S { rpc Ask(B) returns (B); }";
-    let contracts = Contracts::load(&[
-        protos("x", &[("t.proto", one)]),
-        protos("y", &[("moved/t.proto", one), ("u.proto", user)]),
-    ]);
+    let contracts =
+        Contracts::load(&[protos("x", &[("t.proto", one)]), protos("y", &[("moved/t.proto", one), ("u.proto", user)])]);
     assert!(contracts.unwrap().method("/u.S/Ask").is_some());
     let other = "syntax = \"proto3\"; package t; message A { string a = 1; string b = 2; }";
     insta::assert_snapshot!(problems(&[protos("x", &[("t.proto", one)]), protos("y", &[("moved/t.proto", other), ("u.proto", user)])]), @r"
@@ -185,20 +177,9 @@ fn the_same_symbols_in_files_of_another_name_are_fine_and_different_ones_are_not
 #[test]
 fn a_moved_file_of_a_descriptor_set_keeps_its_options() {
     // The set's person.proto imports place.proto, which the folder has under another name.
-    let Source::Protos { files, .. } = folder() else {
-        unreachable!()
-    };
-    let place = files
-        .iter()
-        .find(|(path, _)| path.ends_with("place.proto"))
-        .unwrap()
-        .1
-        .clone();
-    let contracts = Contracts::load(&[
-        protos("x", &[("moved/place.proto", &place)]),
-        golden("protoc.binpb"),
-    ])
-    .unwrap();
+    let Source::Protos { files, .. } = folder() else { unreachable!() };
+    let place = files.iter().find(|(path, _)| path.ends_with("place.proto")).unwrap().1.clone();
+    let contracts = Contracts::load(&[protos("x", &[("moved/place.proto", &place)]), golden("protoc.binpb")]).unwrap();
     let alone = Contracts::load(&[golden("protoc.binpb")]).unwrap();
     let digest = |contracts: &Contracts| contracts.service("registry.v1.Persons").unwrap().digest;
     assert_eq!(digest(&contracts), digest(&alone));
@@ -206,13 +187,7 @@ fn a_moved_file_of_a_descriptor_set_keeps_its_options() {
 
 #[test]
 fn sources_may_build_on_one_another() {
-    let shared = protos(
-        "shared",
-        &[(
-            "shared.proto",
-            "syntax = \"proto3\"; package s; message A {}",
-        )],
-    );
+    let shared = protos("shared", &[("shared.proto", "syntax = \"proto3\"; package s; message A {}")]);
     let own = protos(
         "own",
         &[(
@@ -220,44 +195,23 @@ fn sources_may_build_on_one_another() {
             "syntax = \"proto3\"; package o; import \"shared.proto\"; service S { rpc Ask(s.A) returns (s.A); }",
         )],
     );
-    assert!(
-        Contracts::load(&[own, shared])
-            .unwrap()
-            .method("/o.S/Ask")
-            .is_some()
-    );
+    assert!(Contracts::load(&[own, shared]).unwrap().method("/o.S/Ask").is_some());
 }
 
 #[test]
 fn a_copy_of_the_options_file_may_be_older_or_newer_and_must_not_contradict() {
     let path = "drawbridge/options/v1/options.proto";
-    let contract =
-        with_head("message A { string a = 1 [(drawbridge.options.v1.field).subject = \"x\"]; }");
+    let contract = with_head("message A { string a = 1 [(drawbridge.options.v1.field).subject = \"x\"]; }");
     let with = |from: &str, to: &str| {
         let copy = OPTIONS_PROTO.replace(from, to);
-        assert!(
-            from.is_empty() || copy != OPTIONS_PROTO,
-            "{from} is not in the file"
-        );
+        assert!(from.is_empty() || copy != OPTIONS_PROTO, "{from} is not in the file");
         load(&[(path, &copy), ("t.proto", &contract)])
     };
     assert!(with("", "").is_ok());
-    assert!(
-        with(
-            "string subject = 2;",
-            "string subject = 2;\n  string more = 30;"
-        )
-        .is_ok()
-    );
+    assert!(with("string subject = 2;", "string subject = 2;\n  string more = 30;").is_ok());
     assert!(with("string subject = 2;", "").is_ok());
     assert!(with("OPERATION_ERASURE = 6;", "").is_ok());
-    assert!(
-        with(
-            "KIND_SUBSCRIPTION = 3;",
-            "KIND_SUBSCRIPTION = 3; KIND_MORE = 4;"
-        )
-        .is_ok()
-    );
+    assert!(with("KIND_SUBSCRIPTION = 3;", "KIND_SUBSCRIPTION = 3; KIND_MORE = 4;").is_ok());
     for (from, to) in [
         ("string subject = 2;", "string subject = 30;"),
         ("string subject = 2;", "string person = 2;"),
@@ -362,16 +316,11 @@ fn an_unknown_kind_of_method_is_told_where_it_stands() {
 #[test]
 fn an_option_of_a_newer_version_is_refused_and_not_passed_over() {
     // What a newer protoc would write: an option with a field that this version does not have.
-    let Source::DescriptorSet { bytes, .. } = golden("protoc.binpb") else {
-        unreachable!()
-    };
+    let Source::DescriptorSet { bytes, .. } = golden("protoc.binpb") else { unreachable!() };
     let mut bytes = bytes;
     // (field 50901).subject = "registry-number" becomes a field number 31 of the same length.
     let old = b"\x12\x0fregistry-number";
-    let at = bytes
-        .windows(old.len())
-        .position(|window| window == old)
-        .unwrap();
+    let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
     bytes[at] = 0xfa;
     bytes[at + 1] = 0x01;
     bytes[at + 2] = 0x0e;
@@ -461,9 +410,7 @@ fn what_is_no_source_is_told() {
 
 #[test]
 fn a_message_set_and_too_many_required_fields_are_refused() {
-    let fields: Vec<_> = (1..=65)
-        .map(|number| format!("required int32 f{number} = {number};\n"))
-        .collect();
+    let fields: Vec<_> = (1..=65).map(|number| format!("required int32 f{number} = {number};\n")).collect();
     let fields = fields.concat();
     let text = format!(
         "syntax = \"proto2\";\npackage t;\nmessage Wide {{\n{fields}}}\nmessage Set {{\n  option message_set_wire_format = true;\n  extensions 4 to max;\n}}\nservice S {{ rpc Ask(Wide) returns (Set); }}"
@@ -492,46 +439,26 @@ fn no_sources_are_no_contracts() {
 
 #[test]
 fn broken_descriptor_sets_are_refused_and_never_panic() {
-    let Source::DescriptorSet { bytes, .. } = golden("protoc.binpb") else {
-        unreachable!()
-    };
+    let Source::DescriptorSet { bytes, .. } = golden("protoc.binpb") else { unreachable!() };
     let mut dice = super::generate::Dice(11);
     let mut refused = 0;
     for _ in 0..300 {
         let mut bytes = bytes.clone();
         super::generate::mutate(&mut bytes, &mut dice);
-        refused += usize::from(
-            Contracts::load(&[Source::DescriptorSet {
-                name: "x".to_owned(),
-                bytes,
-            }])
-            .is_err(),
-        );
+        refused += usize::from(Contracts::load(&[Source::DescriptorSet { name: "x".to_owned(), bytes }]).is_err());
     }
     assert!(refused > 50, "{refused}");
 }
 
 #[test]
 fn the_sample_contracts_load_and_classify_what_they_answer() {
-    fn collect(
-        folder: &std::path::Path,
-        root: &std::path::Path,
-        files: &mut Vec<(String, String)>,
-    ) {
+    fn collect(folder: &std::path::Path, root: &std::path::Path, files: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 collect(&path, root, files);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "proto")
-            {
-                let name = path
-                    .strip_prefix(root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+            } else if path.extension().is_some_and(|extension| extension == "proto") {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 files.push((name, std::fs::read_to_string(&path).unwrap()));
             }
         }
@@ -541,25 +468,15 @@ fn the_sample_contracts_load_and_classify_what_they_answer() {
     for package in ["council", "health", "police", "drawbridge/options"] {
         collect(&root.join(package), &root, &mut files);
     }
-    let contracts = Contracts::load(&[Source::Protos {
-        name: "proto".to_owned(),
-        files,
-    }])
-    .unwrap_or_else(|problems| panic!("{}", written(&problems)));
+    let contracts = Contracts::load(&[Source::Protos { name: "proto".to_owned(), files }])
+        .unwrap_or_else(|problems| panic!("{}", written(&problems)));
     for service in contracts.services() {
         for method in &service.methods {
             assert!(method.kind().is_some(), "{} says no kind", method.path());
-            let all = drawbridge_contract::Classification::ALL
-                .into_iter()
-                .collect();
+            let all = drawbridge_contract::Classification::ALL.into_iter().collect();
             let selector = drawbridge_contract::Selector::Classifications(all);
-            let projection =
-                drawbridge_contract::Projection::compile(method.output(), &selector).unwrap();
-            assert!(
-                !projection.released().is_empty(),
-                "{} classifies nothing",
-                method.path()
-            );
+            let projection = drawbridge_contract::Projection::compile(method.output(), &selector).unwrap();
+            assert!(!projection.released().is_empty(), "{} classifies nothing", method.path());
         }
     }
 }

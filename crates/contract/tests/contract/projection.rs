@@ -47,11 +47,7 @@ const CHOICES: [&str; 23] = [
 ];
 
 /// What a message has to look like afterwards, made the slow way: decoded, and taken over field by field.
-fn expected(
-    message: &DynamicMessage,
-    keep: &dyn Fn(&FieldDescriptor, &str) -> Keep,
-    prefix: &str,
-) -> DynamicMessage {
+fn expected(message: &DynamicMessage, keep: &dyn Fn(&FieldDescriptor, &str) -> Keep, prefix: &str) -> DynamicMessage {
     let mut kept = DynamicMessage::new(message.descriptor());
     for (field, value) in message.fields() {
         let path = format!("{prefix}{}", field.name());
@@ -65,12 +61,9 @@ fn expected(
             Keep::Part => {
                 let part = match value {
                     Value::List(values) => Value::List(values.iter().map(inner).collect()),
-                    Value::Map(entries) => Value::Map(
-                        entries
-                            .iter()
-                            .map(|(key, value)| (key.clone(), inner(value)))
-                            .collect(),
-                    ),
+                    Value::Map(entries) => {
+                        Value::Map(entries.iter().map(|(key, value)| (key.clone(), inner(value))).collect())
+                    }
                     other => inner(other),
                 };
                 kept.set_field(&field, part);
@@ -87,12 +80,7 @@ fn known(value: &Value) -> Value {
     match value {
         Value::Message(message) => Value::Message(expected(message, &|_, _| Keep::Whole, "")),
         Value::List(values) => Value::List(values.iter().map(known).collect()),
-        Value::Map(entries) => Value::Map(
-            entries
-                .iter()
-                .map(|(key, value)| (key.clone(), known(value)))
-                .collect(),
-        ),
+        Value::Map(entries) => Value::Map(entries.iter().map(|(key, value)| (key.clone(), known(value))).collect()),
         other => other.clone(),
     }
 }
@@ -104,15 +92,9 @@ enum Keep {
 }
 
 fn by_paths(selected: &[&str], path: &str) -> Keep {
-    if selected
-        .iter()
-        .any(|chosen| path == *chosen || path.starts_with(&format!("{chosen}.")))
-    {
+    if selected.iter().any(|chosen| path == *chosen || path.starts_with(&format!("{chosen}."))) {
         Keep::Whole
-    } else if selected
-        .iter()
-        .any(|chosen| chosen.starts_with(&format!("{path}.")))
-    {
+    } else if selected.iter().any(|chosen| chosen.starts_with(&format!("{path}."))) {
         Keep::Part
     } else {
         Keep::No
@@ -210,17 +192,10 @@ fn by_class(
         match taken_apart(&field) {
             false if named => kept.set_field(&field, known(value)),
             true if field.is_map() && named => {
-                let Value::Map(entries) = value else {
-                    unreachable!()
-                };
+                let Value::Map(entries) = value else { unreachable!() };
                 kept.set_field(
                     &field,
-                    Value::Map(
-                        entries
-                            .iter()
-                            .map(|(key, value)| (key.clone(), inner(value)))
-                            .collect(),
-                    ),
+                    Value::Map(entries.iter().map(|(key, value)| (key.clone(), inner(value))).collect()),
                 );
             }
             true if !field.is_map() && releases(&field, around, chosen, &mut Vec::new()) => {
@@ -238,18 +213,15 @@ fn by_class(
 
 fn inner_message(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     match field.kind() {
-        Kind::Message(entry) if field.is_map() => {
-            entry.map_entry_value_field().kind().as_message().cloned()
-        }
+        Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind().as_message().cloned(),
         Kind::Message(inner) => Some(inner),
         _ => None,
     }
 }
 
 fn taken_apart(field: &FieldDescriptor) -> bool {
-    inner_message(field).is_some_and(|inner| {
-        !inner.full_name().starts_with("google.protobuf.") && inner.fields().len() > 0
-    })
+    inner_message(field)
+        .is_some_and(|inner| !inner.full_name().starts_with("google.protobuf.") && inner.fields().len() > 0)
 }
 
 fn releases(
@@ -269,9 +241,7 @@ fn releases(
         return false;
     }
     seen.push(here);
-    inner
-        .fields()
-        .any(|field| releases(&field, class, chosen, seen))
+    inner.fields().any(|field| releases(&field, class, chosen, seen))
 }
 
 /// Holds an answer against its own contract without tolerance for strangers.
@@ -281,8 +251,7 @@ trait Strict {
 
 impl Strict for drawbridge_contract::Method {
     fn check_request_of_output(&self, bytes: &[u8]) -> Result<(), String> {
-        let message = DynamicMessage::decode(self.output().clone(), bytes)
-            .map_err(|error| error.to_string())?;
+        let message = DynamicMessage::decode(self.output().clone(), bytes).map_err(|error| error.to_string())?;
         if Value::Message(message.clone()) == known(&Value::Message(message)) {
             Ok(())
         } else {
@@ -308,8 +277,7 @@ fn lengths_shrink_with_what_they_measure() {
     let mut person_bytes = Vec::new();
     prost::encoding::bytes::encode(3, &address, &mut person_bytes);
     prost::encoding::string::encode(1, &"7".to_owned(), &mut person_bytes);
-    let projection =
-        Projection::compile(&person(), &paths(&["addresses.postcode", "number"])).unwrap();
+    let projection = Projection::compile(&person(), &paths(&["addresses.postcode", "number"])).unwrap();
     let after = projection.apply(person_bytes.into()).unwrap();
     assert_eq!(after.as_ref(), b"\x1a\x04\x12\x02N1\x0a\x017");
 }
@@ -317,9 +285,7 @@ fn lengths_shrink_with_what_they_measure() {
 #[test]
 fn a_repeated_message_keeps_its_count() {
     let projection = Projection::compile(&person(), &paths(&["addresses.postcode"])).unwrap();
-    let after = projection
-        .apply(Bytes::from_static(b"\x1a\x03\x0a\x01x\x1a\x00"))
-        .unwrap();
+    let after = projection.apply(Bytes::from_static(b"\x1a\x03\x0a\x01x\x1a\x00")).unwrap();
     assert_eq!(after.as_ref(), b"\x1a\x00\x1a\x00");
 }
 
@@ -357,13 +323,7 @@ fn a_path_that_leads_nowhere_is_told_with_the_nearest() {
 #[test]
 fn the_lists_name_every_single_value_once() {
     for selector in [
-        paths(&[
-            "name.family",
-            "addresses.postcode",
-            "contacts.phone",
-            "parents.name",
-            "registered",
-        ]),
+        paths(&["name.family", "addresses.postcode", "contacts.phone", "parents.name", "registered"]),
         classes(&[Classification::Official]),
         classes(&[Classification::Personal, Classification::Public]),
         classes(&Classification::ALL),
@@ -381,26 +341,15 @@ fn the_lists_name_every_single_value_once() {
 
 /// A list without the many fields of `measures`.
 fn briefly(paths: &[String]) -> String {
-    let few: Vec<_> = paths
-        .iter()
-        .filter(|path| !path.contains("measures."))
-        .map(String::as_str)
-        .collect();
+    let few: Vec<_> = paths.iter().filter(|path| !path.contains("measures.")).map(String::as_str).collect();
     few.join("\n")
 }
 
 #[test]
 fn the_lists_follow_the_selector() {
-    let projection = Projection::compile(
-        &person(),
-        &paths(&[
-            "name.family",
-            "contacts.phone",
-            "parents.name",
-            "emigration",
-        ]),
-    )
-    .unwrap();
+    let projection =
+        Projection::compile(&person(), &paths(&["name.family", "contacts.phone", "parents.name", "emigration"]))
+            .unwrap();
     insta::assert_snapshot!(briefly(projection.released()), @r"
     contacts.phone
     emigration.country
@@ -448,11 +397,8 @@ fn the_lists_follow_the_selector() {
 
 #[test]
 fn the_lists_follow_the_classification() {
-    let projection = Projection::compile(
-        &person(),
-        &classes(&[Classification::Official, Classification::Public]),
-    )
-    .unwrap();
+    let projection =
+        Projection::compile(&person(), &classes(&[Classification::Official, Classification::Public])).unwrap();
     insta::assert_snapshot!(briefly(projection.released()), @r"
     addresses.area.code
     addresses.postcode
@@ -534,9 +480,7 @@ fn a_message_that_releases_nothing_within_is_withheld_whole() {
     let projection = Projection::compile(&output, &classes(&[Classification::Public])).unwrap();
     assert_eq!(projection.released(), ["c.x"]);
     assert_eq!(projection.withheld(), ["b.b", "b.x"]);
-    let after = projection
-        .apply(Bytes::from_static(b"\x0a\x03\x0a\x01x\x12\x00"))
-        .unwrap();
+    let after = projection.apply(Bytes::from_static(b"\x0a\x03\x0a\x01x\x12\x00")).unwrap();
     assert_eq!(after.as_ref(), b"\x12\x00");
 }
 
@@ -544,23 +488,11 @@ fn a_message_that_releases_nothing_within_is_withheld_whole() {
 fn a_broken_answer_is_malformed_and_not_cut() {
     let projection = Projection::compile(&person(), &paths(&["name.family"])).unwrap();
     for (bytes, expected) in [
-        (
-            &b"\x12\x05\x12\x09ab"[..],
-            "`name`: the message ends within a value (at byte 1)",
-        ),
-        (
-            b"\x12\x03\x12\x09a",
-            "`name.family`: the message ends within a value (at byte 3)",
-        ),
-        (
-            b"\x10\x01",
-            "`name`: the field has wire type 0, the contract says 2 (at byte 0)",
-        ),
+        (&b"\x12\x05\x12\x09ab"[..], "`name`: the message ends within a value (at byte 1)"),
+        (b"\x12\x03\x12\x09a", "`name.family`: the message ends within a value (at byte 3)"),
+        (b"\x10\x01", "`name`: the field has wire type 0, the contract says 2 (at byte 0)"),
         (b"\x0a\x09", "the message ends within a value (at byte 1)"),
-        (
-            b"\x14",
-            "a group does not begin and end as it should (at byte 0)",
-        ),
+        (b"\x14", "a group does not begin and end as it should (at byte 0)"),
     ] {
         let error = projection.apply(Bytes::from_static(bytes)).unwrap_err();
         assert_eq!(error.to_string(), expected);

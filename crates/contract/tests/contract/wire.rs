@@ -13,13 +13,7 @@ use super::generate::{self, Dice};
 
 /// Every method of the fixtures whose answer is not protobuf's own.
 fn answers() -> Vec<Arc<Method>> {
-    [
-        "/registry.v1.Persons/Find",
-        "/registry.v1.Persons/Watch",
-        "/archive.v1.Archive/Fetch",
-    ]
-    .map(method)
-    .to_vec()
+    ["/registry.v1.Persons/Find", "/registry.v1.Persons/Watch", "/archive.v1.Archive/Fetch"].map(method).to_vec()
 }
 
 fn decodes(method: &Method, bytes: &[u8]) -> bool {
@@ -33,10 +27,7 @@ fn lacks_required(error: &drawbridge_contract::Malformed) -> bool {
 
 /// Whether the other decoder knows better: it reads the entry of a map whatever the wire type of its tag says.
 fn disputed(error: &drawbridge_contract::Malformed) -> bool {
-    matches!(
-        error.defect,
-        Defect::WireType { expected: 2, .. } | Defect::Group
-    )
+    matches!(error.defect, Defect::WireType { expected: 2, .. } | Defect::Group)
 }
 
 proptest! {
@@ -121,11 +112,7 @@ fn refused(method: &Method, bytes: &[u8], expected: &str) {
 #[test]
 fn a_defect_is_named_by_field_and_offset() {
     let find = method("/registry.v1.Persons/Find");
-    refused(
-        &find,
-        &inside(3, &inside(2, b"N1\xff")),
-        "`addresses.postcode`: the text is not UTF-8 (at byte 3)",
-    );
+    refused(&find, &inside(3, &inside(2, b"N1\xff")), "`addresses.postcode`: the text is not UTF-8 (at byte 3)");
     refused(
         &find,
         &inside(3, &[0x12, 0x05, b'N']),
@@ -136,48 +123,18 @@ fn a_defect_is_named_by_field_and_offset() {
         &inside(7, &inside(2, &inside(1, b"\xff"))),
         "`contacts.value.phone`: the text is not UTF-8 (at byte 5)",
     );
+    refused(&find, &[0x48, 0x80], "`deceased`: the message ends within a value (at byte 1)");
+    refused(&find, &[0x48], "`deceased`: the message ends within a value (at byte 1)");
+    refused(&find, &[0x4a, 0x00], "`deceased`: the field has wire type 2, the contract says 0 (at byte 0)");
     refused(
         &find,
-        &[0x48, 0x80],
-        "`deceased`: the message ends within a value (at byte 1)",
-    );
-    refused(
-        &find,
-        &[0x48],
-        "`deceased`: the message ends within a value (at byte 1)",
-    );
-    refused(
-        &find,
-        &[0x4a, 0x00],
-        "`deceased`: the field has wire type 2, the contract says 0 (at byte 0)",
-    );
-    refused(
-        &find,
-        &[
-            0x48, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,
-        ],
+        &[0x48, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
         "`deceased`: a variable-length number is too long (at byte 1)",
     );
-    refused(
-        &find,
-        &[0x0f],
-        "a tag is not one that protobuf knows (at byte 0)",
-    );
-    refused(
-        &find,
-        &[0x02, 0x00],
-        "a tag is not one that protobuf knows (at byte 0)",
-    );
-    refused(
-        &find,
-        &[0xa3, 0x38, 0x08, 0x01],
-        "the message ends within a value (at byte 2)",
-    );
-    refused(
-        &find,
-        &[0x0c],
-        "a group does not begin and end as it should (at byte 0)",
-    );
+    refused(&find, &[0x0f], "a tag is not one that protobuf knows (at byte 0)");
+    refused(&find, &[0x02, 0x00], "a tag is not one that protobuf knows (at byte 0)");
+    refused(&find, &[0xa3, 0x38, 0x08, 0x01], "the message ends within a value (at byte 2)");
+    refused(&find, &[0x0c], "a group does not begin and end as it should (at byte 0)");
     refused(
         &find,
         &inside(12, &inside(15, &[0; 9])),
@@ -194,25 +151,11 @@ fn a_defect_is_named_by_field_and_offset() {
 fn a_group_ends_where_it_began() {
     let fetch = method("/archive.v1.Archive/Fetch");
     let sheet = |end: u32| {
-        [
-            vec![0x08, 1],
-            key(2, WireType::StartGroup),
-            inside(3, b"t"),
-            key(end, WireType::EndGroup),
-        ]
-        .concat()
+        [vec![0x08, 1], key(2, WireType::StartGroup), inside(3, b"t"), key(end, WireType::EndGroup)].concat()
     };
     assert_eq!(fetch.check_answer(&sheet(2)), Ok(()));
-    refused(
-        &fetch,
-        &sheet(3),
-        "`sheet`: a group does not begin and end as it should (at byte 6)",
-    );
-    refused(
-        &fetch,
-        &sheet(2)[..6],
-        "`sheet`: the message ends within a value (at byte 3)",
-    );
+    refused(&fetch, &sheet(3), "`sheet`: a group does not begin and end as it should (at byte 6)");
+    refused(&fetch, &sheet(2)[..6], "`sheet`: the message ends within a value (at byte 3)");
     refused(
         &fetch,
         &[vec![0x08, 1], key(2, WireType::EndGroup)].concat(),
@@ -228,16 +171,8 @@ fn a_group_ends_where_it_began() {
 #[test]
 fn a_required_field_has_to_be_there() {
     let fetch = method("/archive.v1.Archive/Fetch");
-    refused(
-        &fetch,
-        &[],
-        "the required field `id` is missing (at byte 0)",
-    );
-    refused(
-        &fetch,
-        &[0x08, 0x01, 0x13, 0x14],
-        "`sheet`: the required field `title` is missing (at byte 3)",
-    );
+    refused(&fetch, &[], "the required field `id` is missing (at byte 0)");
+    refused(&fetch, &[0x08, 0x01, 0x13, 0x14], "`sheet`: the required field `title` is missing (at byte 3)");
     assert_eq!(fetch.check_request(&inside(1, b"B2")), Ok(()));
     assert!(fetch.check_request(&[]).is_err());
 }
@@ -247,10 +182,7 @@ fn a_request_with_an_unknown_field_is_refused_by_its_number_at_any_depth() {
     let register = method("/registry.v1.Persons/Register");
     let deep = inside(2, &inside(3, &[0x98, 0x06, 0x01]));
     let refusal = register.check_request(&deep).unwrap_err();
-    assert_eq!(
-        refusal.to_string(),
-        "`from.area`: field number 99 is not in the contract (at byte 4)"
-    );
+    assert_eq!(refusal.to_string(), "`from.area`: field number 99 is not in the contract (at byte 4)");
     assert_eq!(register.check_request(&inside(2, &inside(3, b""))), Ok(()));
 }
 
@@ -259,34 +191,19 @@ fn an_answer_with_an_unknown_field_is_passed_over() {
     let find = method("/registry.v1.Persons/Find");
     let mut dice = Dice(1);
     for _ in 0..40 {
-        assert_eq!(
-            find.check_answer(&inside(3, &generate::stranger(&mut dice))),
-            Ok(())
-        );
+        assert_eq!(find.check_answer(&inside(3, &generate::stranger(&mut dice))), Ok(()));
     }
 }
 
 #[test]
 fn numbers_may_come_packed_or_one_by_one_whatever_the_contract_prefers() {
     let find = method("/registry.v1.Persons/Find");
-    for (number, one, packed) in [
-        (16, vec![0x05], vec![0x05, 0x96, 0x01]),
-        (20, vec![0x02], vec![0x01, 0x02]),
-    ] {
+    for (number, one, packed) in [(16, vec![0x05], vec![0x05, 0x96, 0x01]), (20, vec![0x02], vec![0x01, 0x02])] {
         let single = [key(number, WireType::Varint), one].concat();
         assert_eq!(find.check_answer(&inside(12, &single)), Ok(()));
-        assert_eq!(
-            find.check_answer(&inside(12, &inside(number, &packed))),
-            Ok(())
-        );
+        assert_eq!(find.check_answer(&inside(12, &inside(number, &packed))), Ok(()));
     }
-    assert_eq!(
-        find.check_answer(&inside(
-            12,
-            &[key(18, WireType::ThirtyTwoBit), vec![1, 2, 3, 4]].concat()
-        )),
-        Ok(())
-    );
+    assert_eq!(find.check_answer(&inside(12, &[key(18, WireType::ThirtyTwoBit), vec![1, 2, 3, 4]].concat())), Ok(()));
     // Text is never packed: this is one text.
     assert_eq!(find.check_answer(&inside(12, &inside(21, b"ab"))), Ok(()));
 }
@@ -297,28 +214,15 @@ fn messages_nest_a_hundred_deep_and_no_deeper() {
     let nested = |depth: usize| (0..depth).fold(Vec::new(), |inner, _| inside(5, &inner));
     for depth in [99, 100, 101, 102] {
         let bytes = nested(depth);
-        assert_eq!(
-            find.check_answer(&bytes).is_ok(),
-            decodes(&find, &bytes),
-            "{depth}"
-        );
+        assert_eq!(find.check_answer(&bytes).is_ok(), decodes(&find, &bytes), "{depth}");
         assert_eq!(find.check_answer(&bytes).is_ok(), depth <= 100, "{depth}");
     }
     let deep = find.check_answer(&nested(101)).unwrap_err();
-    assert_eq!(
-        deep.defect.to_string(),
-        "messages are nested more than 100 deep"
-    );
+    assert_eq!(deep.defect.to_string(), "messages are nested more than 100 deep");
     // Far deeper than any stack.
-    assert_eq!(
-        find.check_answer(&nested(20_000)).unwrap_err().defect,
-        Defect::Depth
-    );
+    assert_eq!(find.check_answer(&nested(20_000)).unwrap_err().defect, Defect::Depth);
     let groups = [0xa3, 0x38].repeat(5_000);
-    assert_eq!(
-        find.check_answer(&groups).unwrap_err().defect,
-        Defect::Depth
-    );
+    assert_eq!(find.check_answer(&groups).unwrap_err().defect, Defect::Depth);
 }
 
 #[test]

@@ -81,11 +81,13 @@ impl Consumer {
         digest: digests::Running,
         messages: u64,
     ) -> Result<Proven, Refusal> {
-        let status = headers::read_status(trailers).ok_or_else(|| unanswered("the link was cut before the answer was complete"))?;
+        let status = headers::read_status(trailers)
+            .ok_or_else(|| unanswered("the link was cut before the answer was complete"))?;
         let Some(signed) = Signed::read(trailers) else {
             return unsigned(status);
         };
-        let closing = ProviderClosing::decode(signed.claims.clone()).map_err(|_| mismatch("the closing claims cannot be read"))?;
+        let closing = ProviderClosing::decode(signed.claims.clone())
+            .map_err(|_| mismatch("the closing claims cannot be read"))?;
         let promise = self.check_signature(permitted, gateway, &signed, receipt::PROVIDER_CLOSING)?;
         let account = &mut permitted.account;
         account.shared.provider_closing = signed.claims.clone();
@@ -117,7 +119,8 @@ impl Consumer {
             return Err(mismatch("another number of messages arrived than was signed"));
         }
         let plan = &permitted.plan;
-        let lists = closing.released_digest.as_ref() == plan.released_digest.0 && closing.withheld_digest.as_ref() == plan.withheld_digest.0;
+        let lists = closing.released_digest.as_ref() == plan.released_digest.0
+            && closing.withheld_digest.as_ref() == plan.withheld_digest.0;
         if refusal.is_none() && !lists {
             return Err(mismatch("the provider released other fields than the agreement names"));
         }
@@ -130,7 +133,12 @@ impl Consumer {
     }
 
     /// Returns the reason of a refusal that the provider's gateway signed in `trailers`.
-    pub(super) fn signed_refusal(&self, permitted: &Permitted, gateway: &GatewayId, trailers: &HeaderMap) -> Option<Reason> {
+    pub(super) fn signed_refusal(
+        &self,
+        permitted: &Permitted,
+        gateway: &GatewayId,
+        trailers: &HeaderMap,
+    ) -> Option<Reason> {
         let signed = Signed::read(trailers)?;
         self.check_signature(permitted, gateway, &signed, receipt::PROVIDER_CLOSING).ok()?;
         ProviderClosing::decode(signed.claims).ok()?.refusal.parse().ok()
@@ -144,8 +152,16 @@ impl Consumer {
         signed: &Signed,
         tag: &str,
     ) -> Result<Option<Promise>, Refusal> {
-        let entry = permitted.rules.federation.gateway(gateway).ok_or_else(|| mismatch("the directory no longer lists the gateway"))?;
-        let seal = signed.seal.as_ref().and_then(receipt::seal_from_wire).ok_or_else(|| mismatch("the signature is missing or malformed"))?;
+        let entry = permitted
+            .rules
+            .federation
+            .gateway(gateway)
+            .ok_or_else(|| mismatch("the directory no longer lists the gateway"))?;
+        let seal = signed
+            .seal
+            .as_ref()
+            .and_then(receipt::seal_from_wire)
+            .ok_or_else(|| mismatch("the signature is missing or malformed"))?;
         let promise = match &signed.leaf {
             None => None,
             Some(leaf) => Some(receipt::promise_of(leaf).ok_or_else(|| mismatch("the promise is malformed"))?),
@@ -161,7 +177,14 @@ impl Consumer {
     }
 
     /// Recomputes the provider's leaf from both sides' claims.
-    fn check_leaf(&self, permitted: &Permitted, gateway: &GatewayId, signed: &Signed, promise: &Promise, refused: bool) -> Result<(), Refusal> {
+    fn check_leaf(
+        &self,
+        permitted: &Permitted,
+        gateway: &GatewayId,
+        signed: &Signed,
+        promise: &Promise,
+        refused: bool,
+    ) -> Result<(), Refusal> {
         let own = &permitted.account.shared;
         let kind = if refused { Kind::Refusal } else { Kind::Outcome };
         let shared = provider_shared(
@@ -192,7 +215,8 @@ fn provider_refusal(closing: &ProviderClosing, status: &Status) -> Result<Option
     if closing.refusal.is_empty() {
         return Ok(None);
     }
-    let reason: Reason = closing.refusal.parse().map_err(|()| mismatch("the provider refused for a reason that is not known here"))?;
+    let reason: Reason =
+        closing.refusal.parse().map_err(|()| mismatch("the provider refused for a reason that is not known here"))?;
     if status.reason() != Some(reason) {
         return Err(mismatch("the refusal is not the one that was signed"));
     }
@@ -213,13 +237,19 @@ async fn collect(mut body: ReplyBody, limit: usize) -> Result<(Bytes, Option<Hea
     let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| match error {
-            LinkError::NotSent(what) | LinkError::Cut(what) => unanswered("the link was cut before the answer was complete").detail(what),
+            LinkError::NotSent(what) | LinkError::Cut(what) => {
+                unanswered("the link was cut before the answer was complete").detail(what)
+            }
         })?;
         match frame.into_data() {
             Ok(data) => {
                 size = size.saturating_add(data.len());
                 if size > limit {
-                    return Err(Refusal::new(Reason::TooLarge, Hop::Consumer, format!("the answer is above the limit of {limit} bytes")));
+                    return Err(Refusal::new(
+                        Reason::TooLarge,
+                        Hop::Consumer,
+                        format!("the answer is above the limit of {limit} bytes"),
+                    ));
                 }
                 if first.is_empty() && more.is_none() {
                     first = data;

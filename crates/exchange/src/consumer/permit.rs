@@ -61,7 +61,13 @@ impl Permitted {
     }
 }
 
-fn ask<'a>(system: &'a SystemId, provider: &'a MemberId, method: &'a str, purpose: &'a str, metadata: &CallMetadata) -> Ask<'a> {
+fn ask<'a>(
+    system: &'a SystemId,
+    provider: &'a MemberId,
+    method: &'a str,
+    purpose: &'a str,
+    metadata: &CallMetadata,
+) -> Ask<'a> {
     Ask {
         consumer: system.member(),
         system,
@@ -88,9 +94,13 @@ impl Consumer {
         };
         note(&mut account, &metadata);
         let provider = match (&metadata.provider, &query.default_provider) {
-            (Some(named), _) => named.parse::<MemberId>().map_err(|_| "`drawbridge-provider` is not a member id, as in `county.example`"),
+            (Some(named), _) => named
+                .parse::<MemberId>()
+                .map_err(|_| "`drawbridge-provider` is not a member id, as in `county.example`"),
             (None, Some(default)) => Ok(default.clone()),
-            (None, None) => Err("set `drawbridge-provider` to the member that is asked; this system has no default in the configuration"),
+            (None, None) => Err(
+                "set `drawbridge-provider` to the member that is asked; this system has no default in the configuration",
+            ),
         };
         match provider {
             Ok(provider) => {
@@ -114,9 +124,13 @@ impl Consumer {
         agreement.id().clone_into(&mut account.private.agreement);
         account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
         let checked = framing::single(&query.message, self.house.limits.message).map_err(|e| {
-            refuse(if matches!(e, FramingError::TooLarge { .. }) { Reason::TooLarge } else { Reason::Malformed }, e.to_string())
+            refuse(
+                if matches!(e, FramingError::TooLarge { .. }) { Reason::TooLarge } else { Reason::Malformed },
+                e.to_string(),
+            )
         });
-        let checked = checked.and_then(|request| method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string())));
+        let checked = checked
+            .and_then(|request| method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string())));
         if let Err(refusal) = checked {
             return Err(Refused::new(account, refusal));
         }
@@ -129,7 +143,11 @@ impl Consumer {
     fn deadline(&self, account: &Account, method: &Method, clients: Option<Instant>) -> Option<Instant> {
         let by_contract = method.deadline().and_then(|d| account.arrived.checked_add(d));
         let least = deadline::earlier(clients, by_contract);
-        if method.shape().streams_answers() { least } else { least.or_else(|| account.arrived.checked_add(deadline::UNARY_DEFAULT)) }
+        if method.shape().streams_answers() {
+            least
+        } else {
+            least.or_else(|| account.arrived.checked_add(deadline::UNARY_DEFAULT))
+        }
     }
 
     fn look_up(

@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Consumer, Refused, permit::Permitted, session::OwnSession};
 use crate::{
-    deadline,
-    digests,
+    deadline, digests,
     headers::{self, Signed},
     ports::{LinkError, LinkReply, LinkRequest},
     refusal::{Hop, Reason, Refusal},
@@ -51,7 +50,8 @@ impl Consumer {
     /// Signs the question for a gateway of the provider and sends it.
     pub(super) async fn send(&self, mut permitted: Permitted) -> Result<Sent, Box<Refused>> {
         let entry = permitted.rules.federation.member(&permitted.provider).cloned();
-        let gateways: Vec<GatewayId> = entry.iter().flat_map(|e| &e.gateways).filter(|g| g.address.is_some()).map(|g| g.id.clone()).collect();
+        let gateways: Vec<GatewayId> =
+            entry.iter().flat_map(|e| &e.gateways).filter(|g| g.address.is_some()).map(|g| g.id.clone()).collect();
         let mut last = format!("the directory lists no gateway of `{}` that can be reached", permitted.provider);
         for gateway in gateways {
             let mut stale_before = false;
@@ -108,7 +108,12 @@ impl Consumer {
     }
 
     /// Signs claims over the digest of the request.
-    async fn sign(&self, permitted: &Permitted, gateway: &GatewayId, session: Arc<OwnSession>) -> Result<SignedQuestion, Refusal> {
+    async fn sign(
+        &self,
+        permitted: &Permitted,
+        gateway: &GatewayId,
+        session: Arc<OwnSession>,
+    ) -> Result<SignedQuestion, Refusal> {
         let mut nonce = [0; 32];
         aws_lc_rs::rand::fill(&mut nonce)
             .map_err(|_| Refusal::new(Reason::NotRecorded, Hop::Consumer, "the system gives no random bytes"))?;
@@ -156,7 +161,11 @@ impl Consumer {
 }
 
 /// Waits for `future` until the deadline or the caller's leaving.
-pub(super) async fn within<T>(until: Option<Instant>, cancel: &CancellationToken, future: impl Future<Output = T>) -> Result<T, Refusal> {
+pub(super) async fn within<T>(
+    until: Option<Instant>,
+    cancel: &CancellationToken,
+    future: impl Future<Output = T>,
+) -> Result<T, Refusal> {
     tokio::select! {
         biased;
         value = future => Ok(value),

@@ -42,7 +42,10 @@ impl OwnSessions {
         cell.get_or_try_init(|| async {
             let response = peers.open(to).await?;
             if response.protocol != PROTOCOL || response.session.len() != 16 {
-                let what = format!("`{to}` speaks version {} of the link protocol, this gateway speaks {PROTOCOL}", response.protocol);
+                let what = format!(
+                    "`{to}` speaks version {} of the link protocol, this gateway speaks {PROTOCOL}",
+                    response.protocol
+                );
                 return Err(LinkError::NotSent(what));
             }
             Ok(Arc::new(OwnSession { id: response.session, next: AtomicU64::new(1) }))

@@ -20,8 +20,7 @@ use super::{
     send::{Sent, unanswered},
 };
 use crate::{
-    deadline,
-    digests,
+    deadline, digests,
     framing::{FramingError, MessageWalker},
     headers::Signed,
     house::House,
@@ -54,7 +53,9 @@ impl Consumer {
     pub(super) async fn open(&self, sent: Sent) -> Result<StreamAnswer, Box<Refused>> {
         let Sent { mut permitted, gateway, nonce, reply } = sent;
         let only = crate::headers::read_status(&reply.headers).map(|_| reply.headers.clone());
-        if only.is_none() && let Err(refusal) = self.check_opening(&mut permitted, &gateway, &reply.headers) {
+        if only.is_none()
+            && let Err(refusal) = self.check_opening(&mut permitted, &gateway, &reply.headers)
+        {
             return Err(permitted.refuse(refusal));
         }
         let head = Head { exchange: permitted.account.id, withheld: Some(permitted.plan.withheld_digest.0) };
@@ -72,9 +73,15 @@ impl Consumer {
         })
     }
 
-    fn check_opening(&self, permitted: &mut Permitted, gateway: &GatewayId, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_opening(
+        &self,
+        permitted: &mut Permitted,
+        gateway: &GatewayId,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
         let signed = Signed::read(headers).ok_or_else(|| mismatch("the stream opens without signed claims"))?;
-        let claims = ProviderOpening::decode(signed.claims.clone()).map_err(|_| mismatch("the opening claims cannot be read"))?;
+        let claims = ProviderOpening::decode(signed.claims.clone())
+            .map_err(|_| mismatch("the opening claims cannot be read"))?;
         let promise = self.check_signature(permitted, gateway, &signed, receipt::PROVIDER_OPENING)?;
         let shared = &mut permitted.account.shared;
         let fits = claims.exchange_id == shared.exchange_id
@@ -126,18 +133,27 @@ impl StreamAnswer {
             };
             let frame = match frame {
                 None => return Err(unanswered("the stream ended without trailers")),
-                Some(Err(error)) => return Err(unanswered("the link was cut in the middle of the stream").detail(error.to_string())),
+                Some(Err(error)) => {
+                    return Err(unanswered("the link was cut in the middle of the stream").detail(error.to_string()));
+                }
                 Some(Ok(frame)) => frame,
             };
             match frame.into_data() {
                 Ok(chunk) => self.hand_on(chunk, outlet, &mut look).await?,
-                Err(frame) => return frame.into_trailers().map_err(|_| unanswered("the stream ended without trailers")),
+                Err(frame) => {
+                    return frame.into_trailers().map_err(|_| unanswered("the stream ended without trailers"));
+                }
             }
         }
     }
 
     /// Hands a chunk on as the reader reads. Waiting for it, the stream still ends with its agreement.
-    async fn hand_on<O: Outlet>(&mut self, chunk: Bytes, outlet: &mut O, look: &mut tokio::time::Interval) -> Result<(), Refusal> {
+    async fn hand_on<O: Outlet>(
+        &mut self,
+        chunk: Bytes,
+        outlet: &mut O,
+        look: &mut tokio::time::Interval,
+    ) -> Result<(), Refusal> {
         self.walker.feed(&chunk).map_err(|error| framing(&error))?;
         self.digest.update(&chunk);
         self.permitted.account.shared.messages = self.walker.messages();
@@ -195,7 +211,10 @@ impl StreamAnswer {
             },
             Err(error) => {
                 let told = "the consumer's gateway could not record how the stream ended";
-                consumer.unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string()))
+                consumer.unrecorded(
+                    &account,
+                    &Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string()),
+                )
             }
         }
     }
@@ -208,7 +227,11 @@ fn may_go_on(house: &House, permitted: &Permitted, last: Instant) -> Result<(), 
         return Err(unanswered("the deadline passed in the middle of the stream"));
     }
     if last.elapsed() >= deadline::STREAM_IDLE {
-        return Err(Refusal::new(Reason::Cancelled, Hop::Consumer, "nothing passed for 60 s, so the stream was closed"));
+        return Err(Refusal::new(
+            Reason::Cancelled,
+            Hop::Consumer,
+            "nothing passed for 60 s, so the stream was closed",
+        ));
     }
     Ok(())
 }
@@ -220,7 +243,9 @@ fn gone() -> Refusal {
 fn framing(error: &FramingError) -> Refusal {
     match error {
         FramingError::TooLarge { .. } => Refusal::new(Reason::TooLarge, Hop::Consumer, error.to_string()),
-        FramingError::Compressed | FramingError::Truncated | FramingError::NotOne { .. } => mismatch(&error.to_string()),
+        FramingError::Compressed | FramingError::Truncated | FramingError::NotOne { .. } => {
+            mismatch(&error.to_string())
+        }
     }
 }
 

@@ -47,7 +47,9 @@ impl Provider {
         let refuse = |reason, told: &str| Refusal::new(reason, Hop::Provider, told);
         let rules = verified.rules.clone();
         let Some(method) = rules.contracts.method(&verified.path).filter(|m| self.legacy.serves(m.path())) else {
-            return Err(verified.refuse(refuse(Reason::NoAgreement, NO_AGREEMENT).detail("no binding serves the method")));
+            return Err(
+                verified.refuse(refuse(Reason::NoAgreement, NO_AGREEMENT).detail("no binding serves the method"))
+            );
         };
         let (plan, agreement) = match look_up(&self.house, &verified) {
             Ok(found) => found,
@@ -55,11 +57,14 @@ impl Provider {
         };
         let claims = &verified.claims;
         if claims.contract_digest.as_ref() != method.contract_digest().0 {
-            let told = format!("the provider has the contract of `{}` as {}", method.service(), method.contract_digest());
+            let told =
+                format!("the provider has the contract of `{}` as {}", method.service(), method.contract_digest());
             return Err(verified.refuse(refuse(Reason::ContractMismatch, &told)));
         }
         if claims.legal_basis != *plan.legal_basis {
-            return Err(verified.refuse(refuse(Reason::BadClaims, "the claims name another legal basis than the agreement")));
+            return Err(
+                verified.refuse(refuse(Reason::BadClaims, "the claims name another legal basis than the agreement"))
+            );
         }
         if matches!(method.shape(), Shape::ClientStream | Shape::Bidirectional) {
             let told = "this gateway does not take streamed requests";
@@ -102,16 +107,21 @@ fn look_up(house: &House, verified: &Verified) -> Result<(Arc<Plan>, Arc<Agreeme
 fn across_a_link(denial: &Denial) -> Refusal {
     let told = |reason, text: &str| Refusal::new(reason, Hop::Provider, text).detail(denial.to_string());
     match denial {
-        Denial::NoAgreement(_) | Denial::WrongSystem { .. } | Denial::NotYetInForce { .. } => told(Reason::NoAgreement, NO_AGREEMENT),
-        Denial::WrongPurpose { .. } => told(Reason::WrongPurpose, "the agreement does not name this purpose for this method"),
+        Denial::NoAgreement(_) | Denial::WrongSystem { .. } | Denial::NotYetInForce { .. } => {
+            told(Reason::NoAgreement, NO_AGREEMENT)
+        }
+        Denial::WrongPurpose { .. } => {
+            told(Reason::WrongPurpose, "the agreement does not name this purpose for this method")
+        }
         Denial::AgreementEnded { .. } => told(Reason::AgreementEnded, "the agreement is over"),
         Denial::MissingMetadata { keys, .. } => {
             let keys: Vec<_> = keys.iter().map(|k| format!("`drawbridge-{}`", k.word())).collect();
             told(Reason::Metadata, &format!("the agreement asks for metadata that is missing: {}", keys.join(", ")))
         }
-        Denial::ContractMismatch { .. } => {
-            told(Reason::ContractMismatch, "the agreement was made against another version of the contract than the provider has")
-        }
+        Denial::ContractMismatch { .. } => told(
+            Reason::ContractMismatch,
+            "the agreement was made against another version of the contract than the provider has",
+        ),
     }
 }
 
@@ -135,7 +145,8 @@ impl Permitted {
             let told = format!("an answer of the provider's system is above the limit of {limit} bytes");
             return Err(Refusal::new(Reason::TooLarge, Hop::Legacy, told));
         }
-        let malformed = |what: String| super::answer::failed(&format!("its answer is not one of the contract's: {what}"));
+        let malformed =
+            |what: String| super::answer::failed(&format!("its answer is not one of the contract's: {what}"));
         self.method.check_answer(&message).map_err(|e| malformed(e.to_string()))?;
         self.plan.projection.apply(message).map_err(|e| malformed(e.to_string()))
     }

@@ -172,7 +172,10 @@ impl Stream {
     }
 
     /// Takes what is ready together with `first`, minimised and framed.
-    async fn gather(&mut self, first: Option<Result<Bytes, LegacyError>>) -> Result<(Bytes, u64, Option<End>), Refusal> {
+    async fn gather(
+        &mut self,
+        first: Option<Result<Bytes, LegacyError>>,
+    ) -> Result<(Bytes, u64, Option<End>), Refusal> {
         let mut chunk = BytesMut::new();
         let mut count = 0_u64;
         let mut next = first;
@@ -201,7 +204,12 @@ impl Stream {
     }
 
     /// Hands a chunk on as the reader reads. Waiting for it, the stream still ends with its agreement.
-    async fn hand_on<O: Outlet>(&mut self, chunk: Bytes, outlet: &mut O, look: &mut tokio::time::Interval) -> Result<(), Refusal> {
+    async fn hand_on<O: Outlet>(
+        &mut self,
+        chunk: Bytes,
+        outlet: &mut O,
+        look: &mut tokio::time::Interval,
+    ) -> Result<(), Refusal> {
         let cancel = self.permitted.verified.cancel.clone();
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         let account = &self.permitted.verified.account;
@@ -249,10 +257,13 @@ impl Stream {
         };
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
         match provider.close(&mut account, kind, closing).await {
-            Ok((signed, index)) => whole(None, &status, Some(&signed), account.settled(refusal.as_ref(), status.code, Some(index))),
+            Ok((signed, index)) => {
+                whole(None, &status, Some(&signed), account.settled(refusal.as_ref(), status.code, Some(index)))
+            }
             Err(error) => {
                 let told = "the provider's gateway could not record how the stream ended";
-                provider.unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.detail))
+                provider
+                    .unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.detail))
             }
         }
     }
@@ -265,7 +276,11 @@ fn may_go_on(house: &House, permitted: &Permitted, until: Option<Instant>, last:
         return Err(timeout());
     }
     if last.elapsed() >= deadline::STREAM_IDLE {
-        return Err(Refusal::new(Reason::Cancelled, Hop::Provider, "nothing passed for 60 s, so the stream was closed"));
+        return Err(Refusal::new(
+            Reason::Cancelled,
+            Hop::Provider,
+            "nothing passed for 60 s, so the stream was closed",
+        ));
     }
     Ok(())
 }

@@ -123,7 +123,10 @@ impl Provider {
         if claims.method != call.path {
             return Err("the claims name another method than the request");
         }
-        if claims.nonce.len() != 32 || claims.contract_digest.len() != 32 || ExchangeId::from_bytes(&claims.exchange_id).is_err() {
+        if claims.nonce.len() != 32
+            || claims.contract_digest.len() != 32
+            || ExchangeId::from_bytes(&claims.exchange_id).is_err()
+        {
             return Err("the claims hold a malformed id, nonce or digest");
         }
         Ok(())
@@ -149,12 +152,17 @@ impl Provider {
         let now = self.house.millis();
         if now.abs_diff(claims.time) > self.house.limits.clock_skew {
             let difference = i64::try_from(i128::from(now) - i128::from(claims.time)).unwrap_or(i64::MAX);
-            let what = format!("the provider's clock is {difference} ms ahead of the consumer's, more than {} ms", self.house.limits.clock_skew);
+            let what = format!(
+                "the provider's clock is {difference} ms ahead of the consumer's, more than {} ms",
+                self.house.limits.clock_skew
+            );
             return Err((refuse(Reason::ClockSkew, what), difference));
         }
         match self.sessions.take(&call.peer, &claims.session, claims.sequence) {
             Ok(()) => Ok(()),
-            Err(NotTaken::Unknown) => Err((refuse(Reason::StaleSession, "the session is not known here; open another".to_owned()), 0)),
+            Err(NotTaken::Unknown) => {
+                Err((refuse(Reason::StaleSession, "the session is not known here; open another".to_owned()), 0))
+            }
             Err(NotTaken::Used) => Err((refuse(Reason::Replayed, "the sequence number was used before".to_owned()), 0)),
         }
     }

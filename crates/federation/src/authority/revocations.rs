@@ -62,7 +62,8 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 5] = [Self::Unspecified, Self::KeyCompromise, Self::AffiliationChanged, Self::Superseded, Self::Cessation];
+    pub const ALL: [Self; 5] =
+        [Self::Unspecified, Self::KeyCompromise, Self::AffiliationChanged, Self::Superseded, Self::Cessation];
 
     /// Returns the code of RFC 5280. `unspecified` is left out of lists, as the RFC asks.
     pub(super) fn code(self) -> Option<RevocationReason> {
@@ -145,14 +146,23 @@ impl Revocations {
         let mut revoked = Vec::new();
         for (place, raw) in raw.revoked.into_iter().enumerate().take(MAX_REVOCATIONS) {
             let path = |key: &str| format!("revoked[{place}].{key}");
-            let serial = normal_serial(&raw.serial).map_err(|error| problems.push(toml.problem(&path("serial"), error.to_string()))).ok();
+            let serial = normal_serial(&raw.serial)
+                .map_err(|error| problems.push(toml.problem(&path("serial"), error.to_string())))
+                .ok();
             let at = from_rfc3339(&raw.at.to_string());
             if at.is_none() {
-                problems.push(toml.problem(&path("at"), "this is not a moment with date, time and offset").help("write it as 2027-11-01T00:00:00Z"));
+                problems.push(
+                    toml.problem(&path("at"), "this is not a moment with date, time and offset")
+                        .help("write it as 2027-11-01T00:00:00Z"),
+                );
             }
             let identity = raw.identity.map(|text| text.parse::<Identity>()).transpose();
             if let Err(error) = &identity {
-                problems.push(toml.problem(&path("identity"), "this is not an identity").help("write it as `spiffe://<member>/<kind>/<name>`").cause(error.to_string()));
+                problems.push(
+                    toml.problem(&path("identity"), "this is not an identity")
+                        .help("write it as `spiffe://<member>/<kind>/<name>`")
+                        .cause(error.to_string()),
+                );
             }
             if let (Some(serial), Some(at), Ok(identity)) = (serial, at, identity) {
                 revoked.push(Revocation { serial, identity, at, reason: raw.reason });
@@ -182,7 +192,13 @@ impl Revocations {
     /// # Errors
     ///
     /// [`RevocationError::Serial`] for what is not a serial number.
-    pub fn revoke(&mut self, serial: &str, identity: Option<Identity>, reason: Reason, now: SystemTime) -> Result<bool, RevocationError> {
+    pub fn revoke(
+        &mut self,
+        serial: &str,
+        identity: Option<Identity>,
+        reason: Reason,
+        now: SystemTime,
+    ) -> Result<bool, RevocationError> {
         let serial = normal_serial(serial)?;
         if self.revoked.iter().any(|revocation| revocation.serial == serial) {
             return Ok(false);
@@ -233,7 +249,9 @@ pub enum RevocationError {
     #[error("this is not a serial number: expected up to 40 hexadecimal digits, two per byte")]
     Serial,
     /// Not a reason.
-    #[error("this is not a reason: use one of `unspecified`, `key-compromise`, `affiliation-changed`, `superseded`, `cessation`")]
+    #[error(
+        "this is not a reason: use one of `unspecified`, `key-compromise`, `affiliation-changed`, `superseded`, `cessation`"
+    )]
     Reason,
 }
 
@@ -243,7 +261,11 @@ fn normal_serial(text: &str) -> Result<String, RevocationError> {
     const MAX_BYTES: usize = 20;
     let digits: String = text.chars().filter(|c| *c != ':').take(2 * MAX_BYTES + 3).collect();
     let bytes = hex::decode(digits).map_err(|_| RevocationError::Serial)?;
-    if bytes.is_empty() || bytes.len() > MAX_BYTES + 1 { Err(RevocationError::Serial) } else { Ok(certificate::serial(&bytes)) }
+    if bytes.is_empty() || bytes.len() > MAX_BYTES + 1 {
+        Err(RevocationError::Serial)
+    } else {
+        Ok(certificate::serial(&bytes))
+    }
 }
 
 #[cfg(test)]

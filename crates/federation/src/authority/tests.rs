@@ -22,7 +22,10 @@ fn facts(issued: &Issued) -> Facts {
 fn an_authority_is_written_and_opened_again() {
     let made = county();
     let opened = Authority::open(&made.certificate_pem(), &made.key_pem()).unwrap();
-    assert_eq!((opened.member(), opened.certificate(), opened.flavour()), (made.member(), made.certificate(), Flavour::Production));
+    assert_eq!(
+        (opened.member(), opened.certificate(), opened.flavour()),
+        (made.member(), made.certificate(), Flavour::Production)
+    );
     let facts = Facts::read(made.certificate()).unwrap();
     assert!(facts.is_authority && !facts.is_development);
     assert_eq!((facts.not_before, facts.not_after), (now() - BACKDATED, now() + ROOT_VALIDITY));
@@ -37,7 +40,10 @@ fn what_is_issued_says_whose_it_is_and_ends_after_90_days() {
     assert_eq!(Identity::from_certificate(&der), Ok(Identity::Gateway(gateway)));
     let facts = facts(&issued);
     assert_eq!((facts.not_before, facts.not_after), (now() - BACKDATED, now() + CERTIFICATE_VALIDITY));
-    assert_eq!((facts.serial.as_str(), facts.not_after, facts.is_authority), (issued.serial.as_str(), issued.ends, false));
+    assert_eq!(
+        (facts.serial.as_str(), facts.not_after, facts.is_authority),
+        (issued.serial.as_str(), issued.ends, false)
+    );
     assert_eq!(issued.serial.len(), 32);
     let parsed = certificate::parse(&der).unwrap();
     let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value.general_names);

@@ -63,7 +63,11 @@ fn a_problem_inside_an_entry_is_shown_at_its_line_of_the_directory() {
     let text = golden_draft().to_text().replacen("8443", "0", 1);
     let note = Note::sign(&text, &[&key("county.example/member", 1)]).unwrap();
     let line = |text: &str| text.lines().position(|line| line.contains("gw.county.example")).unwrap() + 1;
-    let directory = GOLDEN.replacen(&Directory::parse("d", GOLDEN).unwrap().entries().next().unwrap().note().to_string(), &note.to_string(), 1);
+    let directory = GOLDEN.replacen(
+        &Directory::parse("d", GOLDEN).unwrap().entries().next().unwrap().note().to_string(),
+        &note.to_string(),
+        1,
+    );
     let problems = Directory::parse("directory.note", &directory).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].line, Some(line(&directory)));

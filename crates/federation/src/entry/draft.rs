@@ -8,9 +8,9 @@ use problem::Problem;
 use rustls_pki_types::CertificateDer;
 
 use super::{ENTRY_FORMAT, Entry, FormerKey, GatewayEntry};
+use crate::MemberId;
 use crate::certificate::to_pem;
 use crate::time::rfc3339;
-use crate::MemberId;
 
 /// What an entry will say once it is signed. Nothing is checked before [`EntryDraft::sign`].
 #[derive(Clone, Debug)]
@@ -95,7 +95,8 @@ impl EntryDraft {
     pub fn sign(&self, key: &SigningKey, former: &[&SigningKey]) -> Result<Entry, Vec<Problem>> {
         const FILE: &str = "entry.note";
         let keys: Vec<&SigningKey> = std::iter::once(key).chain(former.iter().copied()).collect();
-        let note = Note::sign(&self.to_text(), &keys).map_err(|error| vec![Problem::new(FILE, "the entry cannot be signed").cause(error.to_string())])?;
+        let note = Note::sign(&self.to_text(), &keys)
+            .map_err(|error| vec![Problem::new(FILE, "the entry cannot be signed").cause(error.to_string())])?;
         Entry::parse(FILE, &note.to_string())
     }
 }

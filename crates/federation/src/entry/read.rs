@@ -11,7 +11,8 @@ use serde::Deserialize;
 use toml_edit::Datetime;
 
 use super::{
-    ENTRY_FORMAT, Entry, FormerKey, GatewayEntry, MAX_CONTRACTS, MAX_ENTRY_BYTES, MAX_FORMER_KEYS, MAX_GATEWAYS, MAX_ROOTS,
+    ENTRY_FORMAT, Entry, FormerKey, GatewayEntry, MAX_CONTRACTS, MAX_ENTRY_BYTES, MAX_FORMER_KEYS, MAX_GATEWAYS,
+    MAX_ROOTS,
 };
 use crate::address::check_host;
 use crate::certificate::{self, Facts};
@@ -73,11 +74,9 @@ pub(super) fn entry(file: PathBuf, text: &str) -> Result<Entry, Vec<Problem>> {
         return Err(vec![Problem::new(file, format!("the entry is larger than {MAX_ENTRY_BYTES} bytes"))]);
     }
     let note = Note::parse(text).map_err(|error| {
-        vec![
-            Problem::new(&file, "this is not a signed entry")
-                .cause(error.to_string())
-                .help("an entry is a text, a blank line and the signature of its member key, as `drawbridge init` writes it"),
-        ]
+        vec![Problem::new(&file, "this is not a signed entry").cause(error.to_string()).help(
+            "an entry is a text, a blank line and the signature of its member key, as `drawbridge init` writes it",
+        )]
     })?;
     let toml = TomlFile::parse(&file, note.text()).map_err(|problem| vec![problem])?;
     check_format(&toml, ENTRY_FORMAT).map_err(|problem| vec![problem])?;
@@ -97,11 +96,15 @@ pub(crate) fn check_format(toml: &TomlFile, expected: &str) -> Result<(), Proble
     let family = expected.trim_end_matches(|c: char| c.is_ascii_digit());
     match toml.root().get("format").and_then(|item| item.as_str()) {
         Some(format) if format == expected => Ok(()),
-        Some(format) if format.strip_prefix(family).is_some_and(|version| version.parse::<u32>().is_ok()) => {
-            Err(toml.problem("format", format!("the format is newer than this program, which reads `{expected}`")).help("install a newer Drawbridge"))
-        }
-        Some(_) => Err(toml.problem("format", format!("the format is not `{expected}`")).help("this is a file of another kind")),
-        None => Err(toml.problem("format", format!("`format = \"{expected}\"` is missing")).help("this may be a file of another kind")),
+        Some(format) if format.strip_prefix(family).is_some_and(|version| version.parse::<u32>().is_ok()) => Err(toml
+            .problem("format", format!("the format is newer than this program, which reads `{expected}`"))
+            .help("install a newer Drawbridge")),
+        Some(_) => Err(toml
+            .problem("format", format!("the format is not `{expected}`"))
+            .help("this is a file of another kind")),
+        None => Err(toml
+            .problem("format", format!("`format = \"{expected}\"` is missing"))
+            .help("this may be a file of another kind")),
     }
 }
 
@@ -131,7 +134,11 @@ impl Check<'_> {
         let member_key = self.key("key", &raw.key, &key_name);
         let former_member_keys = self.former_keys("former_key", &raw.former_key, &key_name);
         if raw.gateway.is_empty() {
-            self.refuse("gateway", "a member has at least one gateway", "add a table `[[gateway]]`; one that only asks needs no `address`");
+            self.refuse(
+                "gateway",
+                "a member has at least one gateway",
+                "add a table `[[gateway]]`; one that only asks needs no `address`",
+            );
         }
         self.at_most("gateway", raw.gateway.len(), MAX_GATEWAYS, "gateways");
         let mut gateways: Vec<GatewayEntry> = Vec::new();
@@ -139,7 +146,11 @@ impl Check<'_> {
             let path = format!("gateway[{place}]");
             if let Some(gateway) = self.gateway(&path, gateway, &member) {
                 if gateways.iter().any(|other| other.id == gateway.id) {
-                    self.refuse(&format!("{path}.name"), format!("there are two gateways called `{}`", gateway.id.name()), "give each its own name");
+                    self.refuse(
+                        &format!("{path}.name"),
+                        format!("there are two gateways called `{}`", gateway.id.name()),
+                        "give each its own name",
+                    );
                 }
                 gateways.push(gateway);
             }
@@ -148,10 +159,16 @@ impl Check<'_> {
         let member_key = member_key?;
         match note.verified_by(std::slice::from_ref(&member_key)) {
             Ok(signers) if !signers.is_empty() => {}
-            Ok(_) => self.refuse("key", "the entry is not signed by the member key that it names", format!("sign it with the key `{}`", member_key.name())),
+            Ok(_) => self.refuse(
+                "key",
+                "the entry is not signed by the member key that it names",
+                format!("sign it with the key `{}`", member_key.name()),
+            ),
             Err(error) => {
                 let problem = self.toml.problem("", "the signature of the entry is wrong").cause(error.to_string());
-                self.problems.push(problem.help("it was changed after it was signed: sign it again, or ask its member for it again"));
+                self.problems.push(
+                    problem.help("it was changed after it was signed: sign it again, or ask its member for it again"),
+                );
             }
         }
         Some(Entry {
@@ -174,7 +191,11 @@ impl Check<'_> {
         if let Some(name) = &raw.server_name {
             self.take(&at("server_name"), check_host(name));
             if raw.address.is_none() {
-                self.refuse(&at("server_name"), "a gateway without `address` has no `server_name`", "leave it out, or add `address`");
+                self.refuse(
+                    &at("server_name"),
+                    "a gateway without `address` has no `server_name`",
+                    "leave it out, or add `address`",
+                );
             }
         }
         let retired = raw.retired.as_ref().and_then(|date| self.moment(&at("retired"), date));
@@ -183,7 +204,11 @@ impl Check<'_> {
         let former_gateway_keys = self.former_keys(&at("former_key"), &raw.former_key, &id.gateway_key_name());
         let origin = id.log_origin();
         if raw.log_origin != origin {
-            self.refuse(&at("log_origin"), format!("the log of gateway `{id}` cannot be called that"), format!("write \"{origin}\""));
+            self.refuse(
+                &at("log_origin"),
+                format!("the log of gateway `{id}` cannot be called that"),
+                format!("write \"{origin}\""),
+            );
         }
         let log_key = self.key(&at("log_key"), &raw.log_key, &origin);
         let former_log_keys = self.former_keys(&at("former_log_key"), &raw.former_log_key, &origin);
@@ -203,7 +228,11 @@ impl Check<'_> {
     fn key(&mut self, path: &str, text: &str, name: &str) -> Option<VerifierKey> {
         let key = self.take(path, text.parse::<VerifierKey>())?;
         if key.name() != name {
-            self.refuse(path, format!("the key is called `{}`", shown(key.name())), format!("a key in this place is called `{name}`"));
+            self.refuse(
+                path,
+                format!("the key is called `{}`", shown(key.name())),
+                format!("a key in this place is called `{name}`"),
+            );
             return None;
         }
         if let Some(other) = self.keys.insert(*key.public(), path.to_owned()) {
@@ -225,7 +254,11 @@ impl Check<'_> {
 
     fn roots(&mut self, raw: &[String], member: Option<&MemberId>) -> Vec<CertificateDer<'static>> {
         if raw.is_empty() {
-            self.refuse("roots", "a member has at least one root", "add the PEM text of the certificate of the member's authority");
+            self.refuse(
+                "roots",
+                "a member has at least one root",
+                "add the PEM text of the certificate of the member's authority",
+            );
         }
         self.at_most("roots", raw.len(), MAX_ROOTS, "roots");
         let mut roots: Vec<CertificateDer<'static>> = Vec::new();
@@ -235,7 +268,11 @@ impl Check<'_> {
             match root(pem, member) {
                 Ok((root, facts)) if keys.contains(&facts.public_key) => {
                     let other = keys.iter().position(|key| *key == facts.public_key).unwrap_or_default();
-                    self.refuse(&path, format!("this root has the same key as `roots[{other}]`"), "name each root once");
+                    self.refuse(
+                        &path,
+                        format!("this root has the same key as `roots[{other}]`"),
+                        "name each root once",
+                    );
                     roots.push(root);
                 }
                 Ok((root, facts)) => {
@@ -254,14 +291,26 @@ impl Check<'_> {
         for (place, RawContract { service, digest }) in raw.into_iter().enumerate().take(MAX_CONTRACTS) {
             if !is_service(&service) {
                 let path = format!("contract[{place}].service");
-                self.refuse(&path, "this is not the full name of a service", "write package and service, as in `housing.v1.Tenancies`");
+                self.refuse(
+                    &path,
+                    "this is not the full name of a service",
+                    "write package and service, as in `housing.v1.Tenancies`",
+                );
             }
             if !is_digest(&digest) {
                 let path = format!("contract[{place}].digest");
-                self.refuse(&path, "this is not the digest of a contract", "write `sha256:` and 64 lower-case hexadecimal digits");
+                self.refuse(
+                    &path,
+                    "this is not the digest of a contract",
+                    "write `sha256:` and 64 lower-case hexadecimal digits",
+                );
             }
             if contracts.iter().any(|other| other.0 == service && other.1 == digest) {
-                self.refuse(&format!("contract[{place}]"), "this contract is there twice", "name each version of a service once");
+                self.refuse(
+                    &format!("contract[{place}]"),
+                    "this contract is there twice",
+                    "name each version of a service once",
+                );
             }
             contracts.push((service, digest));
         }
@@ -283,7 +332,11 @@ impl Check<'_> {
     fn moment(&mut self, path: &str, date: &Datetime) -> Option<SystemTime> {
         let moment = date.offset.and_then(|_| from_rfc3339(&date.to_string()));
         if moment.is_none() {
-            self.refuse(path, "this is not a moment with date, time and offset", "write it as 2027-11-01T00:00:00Z, without quotes");
+            self.refuse(
+                path,
+                "this is not a moment with date, time and offset",
+                "write it as 2027-11-01T00:00:00Z, without quotes",
+            );
         }
         moment
     }
@@ -299,7 +352,8 @@ impl Check<'_> {
             Ok(value) => Some(value),
             Err(error) => {
                 let text = error.to_string();
-                let (what, help) = text.split_once(": ").map_or((text.as_str(), None), |(what, help)| (what, Some(help)));
+                let (what, help) =
+                    text.split_once(": ").map_or((text.as_str(), None), |(what, help)| (what, Some(help)));
                 let problem = self.toml.problem(path, what);
                 self.problems.push(match help {
                     Some(help) => problem.help(help),
@@ -319,7 +373,10 @@ impl Check<'_> {
 fn root(pem: &str, member: Option<&MemberId>) -> Result<(CertificateDer<'static>, Facts), (String, &'static str)> {
     const EXPECTED: &str = "paste the PEM text of the certificate of the member's authority, one per string";
     if pem.contains("PRIVATE KEY") {
-        return Err(("there is a private key in this text".to_owned(), "take it out, and make a new key if others may have read it"));
+        return Err((
+            "there is a private key in this text".to_owned(),
+            "take it out, and make a new key if others may have read it",
+        ));
     }
     let certificates = certificate::read_pem(pem).map_err(|error| (format!("not a root: {error}"), EXPECTED))?;
     let [root] = certificates.as_slice() else {
@@ -345,7 +402,8 @@ fn root(pem: &str, member: Option<&MemberId>) -> Result<(CertificateDer<'static>
 /// Says whether `text` is the full name of a protobuf service: identifiers joined by dots, at most 255 characters.
 fn is_service(text: &str) -> bool {
     let identifier = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     text.len() <= 255 && text.split('.').all(identifier)
 }

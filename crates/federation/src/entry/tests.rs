@@ -21,9 +21,11 @@ pub(crate) fn golden_draft() -> EntryDraft {
         verifier(&main.log_origin(), 3),
     );
     gateway.server_name = Some("balancer.county.example".to_owned());
-    gateway.former_gateway_keys = vec![FormerKey { key: verifier(&main.gateway_key_name(), 4), until: moment(1_790_000_000) }];
+    gateway.former_gateway_keys =
+        vec![FormerKey { key: verifier(&main.gateway_key_name(), 4), until: moment(1_790_000_000) }];
     gateway.former_log_keys = vec![FormerKey { key: verifier(&main.log_origin(), 5), until: moment(1_790_000_000) }];
-    let mut retired = GatewayEntry::new(old.clone(), None, verifier(&old.gateway_key_name(), 6), verifier(&old.log_origin(), 7));
+    let mut retired =
+        GatewayEntry::new(old.clone(), None, verifier(&old.gateway_key_name(), 6), verifier(&old.log_origin(), 7));
     retired.retired = Some(moment(1_780_000_000));
     EntryDraft {
         display_name: "The \"County\" Council".to_owned(),
@@ -69,7 +71,10 @@ fn the_committed_entry_reads_and_is_made_again_byte_for_byte() {
 #[test]
 fn keys_come_current_first_and_former_ones_count_until_their_time() {
     let entry = Entry::parse("county.entry.note", GOLDEN).unwrap();
-    assert_eq!(entry.member_keys(), [key("county.example/member", 1).verifier(), key("county.example/member", 8).verifier()]);
+    assert_eq!(
+        entry.member_keys(),
+        [key("county.example/member", 1).verifier(), key("county.example/member", 8).verifier()]
+    );
     let gateway = entry.gateway("main").unwrap();
     assert_eq!(gateway.gateway_keys().len(), 2);
     assert_eq!(gateway.log_keys().len(), 2);
@@ -106,7 +111,11 @@ fn each_problem_is_told_with_its_place_and_cure() {
         ("name", "name = 'The \"County\" Council'", "name = \"\""),
         ("version", "version = 3", "version = 0"),
         ("moment", "valid_until = 2027-12-28T13:20:00Z", "valid_until = 2027-12-28"),
-        ("key of another name", &key("county.example/member", 1).verifier().to_string(), &key("county.example/log/main", 1).verifier().to_string()),
+        (
+            "key of another name",
+            &key("county.example/member", 1).verifier().to_string(),
+            &key("county.example/log/main", 1).verifier().to_string(),
+        ),
         ("key with a slip", "key = \"county.example/member", "key = \"county.example/menber"),
         ("root", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\nAAAA"),
         ("private key", "-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"),
@@ -129,7 +138,8 @@ fn each_problem_is_told_with_its_place_and_cure() {
 
 #[test]
 fn all_problems_are_told_at_once() {
-    let text = golden_draft().to_text().replace("8443", "0").replace("sha256:", "sha1:").replace("version = 3", "version = 0");
+    let text =
+        golden_draft().to_text().replace("8443", "0").replace("sha256:", "sha1:").replace("version = 3", "version = 0");
     let problems = Entry::parse("entry.note", &signed(&text)).unwrap_err();
     assert_eq!(problems.len(), 4, "{problems:#?}");
 }
@@ -167,14 +177,21 @@ fn roots_are_authorities_of_this_member_only() {
 #[test]
 fn limits_hold() {
     let mut draft = golden_draft();
-    draft.contracts = (0..=MAX_CONTRACTS).map(|n| (format!("a.v{n}.S"), format!("sha256:{}", "00".repeat(32)))).collect();
+    draft.contracts =
+        (0..=MAX_CONTRACTS).map(|n| (format!("a.v{n}.S"), format!("sha256:{}", "00".repeat(32)))).collect();
     assert!(draft.sign(&member_key(), &[]).unwrap_err()[0].what.contains("at most 512"));
     let mut draft = golden_draft();
     draft.gateways.clear();
     assert!(draft.sign(&member_key(), &[]).unwrap_err()[0].what.contains("at least one gateway"));
     let mut draft = golden_draft();
     draft.gateways.push(draft.gateways[0].clone());
-    assert!(draft.sign(&member_key(), &[]).unwrap_err().iter().any(|problem| problem.what.contains("two gateways called `main`")));
+    assert!(
+        draft
+            .sign(&member_key(), &[])
+            .unwrap_err()
+            .iter()
+            .any(|problem| problem.what.contains("two gateways called `main`"))
+    );
     assert!(told(&"x".repeat(MAX_ENTRY_BYTES + 1)).contains("larger than"));
 }
 

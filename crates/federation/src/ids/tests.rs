@@ -42,9 +42,19 @@ fn a_member_id_is_a_lower_case_dns_name() {
 #[test]
 fn an_id_within_a_member_is_member_and_name() {
     let id: SystemId = "county.example/housing".parse().unwrap();
-    assert_eq!((id.member().as_str(), id.name(), id.to_string().as_str()), ("county.example", "housing", "county.example/housing"));
+    assert_eq!(
+        (id.member().as_str(), id.name(), id.to_string().as_str()),
+        ("county.example", "housing", "county.example/housing")
+    );
     assert_eq!(id.spiffe(), "spiffe://county.example/system/housing");
-    for bad in ["county.example", "county.example/", "/housing", "county.example/a/b", "county.example/Housing", "county.example/-a"] {
+    for bad in [
+        "county.example",
+        "county.example/",
+        "/housing",
+        "county.example/a/b",
+        "county.example/Housing",
+        "county.example/-a",
+    ] {
         assert!(bad.parse::<SystemId>().is_err(), "{bad}");
         assert!(bad.parse::<GatewayId>().is_err(), "{bad}");
     }

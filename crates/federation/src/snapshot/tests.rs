@@ -31,7 +31,8 @@ fn a_former_gateway_key_counts_until_its_time_and_a_retired_gateways_until_then(
     let (mut draft, new) = (county.draft(), key("county.example/gateway/main", 99));
     let rotated = county.made + DAY;
     draft.gateways[0].gateway_key = new.verifier();
-    draft.gateways[0].former_gateway_keys = vec![crate::FormerKey { key: county.gateway_key.verifier(), until: rotated }];
+    draft.gateways[0].former_gateway_keys =
+        vec![crate::FormerKey { key: county.gateway_key.verifier(), until: rotated }];
     let rotated_only = federation([county.sign(&draft)]);
     let id = county.gateway();
     assert_eq!(rotated_only.gateway_keys(&id), [new.verifier(), county.gateway_key.verifier()]);
@@ -100,7 +101,8 @@ fn what_ends_soon_is_warned_of() {
 fn development_members_are_told_apart() {
     let mut county = Member::new("county.example", 10);
     let trust = Member::new("trust.example", 20);
-    county.authority = crate::authority::Authority::create(&county.id, crate::authority::Flavour::Development, county.made).unwrap();
+    county.authority =
+        crate::authority::Authority::create(&county.id, crate::authority::Flavour::Development, county.made).unwrap();
     let federation = federation([county.entry(), trust.entry()]);
     assert_eq!(federation.development_members().collect::<Vec<_>>(), [&county.id]);
 }

@@ -64,7 +64,11 @@ impl TlsIdentity {
         let facts = Facts::read(own)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsIdentityError::Key)?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
-            if matches!(error, rustls::Error::InconsistentKeys(_)) { TlsIdentityError::OtherKey } else { TlsIdentityError::Key }
+            if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                TlsIdentityError::OtherKey
+            } else {
+                TlsIdentityError::Key
+            }
         })?;
         Ok(Self { identity, facts, key: Arc::new(key) })
     }
@@ -166,7 +170,11 @@ pub fn provider(options: &TlsOptions) -> Arc<CryptoProvider> {
 /// # Errors
 ///
 /// [`ConfigError`] when rustls refuses the combination, which a test rules out.
-pub fn server_config(own: &TlsIdentity, verifier: Arc<dyn ClientCertVerifier>, options: &TlsOptions) -> Result<Arc<ServerConfig>, ConfigError> {
+pub fn server_config(
+    own: &TlsIdentity,
+    verifier: Arc<dyn ClientCertVerifier>,
+    options: &TlsOptions,
+) -> Result<Arc<ServerConfig>, ConfigError> {
     let mut config = ServerConfig::builder_with_provider(provider(options))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
@@ -183,7 +191,11 @@ pub fn server_config(own: &TlsIdentity, verifier: Arc<dyn ClientCertVerifier>, o
 /// # Errors
 ///
 /// [`ConfigError`] when rustls refuses the combination, which a test rules out.
-pub fn client_config(own: &TlsIdentity, verifier: Arc<dyn ServerCertVerifier>, options: &TlsOptions) -> Result<Arc<ClientConfig>, ConfigError> {
+pub fn client_config(
+    own: &TlsIdentity,
+    verifier: Arc<dyn ServerCertVerifier>,
+    options: &TlsOptions,
+) -> Result<Arc<ClientConfig>, ConfigError> {
     let mut config = ClientConfig::builder_with_provider(provider(options))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()

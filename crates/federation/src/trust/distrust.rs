@@ -137,7 +137,10 @@ impl Distrust {
     pub(super) fn chain(identity: &Identity, error: &webpki::Error) -> Self {
         use webpki::Error;
         let presented = identity.clone();
-        #[expect(clippy::wildcard_enum_match_arm, reason = "webpki's errors are open-ended; what is not told apart keeps its name")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "webpki's errors are open-ended; what is not told apart keeps its name"
+        )]
         match error {
             // A root of the same name with another key is found as a wrong signature.
             Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => Self::ForeignRoot { presented },

@@ -26,7 +26,10 @@ impl Explanation {
 /// certificate, so errors of reads and writes want explaining too: see [`explain_io`].
 #[must_use]
 pub fn explain(error: &Error) -> Explanation {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls's errors are open-ended; what is not told apart keeps its name")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "rustls's errors are open-ended; what is not told apart keeps its name"
+    )]
     match error {
         Error::InvalidCertificate(certificate) => refused_here(certificate),
         Error::AlertReceived(alert) => refused_there(*alert),
@@ -35,10 +38,17 @@ pub fn explain(error: &Error) -> Explanation {
             "the two ends have no version of TLS, or no algorithm, in common",
             "both ends must speak TLS 1.3; look for a proxy in between that ends TLS itself",
         ),
-        Error::NoApplicationProtocol => Explanation::new("the other end does not speak HTTP/2", "check address and port"),
+        Error::NoApplicationProtocol => {
+            Explanation::new("the other end does not speak HTTP/2", "check address and port")
+        }
         Error::InvalidMessage(
-            InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge | InvalidMessage::UnknownProtocolVersion,
-        ) => Explanation::new("the other end does not speak TLS on this port", "check address and port; another program may be listening there"),
+            InvalidMessage::InvalidContentType
+            | InvalidMessage::MessageTooLarge
+            | InvalidMessage::UnknownProtocolVersion,
+        ) => Explanation::new(
+            "the other end does not speak TLS on this port",
+            "check address and port; another program may be listening there",
+        ),
         other => Explanation::new(format!("the handshake failed: {other}"), "look at the log of the other end as well"),
     }
 }
@@ -53,13 +63,25 @@ pub fn explain_io(error: &io::Error) -> Explanation {
         }
         source = inner.source();
     }
-    #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is open-ended; what is not told apart keeps its name")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "io::ErrorKind is open-ended; what is not told apart keeps its name"
+    )]
     match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-            Explanation::new("the other end closed the connection", "look at the log of the other end; a firewall or proxy in between may have done it")
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionAborted => Explanation::new(
+            "the other end closed the connection",
+            "look at the log of the other end; a firewall or proxy in between may have done it",
+        ),
+        io::ErrorKind::ConnectionRefused => Explanation::new(
+            "nothing listens at this address",
+            "check address and port, and whether the gateway there runs",
+        ),
+        io::ErrorKind::TimedOut => {
+            Explanation::new("the other end did not answer in time", "check address, port and firewalls")
         }
-        io::ErrorKind::ConnectionRefused => Explanation::new("nothing listens at this address", "check address and port, and whether the gateway there runs"),
-        io::ErrorKind::TimedOut => Explanation::new("the other end did not answer in time", "check address, port and firewalls"),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             Explanation::new("there is no way to this address", "check the address and the network")
         }
@@ -77,21 +99,33 @@ fn of(distrust: &Distrust) -> Explanation {
 
 /// This end refused the certificate of the other.
 fn refused_here(error: &CertificateError) -> Explanation {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls's errors are open-ended; what is not told apart keeps its name")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "rustls's errors are open-ended; what is not told apart keeps its name"
+    )]
     match error {
         CertificateError::Other(other) => match other.0.downcast_ref::<Distrust>() {
             Some(distrust) => of(distrust),
-            None => Explanation::new("the certificate of the other end does not verify", "its member must issue another"),
+            None => {
+                Explanation::new("the certificate of the other end does not verify", "its member must issue another")
+            }
         },
         CertificateError::ExpiredContext { time, not_after } => {
             let (now, ended) = (from_unix(*time), from_unix(*not_after));
-            let cause = format!("the certificate of the other end expired {} ago ({})", distance(ended, now), shown(ended));
+            let cause =
+                format!("the certificate of the other end expired {} ago ({})", distance(ended, now), shown(ended));
             Explanation::new(cause, "its member must renew it")
         }
-        CertificateError::Expired => Explanation::new("the certificate of the other end has expired", "its member must renew it"),
+        CertificateError::Expired => {
+            Explanation::new("the certificate of the other end has expired", "its member must renew it")
+        }
         CertificateError::NotValidYetContext { time, not_before } => {
             let (now, begins) = (from_unix(*time), from_unix(*not_before));
-            let cause = format!("the certificate of the other end is valid only in {} ({})", distance(begins, now), shown(begins));
+            let cause = format!(
+                "the certificate of the other end is valid only in {} ({})",
+                distance(begins, now),
+                shown(begins)
+            );
             Explanation::new(cause, "compare the clocks of both machines")
         }
         CertificateError::NotValidYet => {
@@ -109,14 +143,21 @@ fn refused_here(error: &CertificateError) -> Explanation {
             "the certificate of the other end names somebody who has no business on this port",
             "gateways connect to the port for links, systems to the clients' port of their own member's gateway",
         ),
-        CertificateError::BadEncoding => Explanation::new("the certificate of the other end cannot be read", "its member must issue another"),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            Explanation::new("the certificate of the other end may not be used for its end of a connection", "its member must issue another")
+        CertificateError::BadEncoding => {
+            Explanation::new("the certificate of the other end cannot be read", "its member must issue another")
         }
-        CertificateError::BadSignature => {
-            Explanation::new("the other end does not hold the key of its certificate", "it must use certificate and key that belong together")
-        }
-        other => Explanation::new(format!("the certificate of the other end does not verify: {other}"), "its member must issue another"),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Explanation::new(
+            "the certificate of the other end may not be used for its end of a connection",
+            "its member must issue another",
+        ),
+        CertificateError::BadSignature => Explanation::new(
+            "the other end does not hold the key of its certificate",
+            "it must use certificate and key that belong together",
+        ),
+        other => Explanation::new(
+            format!("the certificate of the other end does not verify: {other}"),
+            "its member must issue another",
+        ),
     }
 }
 
@@ -128,9 +169,10 @@ fn refused_there(alert: AlertDescription) -> Explanation {
             "the other end says that this end's certificate has expired or has not begun",
             "renew it; if it is current, compare the clocks of both machines",
         ),
-        AlertDescription::CertificateRevoked => {
-            Explanation::new("the other end says that this end's certificate is revoked", "issue another, and find out why it was revoked")
-        }
+        AlertDescription::CertificateRevoked => Explanation::new(
+            "the other end says that this end's certificate is revoked",
+            "issue another, and find out why it was revoked",
+        ),
         AlertDescription::UnknownCA => Explanation::new(
             "the other end does not know this end's member, or not the root of this end's certificate",
             "the other end must have this member's present entry in its directory",
@@ -139,10 +181,13 @@ fn refused_there(alert: AlertDescription) -> Explanation {
             "the other end knows this end's member, but not this identity on this port",
             "gateways connect to the port for links and must be listed in their member's entry, systems to the clients' port of their own member's gateway",
         ),
-        AlertDescription::CertificateRequired => {
-            Explanation::new("the other end asks for a certificate and got none", "present a certificate of one's member's authority")
-        }
-        AlertDescription::BadCertificate | AlertDescription::UnsupportedCertificate | AlertDescription::DecryptError => Explanation::new(
+        AlertDescription::CertificateRequired => Explanation::new(
+            "the other end asks for a certificate and got none",
+            "present a certificate of one's member's authority",
+        ),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::DecryptError => Explanation::new(
             "the other end cannot use this end's certificate",
             "it must have one `spiffe://<member>/<kind>/<name>` URI, and belong to the key in use",
         ),
@@ -150,13 +195,19 @@ fn refused_there(alert: AlertDescription) -> Explanation {
             "the other end does not believe this end's certificate",
             "its log says why; often the directory there has another entry of this member",
         ),
-        AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => Explanation::new(
+        AlertDescription::ProtocolVersion
+        | AlertDescription::HandshakeFailure
+        | AlertDescription::InsufficientSecurity => Explanation::new(
             "the two ends have no version of TLS, or no algorithm, in common",
             "both ends must speak TLS 1.3; look for a proxy in between that ends TLS itself",
         ),
-        AlertDescription::NoApplicationProtocol => {
-            Explanation::new("the other end does not speak HTTP/2 on this port", "check address and port; gRPC needs HTTP/2")
-        }
-        other => Explanation::new(format!("the other end ended the handshake ({other:?})"), "look at the log of the other end"),
+        AlertDescription::NoApplicationProtocol => Explanation::new(
+            "the other end does not speak HTTP/2 on this port",
+            "check address and port; gRPC needs HTTP/2",
+        ),
+        other => Explanation::new(
+            format!("the other end ended the handshake ({other:?})"),
+            "look at the log of the other end",
+        ),
     }
 }

@@ -63,7 +63,9 @@ impl RevocationList {
             }
             match der.map_err(|_| "it is not PEM".to_owned()).and_then(|der| Self::read(member, &file, &der)) {
                 Ok(list) => lists.push(list),
-                Err(cause) => problems.push(refuse(format!("revocation list {place} of `{member}` cannot be read")).cause(cause)),
+                Err(cause) => {
+                    problems.push(refuse(format!("revocation list {place} of `{member}` cannot be read")).cause(cause))
+                }
             }
         }
         if lists.is_empty() && problems.is_empty() {
@@ -98,7 +100,9 @@ impl RevocationList {
 
     fn read(member: &MemberId, file: &std::path::Path, der: &[u8]) -> Result<Self, String> {
         let list = OwnedCertRevocationList::from_der(der).map_err(|error| error.to_string())?;
-        let ([], parsed) = CertificateRevocationList::from_der(der).map_err(|_| "it is not an X.509 revocation list".to_owned())? else {
+        let ([], parsed) =
+            CertificateRevocationList::from_der(der).map_err(|_| "it is not an X.509 revocation list".to_owned())?
+        else {
             return Err("other bytes follow it".to_owned());
         };
         Ok(Self {
@@ -116,12 +120,19 @@ impl RevocationList {
 
     /// Finds the roots that signed it. A list that names a root as its issuer, yet is signed by none, is a problem.
     pub(super) fn bind(&mut self, roots: &[TrustAnchor<'_>], algorithms: WebPkiSupportedAlgorithms) -> Option<Problem> {
-        let namesakes: Vec<_> = roots.iter().filter(|root| root.subject.as_ref() == self.list.issuer()).map(webpki::spki_for_anchor).collect();
+        let namesakes: Vec<_> = roots
+            .iter()
+            .filter(|root| root.subject.as_ref() == self.list.issuer())
+            .map(webpki::spki_for_anchor)
+            .collect();
         let named = !namesakes.is_empty();
         self.issuers = namesakes.into_iter().filter(|key| self.is_signed_by(key, algorithms)).collect();
         (named && self.issuers.is_empty()).then(|| {
-            Problem::new(&self.file, format!("this revocation list is not signed by the root of `{}` that it names", self.member))
-                .help("ask the member for its revocation list again; until then the file stays out")
+            Problem::new(
+                &self.file,
+                format!("this revocation list is not signed by the root of `{}` that it names", self.member),
+            )
+            .help("ask the member for its revocation list again; until then the file stays out")
         })
     }
 
@@ -132,7 +143,9 @@ impl RevocationList {
         Some(Warning::new(
             member,
             if ends < now {
-                format!("the revocation list of `{member}` ended {apart} ago ({at}); what it revokes stays revoked, but newer revocations are not known")
+                format!(
+                    "the revocation list of `{member}` ended {apart} ago ({at}); what it revokes stays revoked, but newer revocations are not known"
+                )
             } else {
                 format!("the revocation list of `{member}` ends in {apart} ({at})")
             },
@@ -149,7 +162,10 @@ impl RevocationList {
 
     fn is_signed_by(&self, key: &SubjectPublicKeyInfoDer<'_>, algorithms: WebPkiSupportedAlgorithms) -> bool {
         let Ok(entity) = RawPublicKeyEntity::try_from(key) else { return false };
-        algorithms.all.iter().any(|algorithm| entity.verify_signature(*algorithm, &self.signed, &self.signature).is_ok())
+        algorithms
+            .all
+            .iter()
+            .any(|algorithm| entity.verify_signature(*algorithm, &self.signed, &self.signature).is_ok())
     }
 }
 
@@ -157,7 +173,11 @@ impl RevocationList {
 ///
 /// A certificate whose issuer has no list is accepted: a member that never revoked anything has none. One whose issuer is
 /// named by a list that it did not sign is refused, since somebody may have put a false list in the place of the true one.
-pub(super) fn check(lists: &[RevocationList], path: &VerifiedPath<'_>, algorithms: WebPkiSupportedAlgorithms) -> Result<(), webpki::Error> {
+pub(super) fn check(
+    lists: &[RevocationList],
+    path: &VerifiedPath<'_>,
+    algorithms: WebPkiSupportedAlgorithms,
+) -> Result<(), webpki::Error> {
     if lists.is_empty() {
         return Ok(());
     }

@@ -36,13 +36,17 @@ impl World {
             let seen = Arc::clone(&seen);
             Arc::new(move |distrust: &Distrust| seen.lock().unwrap().push(distrust.clone()))
         };
-        let store = TrustStore::observed(Trust::new(county.id.clone(), federation(entries), Vec::new()).unwrap(), observer);
+        let store =
+            TrustStore::observed(Trust::new(county.id.clone(), federation(entries), Vec::new()).unwrap(), observer);
         Self { county, trust, store, seen }
     }
 
     /// Replaces the trust by one with other entries and lists.
     fn reload(&self, entries: impl IntoIterator<Item = crate::Entry>, lists: &[(&Member, &str)]) {
-        let lists = lists.iter().flat_map(|(member, pem)| RevocationList::parse_all(&member.id, "member.crl.pem", pem).unwrap()).collect();
+        let lists = lists
+            .iter()
+            .flat_map(|(member, pem)| RevocationList::parse_all(&member.id, "member.crl.pem", pem).unwrap())
+            .collect();
         self.store.replace(Trust::new(self.county.id.clone(), federation(entries), lists).unwrap());
     }
 
@@ -77,7 +81,10 @@ impl World {
 
     /// A store that nobody observes and nothing is revoked in.
     fn fresh_store(&self) -> TrustStore {
-        TrustStore::new(Trust::new(self.trust.id.clone(), federation([self.county.entry(), self.trust.entry()]), Vec::new()).unwrap())
+        TrustStore::new(
+            Trust::new(self.trust.id.clone(), federation([self.county.entry(), self.trust.entry()]), Vec::new())
+                .unwrap(),
+        )
     }
 
     fn last_seen(&self) -> Option<Distrust> {

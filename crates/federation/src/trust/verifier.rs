@@ -26,7 +26,12 @@ impl Verifier {
         Self { store, expected }
     }
 
-    fn verify_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signed: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, certificate, signed, &self.store.algorithms())
     }
 }
@@ -49,11 +54,21 @@ impl ClientCertVerifier for Verifier {
         }
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         Err(never_tls12())
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signed: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.verify_signature(message, certificate, signed)
     }
 
@@ -78,11 +93,21 @@ impl ServerCertVerifier for Verifier {
         }
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         Err(never_tls12())
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], certificate: &CertificateDer<'_>, signed: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.verify_signature(message, certificate, signed)
     }
 
@@ -103,12 +128,20 @@ impl fmt::Debug for Verifier {
 /// A member that is not known gets the alert of a root that is not known: the two are not told apart.
 fn alert(distrust: &Distrust) -> CertificateError {
     match distrust {
-        Distrust::Expired { ended, now, .. } => CertificateError::ExpiredContext { time: unix(*now), not_after: unix(*ended) },
-        Distrust::NotYetValid { begins, now, .. } => CertificateError::NotValidYetContext { time: unix(*now), not_before: unix(*begins) },
+        Distrust::Expired { ended, now, .. } => {
+            CertificateError::ExpiredContext { time: unix(*now), not_after: unix(*ended) }
+        }
+        Distrust::NotYetValid { begins, now, .. } => {
+            CertificateError::NotValidYetContext { time: unix(*now), not_before: unix(*begins) }
+        }
         Distrust::Revoked { .. } => CertificateError::Revoked,
-        Distrust::ForeignRoot { .. } | Distrust::UnknownMember { .. } | Distrust::RevocationList { .. } => CertificateError::UnknownIssuer,
+        Distrust::ForeignRoot { .. } | Distrust::UnknownMember { .. } | Distrust::RevocationList { .. } => {
+            CertificateError::UnknownIssuer
+        }
         Distrust::WrongUse { .. } => CertificateError::InvalidPurpose,
-        Distrust::None | Distrust::Large | Distrust::Identity(_) | Distrust::Chain { .. } => CertificateError::BadEncoding,
+        Distrust::None | Distrust::Large | Distrust::Identity(_) | Distrust::Chain { .. } => {
+            CertificateError::BadEncoding
+        }
         Distrust::WrongKind { .. }
         | Distrust::ForeignMember { .. }
         | Distrust::OtherGateway { .. }

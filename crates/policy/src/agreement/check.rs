@@ -30,23 +30,18 @@ pub(super) struct Checker<'f> {
 impl Checker<'_> {
     /// Adds a problem of the value at `path`.
     fn wrong(&mut self, path: &KeyPath, what: impl Into<String>, help: impl Into<String>) {
-        self.problems
-            .push(self.file.problem_at(path, what).help(help));
+        self.problems.push(self.file.problem_at(path, what).help(help));
     }
 
     /// Adds a problem of the key at `path`.
     fn wrong_key(&mut self, path: &KeyPath, what: impl Into<String>, help: impl Into<String>) {
-        self.problems
-            .push(self.file.problem_of_key(path, what).help(help));
+        self.problems.push(self.file.problem_of_key(path, what).help(help));
     }
 }
 
 /// Checks `terms` as read from `file`.
 pub(super) fn agreement(file: &TomlFile, terms: Terms) -> Result<Agreement, Vec<Problem>> {
-    let mut checker = Checker {
-        file,
-        problems: Vec::new(),
-    };
+    let mut checker = Checker { file, problems: Vec::new() };
     let root = KeyPath::root();
     if !names::is_id(&terms.id) {
         checker.wrong(
@@ -70,10 +65,7 @@ pub(super) fn agreement(file: &TomlFile, terms: Terms) -> Result<Agreement, Vec<
     if retention.is_none() {
         checker.wrong(
             &root.key("retention"),
-            format!(
-                "`{}` is not a length of time that records are kept",
-                terms.retention
-            ),
+            format!("`{}` is not a length of time that records are kept", terms.retention),
             "write a number of `days`, `months` or `years`, from 1 to 1000, as in \"6 years\"",
         );
     }
@@ -85,11 +77,7 @@ pub(super) fn agreement(file: &TomlFile, terms: Terms) -> Result<Agreement, Vec<
     if let (Some((consumer, provider)), Some(((validity, review_on), retention)), true) =
         (members, times, checker.problems.is_empty())
     {
-        let newline = if file.text().ends_with('\n') {
-            ""
-        } else {
-            "\n"
-        };
+        let newline = if file.text().ends_with('\n') { "" } else { "\n" };
         let text: Arc<str> = format!("{}{newline}", file.text()).into();
         return Ok(Agreement {
             file: file.name().to_owned(),
@@ -146,9 +134,7 @@ fn validity(checker: &mut Checker<'_>, terms: &Terms) -> Option<(SystemTime, Sys
 fn instant(checker: &mut Checker<'_>, key: &str, written: &Datetime) -> Option<SystemTime> {
     let instant = time::instant(written);
     if instant.is_none() {
-        let date = written
-            .date
-            .map_or_else(|| "2026-11-01".to_owned(), |date| date.to_string());
+        let date = written.date.map_or_else(|| "2026-11-01".to_owned(), |date| date.to_string());
         checker.wrong(
             &KeyPath::root().key(key),
             format!("`{written}` does not say when exactly"),
@@ -158,18 +144,10 @@ fn instant(checker: &mut Checker<'_>, key: &str, written: &Datetime) -> Option<S
     instant
 }
 
-fn review(
-    checker: &mut Checker<'_>,
-    written: &Datetime,
-    validity: Option<(SystemTime, SystemTime)>,
-) -> Option<Date> {
+fn review(checker: &mut Checker<'_>, written: &Datetime, validity: Option<(SystemTime, SystemTime)>) -> Option<Date> {
     let path = KeyPath::root().key("review_on");
     let Some(day) = time::day(written) else {
-        checker.wrong(
-            &path,
-            format!("`{written}` is not a day"),
-            "write a date alone, as in `2027-08-01`",
-        );
+        checker.wrong(&path, format!("`{written}` is not a day"), "write a date alone, as in `2027-08-01`");
         return None;
     };
     if let Some((from, until)) = validity
@@ -178,27 +156,16 @@ fn review(
         checker.wrong(
             &path,
             format!("the review on {day} is not while the agreement is in force"),
-            format!(
-                "choose a day from {} to {}",
-                time::day_of(from),
-                time::day_of(until)
-            ),
+            format!("choose a day from {} to {}", time::day_of(from), time::day_of(until)),
         );
     }
     Some(day)
 }
 
-fn purposes(
-    checker: &mut Checker<'_>,
-    terms: &BTreeMap<String, PurposeTerms>,
-) -> BTreeMap<Arc<str>, Purpose> {
+fn purposes(checker: &mut Checker<'_>, terms: &BTreeMap<String, PurposeTerms>) -> BTreeMap<Arc<str>, Purpose> {
     let table = KeyPath::root().key("purpose");
     if terms.is_empty() {
-        checker.wrong(
-            &table,
-            "the agreement names no purpose",
-            "add `[purpose.<name>]` with its `legal_basis`",
-        );
+        checker.wrong(&table, "the agreement names no purpose", "add `[purpose.<name>]` with its `legal_basis`");
     }
     if terms.len() > MAX_PURPOSES {
         checker.wrong(
@@ -224,17 +191,10 @@ fn purposes(
             "name the law that lets the consumer ask for this purpose",
         );
         if let Some(description) = &purpose.description {
-            text(
-                checker,
-                &path.key("description"),
-                description,
-                "say what the purpose is, or leave `description` out",
-            );
+            text(checker, &path.key("description"), description, "say what the purpose is, or leave `description` out");
         }
-        let agreed = Purpose {
-            legal_basis: purpose.legal_basis.as_str().into(),
-            description: purpose.description.clone(),
-        };
+        let agreed =
+            Purpose { legal_basis: purpose.legal_basis.as_str().into(), description: purpose.description.clone() };
         purposes.insert(Arc::from(name.as_str()), agreed);
     }
     purposes
@@ -251,11 +211,7 @@ fn text(checker: &mut Checker<'_>, path: &KeyPath, text: &str, help: &str) {
             format!("use at most {MAX_TEXT_CHARACTERS}"),
         );
     } else if text.chars().any(char::is_control) {
-        checker.wrong(
-            path,
-            "this holds control characters, such as a new line",
-            "write it in one line",
-        );
+        checker.wrong(path, "this holds control characters, such as a new line", "write it in one line");
     }
 }
 
@@ -264,11 +220,7 @@ fn no_doubles(checker: &mut Checker<'_>, path: &KeyPath, list: &[String], noun: 
     let mut seen = BTreeSet::new();
     for (place, text) in list.iter().enumerate() {
         if !seen.insert(text) {
-            checker.wrong(
-                &path.index(place),
-                format!("the {noun} `{text}` is named twice"),
-                "keep one of them",
-            );
+            checker.wrong(&path.index(place), format!("the {noun} `{text}` is named twice"), "keep one of them");
         }
     }
 }

@@ -15,9 +15,7 @@ pub(crate) fn is_purpose(text: &str) -> bool {
 
 /// Returns whether `text` is a key of gRPC metadata with ASCII values or, with `-bin`, binary ones.
 pub(crate) fn is_metadata_key(text: &str) -> bool {
-    let allowed = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.')
-    };
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
     !text.is_empty() && text.len() <= 128 && text.bytes().all(allowed)
 }
 
@@ -52,9 +50,7 @@ pub(crate) fn looks_like_service(text: &str) -> bool {
 /// Returns whether `text` is an identifier of protobuf.
 pub(crate) fn is_identifier(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
@@ -77,14 +73,7 @@ mod tests {
             assert!(!is_id(text), "{text}");
         }
         assert!(is_purpose("council-tax-support"));
-        for text in [
-            "",
-            "Safeguarding",
-            "a.b",
-            "child protection",
-            "a-",
-            &"a".repeat(65),
-        ] {
+        for text in ["", "Safeguarding", "a.b", "child protection", "a-", &"a".repeat(65)] {
             assert!(!is_purpose(text), "{text}");
         }
         assert!(looks_like_service("health.v1.Patients"));

@@ -26,34 +26,16 @@ fn an_agreement_is_read_whole() {
     assert_eq!(agreement.provider().as_str(), "trust.example");
     assert_eq!(agreement.retention().to_string(), "6 years");
     assert_eq!(agreement.review_on().to_string(), "2027-08-01");
+    assert_eq!(agreement.purposes()["safeguarding"].legal_basis.as_ref(), "Children Act 2004, section 11");
+    let [first, second] = agreement.grants() else { panic!("two grants") };
     assert_eq!(
-        agreement.purposes()["safeguarding"].legal_basis.as_ref(),
-        "Children Act 2004, section 11"
-    );
-    let [first, second] = agreement.grants() else {
-        panic!("two grants")
-    };
-    assert_eq!(
-        first
-            .systems
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        [
-            "council.example/social-care",
-            "council.example/youth-justice"
-        ]
+        first.systems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["council.example/social-care", "council.example/youth-justice"]
     );
     assert!(first.required.actor && first.required.case && !first.required.justification);
-    assert_eq!(
-        second.limits.to_string(),
-        "5 calls a second, 1000 rows a day, 100 rows a call"
-    );
+    assert_eq!(second.limits.to_string(), "5 calls a second, 1000 rows a day, 100 rows a call");
     assert_eq!(first.limits.to_string(), "none");
-    assert_eq!(
-        first.digest,
-        contracts().service("health.v1.Patients").unwrap().digest
-    );
+    assert_eq!(first.digest, contracts().service("health.v1.Patients").unwrap().digest);
 }
 
 #[test]
@@ -63,12 +45,7 @@ fn the_digest_is_that_of_the_signed_text() {
     assert_eq!(with_newline.digest(), without.digest());
     assert_eq!(with_newline.text(), text());
     let changed = text().replace("6 years", "7 years");
-    assert_ne!(
-        Agreement::parse(&TomlFile::parse("a.toml", changed).unwrap())
-            .unwrap()
-            .digest(),
-        with_newline.digest()
-    );
+    assert_ne!(Agreement::parse(&TomlFile::parse("a.toml", changed).unwrap()).unwrap().digest(), with_newline.digest());
 }
 
 #[test]
@@ -79,199 +56,83 @@ fn everything_wrong_is_told_at_once() {
         .replace("2027-11-01T00:00:00Z", "2027-11-01")
         .replace("\"6 years\"", "\"six years\"")
         .replace("[purpose.audit]", "[purpose.\"Annual Audit\"]")
-        .replace(
-            "methods = [\"Find\"]",
-            "methods = [\"health.v1.Patients/Find\"]",
-        )
+        .replace("methods = [\"Find\"]", "methods = [\"health.v1.Patients/Find\"]")
         .replace("\"social-care\"", "\"police.example/crime\"")
-        .replace(
-            "require = [\"actor\", \"case\"]",
-            "require = [\"acter\"]\nkind = \"qeury\"",
-        )
+        .replace("require = [\"actor\", \"case\"]", "require = [\"acter\"]\nkind = \"qeury\"")
         .replace("[\"official\"]", "[\"offical\"]")
         .replace("calls_per_second = 5", "calls_per_second = 0");
     assert_snapshot!(refusal(&text));
 }
 
 fn digest() -> String {
-    contracts()
-        .service("health.v1.Patients")
-        .unwrap()
-        .digest
-        .to_string()
+    contracts().service("health.v1.Patients").unwrap().digest.to_string()
 }
 
 fn refusals(cases: &[(&str, String)]) -> String {
-    let told = cases
-        .iter()
-        .map(|(name, text)| format!("## {name}\n{}\n", refusal(text)));
+    let told = cases.iter().map(|(name, text)| format!("## {name}\n{}\n", refusal(text)));
     told.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn rules_of_the_whole_have_their_own_words() {
     assert_snapshot!(refusals(&[
-        (
-            "no format",
-            text().replace("format = \"drawbridge.agreement/v1\"\n", ""),
-        ),
-        (
-            "newer format",
-            text().replace("agreement/v1", "agreement/v2"),
-        ),
-        (
-            "other format",
-            text().replace("drawbridge.agreement/v1", "drawbridge.end/v1"),
-        ),
-        (
-            "hidden characters",
-            text()
-                .replace("# ", "")
-                .replace("safeguarding]", "safeguarding] # \u{202e}"),
-        ),
+        ("no format", text().replace("format = \"drawbridge.agreement/v1\"\n", ""),),
+        ("newer format", text().replace("agreement/v1", "agreement/v2"),),
+        ("other format", text().replace("drawbridge.agreement/v1", "drawbridge.end/v1"),),
+        ("hidden characters", text().replace("# ", "").replace("safeguarding]", "safeguarding] # \u{202e}"),),
         ("unknown key", first_grant_with("fields = [", "field = [")),
-        (
-            "unknown limit",
-            text().replace("rows_per_call", "row_per_call"),
-        ),
-        (
-            "same member",
-            text().replace("trust.example", "council.example"),
-        ),
-        (
-            "upside down",
-            text().replace("2027-11-01T00:00:00Z", "2026-11-01T00:00:00Z"),
-        ),
-        (
-            "local time",
-            text().replace("2026-11-01T00:00:00Z", "2026-11-01T00:00:00"),
-        ),
-        (
-            "review too late",
-            text().replace("2027-08-01", "2027-11-02"),
-        ),
-        (
-            "review too early",
-            text().replace("2027-08-01", "2026-10-31"),
-        ),
-        (
-            "review with a time",
-            text().replace("2027-08-01", "2027-08-01T00:00:00Z"),
-        ),
+        ("unknown limit", text().replace("rows_per_call", "row_per_call"),),
+        ("same member", text().replace("trust.example", "council.example"),),
+        ("upside down", text().replace("2027-11-01T00:00:00Z", "2026-11-01T00:00:00Z"),),
+        ("local time", text().replace("2026-11-01T00:00:00Z", "2026-11-01T00:00:00"),),
+        ("review too late", text().replace("2027-08-01", "2027-11-02"),),
+        ("review too early", text().replace("2027-08-01", "2026-10-31"),),
+        ("review with a time", text().replace("2027-08-01", "2027-08-01T00:00:00Z"),),
     ]));
 }
 
 #[test]
 fn rules_of_purposes_and_methods_have_their_own_words() {
     assert_snapshot!(refusals(&[
-        (
-            "empty legal basis",
-            text().replace("\"Children Act 2004, section 11\"", "\" \""),
-        ),
-        (
-            "legal basis of two lines",
-            text().replace("\"Children Act 2004, section 11\"", "\"Children\\nAct\""),
-        ),
-        (
-            "long description",
-            text().replace("Finding out", &"x".repeat(500)),
-        ),
+        ("empty legal basis", text().replace("\"Children Act 2004, section 11\"", "\" \""),),
+        ("legal basis of two lines", text().replace("\"Children Act 2004, section 11\"", "\"Children\\nAct\""),),
+        ("long description", text().replace("Finding out", &"x".repeat(500)),),
         (
             "unused purpose",
-            text().replace(
-                "purposes = [\"audit\", \"safeguarding\"]",
-                "purposes = [\"safeguarding\"]",
-            ),
+            text().replace("purposes = [\"audit\", \"safeguarding\"]", "purposes = [\"safeguarding\"]",),
         ),
-        (
-            "undefined purpose",
-            first_grant_with("[\"safeguarding\"]", "[\"safegarding\"]"),
-        ),
+        ("undefined purpose", first_grant_with("[\"safeguarding\"]", "[\"safegarding\"]"),),
         (
             "undefined purpose without a neighbour",
             first_grant_with("[\"safeguarding\"]", "[\"safeguarding\", \"housing\"]"),
         ),
-        (
-            "no grant",
-            text().split("[[grant]]").next().unwrap().to_owned(),
-        ),
+        ("no grant", text().split("[[grant]]").next().unwrap().to_owned(),),
         ("no digest", first_grant_with(&digest(), "sha256:abc")),
-        (
-            "no service name",
-            first_grant_with("health.v1.Patients", "health/Patients"),
-        ),
+        ("no service name", first_grant_with("health.v1.Patients", "health/Patients"),),
         ("no method", first_grant_with("[\"Find\"]", "[]")),
-        (
-            "method twice",
-            first_grant_with("[\"Find\"]", "[\"Find\", \"Find\"]"),
-        ),
-        (
-            "method of no form",
-            first_grant_with("[\"Find\"]", "[\"find it\"]"),
-        ),
+        ("method twice", first_grant_with("[\"Find\"]", "[\"Find\", \"Find\"]"),),
+        ("method of no form", first_grant_with("[\"Find\"]", "[\"find it\"]"),),
     ]));
 }
 
 #[test]
 fn rules_of_systems_fields_and_limits_have_their_own_words() {
     assert_snapshot!(refusals(&[
-        (
-            "no system",
-            first_grant_with("[\"social-care\", \"youth-justice\"]", "[]"),
-        ),
-        (
-            "system with its member",
-            first_grant_with("\"social-care\"", "\"council.example/social-care\""),
-        ),
-        (
-            "system of no form",
-            first_grant_with("\"social-care\"", "\"Social Care\""),
-        ),
-        (
-            "field twice",
-            first_grant_with("\"id\", ", "\"id\", \"id\", "),
-        ),
-        (
-            "fields of no form",
-            first_grant_with(
-                "[\"id\", \"name.family\", \"addresses.postcode\"]",
-                "\"everything\"",
-            ),
-        ),
-        (
-            "fields of the wrong type",
-            first_grant_with("[\"id\", \"name.family\", \"addresses.postcode\"]", "3"),
-        ),
-        (
-            "fields by an unknown key",
-            first_grant_with("{ classification =", "{ class ="),
-        ),
-        (
-            "no classification",
-            first_grant_with("[\"official\"]", "[]"),
-        ),
+        ("no system", first_grant_with("[\"social-care\", \"youth-justice\"]", "[]"),),
+        ("system with its member", first_grant_with("\"social-care\"", "\"council.example/social-care\""),),
+        ("system of no form", first_grant_with("\"social-care\"", "\"Social Care\""),),
+        ("field twice", first_grant_with("\"id\", ", "\"id\", \"id\", "),),
+        ("fields of no form", first_grant_with("[\"id\", \"name.family\", \"addresses.postcode\"]", "\"everything\"",),),
+        ("fields of the wrong type", first_grant_with("[\"id\", \"name.family\", \"addresses.postcode\"]", "3"),),
+        ("fields by an unknown key", first_grant_with("{ classification =", "{ class ="),),
+        ("no classification", first_grant_with("[\"official\"]", "[]"),),
         (
             "reserved metadata",
-            first_grant_with(
-                "require =",
-                "application_metadata = [\"x-request-id\", \"cookie\", \"X-Id\"]\nrequire =",
-            ),
+            first_grant_with("require =", "application_metadata = [\"x-request-id\", \"cookie\", \"X-Id\"]\nrequire =",),
         ),
-        (
-            "rows of a call above those of a day",
-            text().replace("rows_per_call = 100", "rows_per_call = 5000"),
-        ),
-        (
-            "negative limit",
-            text().replace("rows_per_call = 100", "rows_per_call = -1"),
-        ),
-        (
-            "granted twice",
-            text().replace(
-                "systems = [\"finance\"]",
-                "systems = [\"finance\", \"social-care\"]",
-            ),
-        ),
+        ("rows of a call above those of a day", text().replace("rows_per_call = 100", "rows_per_call = 5000"),),
+        ("negative limit", text().replace("rows_per_call = 100", "rows_per_call = -1"),),
+        ("granted twice", text().replace("systems = [\"finance\"]", "systems = [\"finance\", \"social-care\"]",),),
     ]));
 }
 
@@ -283,24 +144,15 @@ fn a_text_that_is_too_large_is_not_read() {
 
 #[test]
 fn too_many_of_anything_is_refused() {
-    let grants = "\n[[grant]]\nservice = \"a.B\"\ndigest = \"x\"\nmethods = []\nsystems = []\npurposes = []\nfields = []\n".repeat(257);
+    let grants =
+        "\n[[grant]]\nservice = \"a.B\"\ndigest = \"x\"\nmethods = []\nsystems = []\npurposes = []\nfields = []\n"
+            .repeat(257);
     assert!(refusal(&format!("{}{grants}", text())).contains("259 grants"));
-    let purposes: String = (0..65)
-        .map(|n| format!("[purpose.p{n}]\nlegal_basis = \"Act\"\n"))
-        .collect::<Vec<_>>()
-        .concat();
-    assert!(
-        refusal(&text().replacen("[[grant]]", &format!("{purposes}[[grant]]"), 1))
-            .contains("67 purposes")
-    );
+    let purposes: String =
+        (0..65).map(|n| format!("[purpose.p{n}]\nlegal_basis = \"Act\"\n")).collect::<Vec<_>>().concat();
+    assert!(refusal(&text().replacen("[[grant]]", &format!("{purposes}[[grant]]"), 1)).contains("67 purposes"));
     let fields: Vec<String> = (0..4097).map(|n| format!("\"f{n}\"")).collect();
-    assert!(
-        refusal(&first_grant_with(
-            "\"id\", ",
-            &format!("{}, ", fields.join(", "))
-        ))
-        .contains("4099 entries")
-    );
+    assert!(refusal(&first_grant_with("\"id\", ", &format!("{}, ", fields.join(", ")))).contains("4099 entries"));
 }
 
 proptest::proptest! {
@@ -329,14 +181,8 @@ proptest::proptest! {
 #[test]
 fn the_page_about_agreements_shows_one() {
     let page = include_str!("../../AGREEMENTS.md");
-    let blocks: Vec<&str> = page
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
-    let [agreement, end] = blocks.as_slice() else {
-        panic!("two examples")
-    };
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [agreement, end] = blocks.as_slice() else { panic!("two examples") };
     Agreement::parse(&TomlFile::parse("page.toml", *agreement).unwrap()).unwrap();
     let note = include_str!("../../tests/golden/end.note");
     assert!(note.starts_with(&format!("{end}\n")));

@@ -23,16 +23,10 @@ pub(super) struct Candidate {
 impl Candidate {
     /// The order in which candidates are tried: the one in force last first.
     pub(super) fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let by_start = other
-            .agreement
-            .valid_from()
-            .cmp(&self.agreement.valid_from());
+        let by_start = other.agreement.valid_from().cmp(&self.agreement.valid_from());
         let by_id = || self.agreement.id().cmp(other.agreement.id());
         let by_digest = || self.agreement.digest().cmp(&other.agreement.digest());
-        by_start
-            .then_with(by_id)
-            .then_with(by_digest)
-            .then_with(|| self.grant().cmp(&other.grant()))
+        by_start.then_with(by_id).then_with(by_digest).then_with(|| self.grant().cmp(&other.grant()))
     }
 
     fn grant(&self) -> Option<usize> {
@@ -57,32 +51,22 @@ impl Candidate {
     }
 
     pub(super) fn lets(&self, system: &SystemId, now: SystemTime) -> bool {
-        matches!(self.outcome, Outcome::Plan(_))
-            && self.time(now).is_ok()
-            && self.systems().contains(system)
+        matches!(self.outcome, Outcome::Plan(_)) && self.time(now).is_ok() && self.systems().contains(system)
     }
 
     pub(super) fn time(&self, now: SystemTime) -> Result<(), Denial> {
         let id = || self.agreement.id().to_owned();
         if let Some(ended) = &self.ended {
-            return Err(Denial::AgreementEnded {
-                agreement: id(),
-                ended: ended.clone(),
-            });
+            return Err(Denial::AgreementEnded { agreement: id(), ended: ended.clone() });
         }
         if now >= self.agreement.valid_until() {
             return Err(Denial::AgreementEnded {
                 agreement: id(),
-                ended: Ended::Expired {
-                    at: self.agreement.valid_until(),
-                },
+                ended: Ended::Expired { at: self.agreement.valid_until() },
             });
         }
         if now < self.agreement.valid_from() {
-            return Err(Denial::NotYetInForce {
-                agreement: id(),
-                from: self.agreement.valid_from(),
-            });
+            return Err(Denial::NotYetInForce { agreement: id(), from: self.agreement.valid_from() });
         }
         Ok(())
     }
@@ -90,30 +74,18 @@ impl Candidate {
     pub(super) fn decide(&self, ask: &Ask<'_>, now: SystemTime) -> Result<Permit, Denial> {
         self.time(now)?;
         match &self.outcome {
-            Outcome::Mismatch {
-                service,
-                pinned,
-                loaded,
-                ..
-            } => Err(Denial::ContractMismatch {
+            Outcome::Mismatch { service, pinned, loaded, .. } => Err(Denial::ContractMismatch {
                 agreement: self.agreement.id().to_owned(),
                 service: service.to_string(),
                 pinned: *pinned,
                 loaded: *loaded,
             }),
             Outcome::Plan(plan) => {
-                let missing: Vec<MetadataKey> =
-                    plan.required.keys().filter(|key| !ask.has(*key)).collect();
+                let missing: Vec<MetadataKey> = plan.required.keys().filter(|key| !ask.has(*key)).collect();
                 if missing.is_empty() {
-                    Ok(Permit {
-                        agreement: Arc::clone(&self.agreement),
-                        plan: Arc::clone(plan),
-                    })
+                    Ok(Permit { agreement: Arc::clone(&self.agreement), plan: Arc::clone(plan) })
                 } else {
-                    Err(Denial::MissingMetadata {
-                        agreement: self.agreement.id().to_owned(),
-                        keys: missing,
-                    })
+                    Err(Denial::MissingMetadata { agreement: self.agreement.id().to_owned(), keys: missing })
                 }
             }
         }
@@ -146,11 +118,7 @@ impl Reasons {
             }
             Denial::NotYetInForce { from, .. } => {
                 let from = *from;
-                if self
-                    .early
-                    .as_ref()
-                    .is_none_or(|(earliest, _)| from < *earliest)
-                {
+                if self.early.as_ref().is_none_or(|(earliest, _)| from < *earliest) {
                     self.early = Some((from, denial));
                 }
             }
@@ -160,9 +128,6 @@ impl Reasons {
 
     pub(super) fn most_helpful(self) -> Option<Denial> {
         let dated = |dated: Option<(SystemTime, Denial)>| dated.map(|(_, denial)| denial);
-        self.metadata
-            .or(self.contract)
-            .or_else(|| dated(self.over))
-            .or_else(|| dated(self.early))
+        self.metadata.or(self.contract).or_else(|| dated(self.over)).or_else(|| dated(self.early))
     }
 }

@@ -4,8 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::EndNote;
 use crate::testing::{
-    Call, SECOND, at, contracts, key, keys, member, newer_contracts, now, parse, signed, system,
-    text, told,
+    Call, SECOND, at, contracts, key, keys, member, newer_contracts, now, parse, signed, system, text, told,
 };
 
 fn agreements() -> Agreements {
@@ -20,10 +19,7 @@ fn compiled(texts: &[String]) -> Agreements {
 }
 
 fn end(text: &str, by: &str) -> End {
-    EndNote::sign(parse(text).agreement(), &key(by), now(), None)
-        .unwrap()
-        .verified(&keys)
-        .unwrap()
+    EndNote::sign(parse(text).agreement(), &key(by), now(), None).unwrap().verified(&keys).unwrap()
 }
 
 #[test]
@@ -36,28 +32,13 @@ fn a_permit_says_all_that_an_exchange_needs() {
         (plan.grant, plan.purpose.as_ref(), plan.legal_basis.as_ref()),
         (0, "safeguarding", "Children Act 2004, section 11")
     );
-    assert_eq!(
-        plan.projection.released(),
-        ["addresses.postcode", "id", "name.family"]
-    );
-    assert_eq!(
-        plan.projection.withheld(),
-        ["addresses.street", "ethnicity", "name.given", "remarks"]
-    );
-    assert_eq!(
-        plan.released_digest,
-        crate::fields_digest(plan.projection.released())
-    );
-    assert_eq!(
-        plan.withheld_digest,
-        crate::fields_digest(plan.projection.withheld())
-    );
+    assert_eq!(plan.projection.released(), ["addresses.postcode", "id", "name.family"]);
+    assert_eq!(plan.projection.withheld(), ["addresses.street", "ethnicity", "name.given", "remarks"]);
+    assert_eq!(plan.released_digest, crate::fields_digest(plan.projection.released()));
+    assert_eq!(plan.withheld_digest, crate::fields_digest(plan.projection.withheld()));
     assert_eq!(plan.kind, contract::Kind::Query);
     assert_eq!(plan.contract_digest, plan.method.contract_digest());
-    assert_eq!(
-        (plan.valid_from, plan.expires),
-        (at("2026-11-01T00:00:00Z"), at("2027-11-01T00:00:00Z"))
-    );
+    assert_eq!((plan.valid_from, plan.expires), (at("2026-11-01T00:00:00Z"), at("2027-11-01T00:00:00Z")));
 }
 
 #[test]
@@ -65,23 +46,12 @@ fn grants_are_told_apart_by_system_and_purpose() {
     let agreements = agreements();
     let finance = Call::with(|call| call.system = system("council.example/finance"));
     let permit = agreements.permit(&finance.ask(), now()).unwrap();
-    assert_eq!(
-        (permit.plan.grant, permit.plan.purpose.as_ref()),
-        (1, "safeguarding")
-    );
+    assert_eq!((permit.plan.grant, permit.plan.purpose.as_ref()), (1, "safeguarding"));
     assert_eq!(permit.plan.projection.released(), ["id"]);
     assert_eq!(permit.plan.limits.rows_per_day, Some(1000));
-    let audit = Call {
-        purpose: "audit".to_owned(),
-        ..finance
-    };
+    let audit = Call { purpose: "audit".to_owned(), ..finance };
     assert_eq!(
-        agreements
-            .permit(&audit.ask(), now())
-            .unwrap()
-            .plan
-            .legal_basis
-            .as_ref(),
+        agreements.permit(&audit.ask(), now()).unwrap().plan.legal_basis.as_ref(),
         "Local Audit and Accountability Act 2014, section 20"
     );
 }
@@ -92,11 +62,7 @@ fn what_no_agreement_names_is_denied_in_words() {
     let late = at("2027-11-01T00:00:00Z");
     let early = at("2026-11-01T00:00:00Z") - SECOND;
     let cases: Vec<(&str, Call, SystemTime)> = vec![
-        (
-            "another provider",
-            Call::with(|call| call.provider = member("police.example")),
-            now(),
-        ),
+        ("another provider", Call::with(|call| call.provider = member("police.example")), now()),
         (
             "another consumer",
             Call::with(|call| {
@@ -105,26 +71,14 @@ fn what_no_agreement_names_is_denied_in_words() {
             }),
             now(),
         ),
-        (
-            "a system of another member",
-            Call::with(|call| call.system = system("police.example/social-care")),
-            now(),
-        ),
-        (
-            "another method",
-            Call::with(|call| call.method = "/health.v1.Patients/Register".to_owned()),
-            now(),
-        ),
+        ("a system of another member", Call::with(|call| call.system = system("police.example/social-care")), now()),
+        ("another method", Call::with(|call| call.method = "/health.v1.Patients/Register".to_owned()), now()),
         (
             "another spelling of the method",
             Call::with(|call| call.method = "/health.v1.patients/find".to_owned()),
             now(),
         ),
-        (
-            "a method without its slash",
-            Call::with(|call| call.method = "health.v1.Patients/Find".to_owned()),
-            now(),
-        ),
+        ("a method without its slash", Call::with(|call| call.method = "health.v1.Patients/Find".to_owned()), now()),
         (
             "the other direction",
             Call::with(|call| {
@@ -134,48 +88,16 @@ fn what_no_agreement_names_is_denied_in_words() {
             }),
             now(),
         ),
-        (
-            "another system",
-            Call::with(|call| call.system = system("council.example/housing")),
-            now(),
-        ),
-        (
-            "another purpose",
-            Call::with(|call| call.purpose = "debt-recovery".to_owned()),
-            now(),
-        ),
-        (
-            "the purpose of another grant",
-            Call::with(|call| call.purpose = "audit".to_owned()),
-            now(),
-        ),
-        (
-            "no purpose",
-            Call::with(|call| call.purpose = String::new()),
-            now(),
-        ),
-        (
-            "a purpose that is a remark",
-            Call::with(|call| call.purpose = "Mrs Example asked for it".to_owned()),
-            now(),
-        ),
+        ("another system", Call::with(|call| call.system = system("council.example/housing")), now()),
+        ("another purpose", Call::with(|call| call.purpose = "debt-recovery".to_owned()), now()),
+        ("the purpose of another grant", Call::with(|call| call.purpose = "audit".to_owned()), now()),
+        ("no purpose", Call::with(|call| call.purpose = String::new()), now()),
+        ("a purpose that is a remark", Call::with(|call| call.purpose = "Mrs Example asked for it".to_owned()), now()),
         ("before its time", Call::good(), early),
         ("after its time", Call::good(), late),
-        (
-            "after its time, with another purpose",
-            Call::with(|call| call.purpose = "debt-recovery".to_owned()),
-            late,
-        ),
-        (
-            "without actor and case",
-            Call::with(|call| call.metadata = [false; 3]),
-            now(),
-        ),
-        (
-            "without case",
-            Call::with(|call| call.metadata = [true, false, true]),
-            now(),
-        ),
+        ("after its time, with another purpose", Call::with(|call| call.purpose = "debt-recovery".to_owned()), late),
+        ("without actor and case", Call::with(|call| call.metadata = [false; 3]), now()),
+        ("without case", Call::with(|call| call.metadata = [true, false, true]), now()),
     ];
     let told: Vec<String> = cases
         .iter()
@@ -202,57 +124,32 @@ fn the_period_is_half_open() {
 #[test]
 fn an_end_note_ends_it_at_once_whatever_time_it_names() {
     let signed = [signed(&text())];
-    let (agreements, _) =
-        Agreements::compile(&signed, &[end(&text(), "trust.example")], &contracts());
+    let (agreements, _) = Agreements::compile(&signed, &[end(&text(), "trust.example")], &contracts());
     let long_before = at("2026-11-02T00:00:00Z");
-    let denial = agreements
-        .permit(&Call::good().ask(), long_before)
-        .unwrap_err();
+    let denial = agreements.permit(&Call::good().ask(), long_before).unwrap_err();
     assert_snapshot!(denial);
     let digest = signed[0].agreement().digest();
-    assert!(matches!(
-        agreements.ended(&digest, long_before),
-        Some(Ended::ByNote { .. })
-    ));
+    assert!(matches!(agreements.ended(&digest, long_before), Some(Ended::ByNote { .. })));
 }
 
 #[test]
 fn an_end_note_for_another_text_ends_nothing() {
     let other = text().replace("6 years", "7 years");
-    let (agreements, _) = Agreements::compile(
-        &[signed(&text())],
-        &[end(&other, "trust.example")],
-        &contracts(),
-    );
+    let (agreements, _) = Agreements::compile(&[signed(&text())], &[end(&other, "trust.example")], &contracts());
     assert!(agreements.permit(&Call::good().ask(), now()).is_ok());
 }
 
 #[test]
 fn what_an_exchange_released_is_told_after_the_agreement_is_over() {
     let call = Call::good();
-    let (agreements, _) = Agreements::compile(
-        &[signed(&text())],
-        &[end(&text(), "trust.example")],
-        &contracts(),
-    );
+    let (agreements, _) = Agreements::compile(&[signed(&text())], &[end(&text(), "trust.example")], &contracts());
     let digest = parse(&text()).agreement().digest();
-    assert!(
-        agreements
-            .permit_under(&call.ask(), &digest, now())
-            .is_err()
-    );
+    assert!(agreements.permit_under(&call.ask(), &digest, now()).is_err());
     let plan = agreements.plan_of(&call.ask(), &digest).unwrap();
-    assert_eq!(
-        plan.projection.released(),
-        ["addresses.postcode", "id", "name.family"]
-    );
+    assert_eq!(plan.projection.released(), ["addresses.postcode", "id", "name.family"]);
     let stranger = Call::with(|call| call.system = system("council.example/housing"));
     assert!(agreements.plan_of(&stranger.ask(), &digest).is_none());
-    assert!(
-        agreements
-            .plan_of(&call.ask(), &contract::Digest([0; 32]))
-            .is_none()
-    );
+    assert!(agreements.plan_of(&call.ask(), &contract::Digest([0; 32])).is_none());
 }
 
 #[test]
@@ -263,27 +160,14 @@ fn an_open_stream_is_told_when_its_agreement_is_over() {
     assert_eq!(before.check(&permit, &asks, now()), Ok(()));
     assert!(matches!(
         before.check(&permit, &asks, permit.plan.expires),
-        Err(Denial::AgreementEnded {
-            ended: Ended::Expired { .. },
-            ..
-        })
+        Err(Denial::AgreementEnded { ended: Ended::Expired { .. }, .. })
     ));
-    let (after, _) = Agreements::compile(
-        &[signed(&text())],
-        &[end(&text(), "council.example")],
-        &contracts(),
-    );
+    let (after, _) = Agreements::compile(&[signed(&text())], &[end(&text(), "council.example")], &contracts());
     assert!(matches!(
         after.check(&permit, &asks, now()),
-        Err(Denial::AgreementEnded {
-            ended: Ended::ByNote { .. },
-            ..
-        })
+        Err(Denial::AgreementEnded { ended: Ended::ByNote { .. }, .. })
     ));
-    assert!(matches!(
-        Agreements::default().check(&permit, &asks, now()),
-        Err(Denial::NoAgreement(_))
-    ));
+    assert!(matches!(Agreements::default().check(&permit, &asks, now()), Err(Denial::NoAgreement(_))));
 }
 
 #[test]
@@ -294,14 +178,7 @@ fn a_renewed_agreement_takes_over_in_its_time() {
         .replace("2027-11-01T", "2028-06-01T");
     for texts in [[text(), renewed.clone()], [renewed.clone(), text()]] {
         let agreements = compiled(&texts);
-        let chosen = |time| {
-            agreements
-                .permit(&Call::good().ask(), at(time))
-                .unwrap()
-                .agreement
-                .id()
-                .to_owned()
-        };
+        let chosen = |time| agreements.permit(&Call::good().ask(), at(time)).unwrap().agreement.id().to_owned();
         assert_eq!(chosen("2027-05-31T23:59:59Z"), "council-trust-2026-1");
         assert_eq!(chosen("2027-06-01T00:00:00Z"), "council-trust-2027-1");
         assert_eq!(chosen("2028-05-31T23:59:59Z"), "council-trust-2027-1");
@@ -319,19 +196,11 @@ fn the_choice_among_equals_follows_from_the_texts_alone() {
 
 #[test]
 fn a_grant_that_asks_for_less_serves_a_call_that_brings_less() {
-    let modest = text()
-        .replace("2026-1\"", "2026-2\"")
-        .replace("require = [\"actor\", \"case\"]", "require = [\"actor\"]");
+    let modest =
+        text().replace("2026-1\"", "2026-2\"").replace("require = [\"actor\", \"case\"]", "require = [\"actor\"]");
     let agreements = compiled(&[text(), modest]);
     let call = Call::with(|call| call.metadata = [true, false, false]);
-    assert_eq!(
-        agreements
-            .permit(&call.ask(), now())
-            .unwrap()
-            .agreement
-            .id(),
-        "council-trust-2026-2"
-    );
+    assert_eq!(agreements.permit(&call.ask(), now()).unwrap().agreement.id(), "council-trust-2026-2");
 }
 
 #[test]
@@ -339,29 +208,13 @@ fn a_provider_permits_under_the_agreement_that_the_claims_name_and_no_other() {
     let other = text().replace("2026-1\"", "2026-2\"");
     let agreements = compiled(&[text(), other.clone()]);
     let digest = parse(&other).agreement().digest();
+    assert_eq!(agreements.permit(&Call::good().ask(), now()).unwrap().agreement.id(), "council-trust-2026-1");
     assert_eq!(
-        agreements
-            .permit(&Call::good().ask(), now())
-            .unwrap()
-            .agreement
-            .id(),
-        "council-trust-2026-1"
-    );
-    assert_eq!(
-        agreements
-            .permit_under(&Call::good().ask(), &digest, now())
-            .unwrap()
-            .agreement
-            .id(),
+        agreements.permit_under(&Call::good().ask(), &digest, now()).unwrap().agreement.id(),
         "council-trust-2026-2"
     );
-    let unknown = parse(&text().replace("6 years", "7 years"))
-        .agreement()
-        .digest();
-    assert!(matches!(
-        agreements.permit_under(&Call::good().ask(), &unknown, now()),
-        Err(Denial::NoAgreement(_))
-    ));
+    let unknown = parse(&text().replace("6 years", "7 years")).agreement().digest();
+    assert!(matches!(agreements.permit_under(&Call::good().ask(), &unknown, now()), Err(Denial::NoAgreement(_))));
 }
 
 #[test]
@@ -369,35 +222,18 @@ fn another_contract_is_a_mismatch_and_not_a_gap() {
     let (agreements, problems) = Agreements::compile(&[signed(&text())], &[], &newer_contracts());
     assert_eq!(problems.len(), 2);
     let denial = agreements.permit(&Call::good().ask(), now()).unwrap_err();
-    let Denial::ContractMismatch { pinned, loaded, .. } = denial else {
-        panic!("{denial}")
-    };
-    assert_eq!(
-        pinned,
-        contracts().service("health.v1.Patients").unwrap().digest
-    );
-    assert_eq!(
-        loaded,
-        newer_contracts()
-            .service("health.v1.Patients")
-            .unwrap()
-            .digest
-    );
+    let Denial::ContractMismatch { pinned, loaded, .. } = denial else { panic!("{denial}") };
+    assert_eq!(pinned, contracts().service("health.v1.Patients").unwrap().digest);
+    assert_eq!(loaded, newer_contracts().service("health.v1.Patients").unwrap().digest);
     let stranger = Call::with(|call| call.system = system("council.example/housing"));
-    assert!(matches!(
-        agreements.permit(&stranger.ask(), now()),
-        Err(Denial::WrongSystem { .. })
-    ));
+    assert!(matches!(agreements.permit(&stranger.ask(), now()), Err(Denial::WrongSystem { .. })));
 }
 
 #[test]
 fn two_texts_with_one_id_are_reported_and_both_stay() {
     let other = text().replace("6 years", "7 years");
-    let (agreements, problems) = Agreements::compile(
-        &[signed(&text()), signed(&other), signed(&text())],
-        &[],
-        &contracts(),
-    );
+    let (agreements, problems) =
+        Agreements::compile(&[signed(&text()), signed(&other), signed(&text())], &[], &contracts());
     assert_eq!(agreements.iter().len(), 2);
     assert_snapshot!(told(&problems));
 }
@@ -405,21 +241,10 @@ fn two_texts_with_one_id_are_reported_and_both_stay() {
 #[test]
 fn a_system_sees_the_methods_that_it_may_use() {
     let agreements = agreements();
-    let usable = |id: &str, time| {
-        agreements
-            .usable(&system(id), time)
-            .into_iter()
-            .map(|(_, path)| path)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        usable("council.example/social-care", now()),
-        ["/health.v1.Patients/Find"]
-    );
-    assert_eq!(
-        usable("council.example/finance", now()),
-        ["/health.v1.Patients/Find", "/health.v1.Patients/List"]
-    );
+    let usable =
+        |id: &str, time| agreements.usable(&system(id), time).into_iter().map(|(_, path)| path).collect::<Vec<_>>();
+    assert_eq!(usable("council.example/social-care", now()), ["/health.v1.Patients/Find"]);
+    assert_eq!(usable("council.example/finance", now()), ["/health.v1.Patients/Find", "/health.v1.Patients/List"]);
     assert!(usable("council.example/housing", now()).is_empty());
     assert!(usable("council.example/finance", at("2028-01-01T00:00:00Z")).is_empty());
     assert!(usable("trust.example/finance", now()).is_empty());
@@ -431,25 +256,12 @@ fn a_system_sees_the_methods_that_it_may_use() {
 
 #[test]
 fn of_two_end_notes_both_gateways_tell_the_same() {
-    let early = EndNote::sign(
-        parse(&text()).agreement(),
-        &key("trust.example"),
-        at("2027-01-01T00:00:00Z"),
-        None,
-    );
-    let (early, late) = (
-        early.unwrap().verified(&keys).unwrap(),
-        end(&text(), "council.example"),
-    );
+    let early = EndNote::sign(parse(&text()).agreement(), &key("trust.example"), at("2027-01-01T00:00:00Z"), None);
+    let (early, late) = (early.unwrap().verified(&keys).unwrap(), end(&text(), "council.example"));
     for ends in [[early.clone(), late.clone()], [late, early]] {
         let (agreements, _) = Agreements::compile(&[signed(&text())], &ends, &contracts());
         let denial = agreements.permit(&Call::good().ask(), now()).unwrap_err();
-        assert!(
-            denial
-                .to_string()
-                .contains("ended by `trust.example` at 2027-01-01 00:00 UTC"),
-            "{denial}"
-        );
+        assert!(denial.to_string().contains("ended by `trust.example` at 2027-01-01 00:00 UTC"), "{denial}");
     }
 }
 
@@ -457,14 +269,9 @@ fn of_two_end_notes_both_gateways_tell_the_same() {
 fn looking_one_up_takes_microseconds_with_ten_thousand_loaded() {
     let agreement = Arc::clone(parse(&text()).agreement());
     let members: Vec<MemberId> = (0..101).map(|n| member(&format!("m{n}.example"))).collect();
-    let pairs = members
-        .iter()
-        .flat_map(|a| members.iter().filter(move |b| *b != a).map(move |b| (a, b)));
+    let pairs = members.iter().flat_map(|a| members.iter().filter(move |b| *b != a).map(move |b| (a, b)));
     let pairs: Vec<_> = pairs.take(10_000).collect();
-    let signed: Vec<Signed> = pairs
-        .iter()
-        .map(|(a, b)| Signed::pretended(agreement.between(a, b)))
-        .collect();
+    let signed: Vec<Signed> = pairs.iter().map(|(a, b)| Signed::pretended(agreement.between(a, b))).collect();
     let (agreements, _) = Agreements::compile(&signed, &[], &contracts());
     assert_eq!(agreements.iter().len(), 10_000);
 
@@ -490,49 +297,29 @@ fn looking_one_up_takes_microseconds_with_ten_thousand_loaded() {
 
 /// Words that an ask and an agreement may share, so that asks come near to grants.
 fn call() -> impl Strategy<Value = Call> {
-    let members =
-        || prop::sample::select(vec!["council.example", "trust.example", "police.example"]);
+    let members = || prop::sample::select(vec!["council.example", "trust.example", "police.example"]);
     let systems = prop::sample::select(vec!["social-care", "youth-justice", "finance", "housing"]);
     let methods = prop::sample::select(vec!["Find", "List", "Register", "find", "Ping"]);
     let services = prop::sample::select(vec!["health.v1.Patients", "housing.v1.Tenancies"]);
     let purposes = prop::sample::select(vec!["safeguarding", "audit", "housing", ""]);
-    (
-        members(),
-        members(),
-        members(),
-        systems,
-        services,
-        methods,
-        purposes,
-        any::<[bool; 3]>(),
+    (members(), members(), members(), systems, services, methods, purposes, any::<[bool; 3]>()).prop_map(
+        |(consumer, owner, provider, name, service, method, purpose, metadata)| Call {
+            consumer: member(consumer),
+            system: system(&format!("{owner}/{name}")),
+            provider: member(provider),
+            method: format!("/{service}/{method}"),
+            purpose: purpose.to_owned(),
+            metadata,
+        },
     )
-        .prop_map(
-            |(consumer, owner, provider, name, service, method, purpose, metadata)| Call {
-                consumer: member(consumer),
-                system: system(&format!("{owner}/{name}")),
-                provider: member(provider),
-                method: format!("/{service}/{method}"),
-                purpose: purpose.to_owned(),
-                metadata,
-            },
-        )
 }
 
 /// Says what the text of the agreement says, without any of the code above.
 fn plainly_permitted(call: &Call, time: SystemTime) -> bool {
-    let parties =
-        call.consumer.as_str() == "council.example" && call.provider.as_str() == "trust.example";
+    let parties = call.consumer.as_str() == "council.example" && call.provider.as_str() == "trust.example";
     let [actor, case, _] = call.metadata;
-    let (system, method, purpose) = (
-        call.system.to_string(),
-        call.method.as_str(),
-        call.purpose.as_str(),
-    );
-    let first = [
-        "council.example/social-care",
-        "council.example/youth-justice",
-    ]
-    .contains(&system.as_str())
+    let (system, method, purpose) = (call.system.to_string(), call.method.as_str(), call.purpose.as_str());
+    let first = ["council.example/social-care", "council.example/youth-justice"].contains(&system.as_str())
         && method == "/health.v1.Patients/Find"
         && purpose == "safeguarding"
         && actor

@@ -3,9 +3,7 @@ use note::VerifierKey;
 
 use super::*;
 use crate::EndNote;
-use crate::testing::{
-    at, both_sign, key, key_number, keys, member, now, parse, signed, text, told,
-};
+use crate::testing::{at, both_sign, key, key_number, keys, member, now, parse, signed, text, told};
 
 fn nobody(_: &MemberId) -> Vec<VerifierKey> {
     Vec::new()
@@ -16,35 +14,17 @@ fn an_agreement_goes_from_draft_to_signed_by_both() {
     let mut file = parse(&text());
     let state = |file: &AgreementFile| {
         let signatures = file.signatures(&keys).unwrap();
-        (
-            file.signed(&keys).unwrap().is_some(),
-            file.state(signatures, &[], now()).to_string(),
-        )
+        (file.signed(&keys).unwrap().is_some(), file.state(signatures, &[], now()).to_string())
     };
     assert_eq!(state(&file), (false, "draft, not signed".to_owned()));
     assert_eq!(file.to_string(), text());
 
-    assert_eq!(
-        file.sign(&key("council.example")).unwrap(),
-        member("council.example")
-    );
-    assert_eq!(
-        state(&file),
-        (
-            false,
-            "signed by council.example, not yet by trust.example".to_owned()
-        )
-    );
+    assert_eq!(file.sign(&key("council.example")).unwrap(), member("council.example"));
+    assert_eq!(state(&file), (false, "signed by council.example, not yet by trust.example".to_owned()));
 
     let mut file = AgreementFile::parse("agreement.note", &file.to_string()).unwrap();
-    assert_eq!(
-        file.sign(&key("trust.example")).unwrap(),
-        member("trust.example")
-    );
-    assert_eq!(
-        state(&file),
-        (true, "in force until 2027-11-01 00:00 UTC".to_owned())
-    );
+    assert_eq!(file.sign(&key("trust.example")).unwrap(), member("trust.example"));
+    assert_eq!(state(&file), (true, "in force until 2027-11-01 00:00 UTC".to_owned()));
     assert!(file.to_string().starts_with(&text()));
 }
 
@@ -52,55 +32,28 @@ fn an_agreement_goes_from_draft_to_signed_by_both() {
 fn the_state_follows_the_time_and_end_notes() {
     let file = both_sign(&text());
     let signatures = file.signatures(&keys).unwrap();
-    let end = EndNote::sign(
-        file.agreement(),
-        &key("trust.example"),
-        now(),
-        Some("no longer needed"),
-    )
-    .unwrap()
-    .verified(&keys)
-    .unwrap();
+    let end = EndNote::sign(file.agreement(), &key("trust.example"), now(), Some("no longer needed"))
+        .unwrap()
+        .verified(&keys)
+        .unwrap();
     let cases = [
-        (
-            "2026-10-31T23:59:59Z",
-            "signed, in force from 2026-11-01 00:00 UTC",
-        ),
-        (
-            "2026-11-01T00:00:00Z",
-            "in force until 2027-11-01 00:00 UTC",
-        ),
-        (
-            "2027-10-31T23:59:59Z",
-            "in force until 2027-11-01 00:00 UTC",
-        ),
+        ("2026-10-31T23:59:59Z", "signed, in force from 2026-11-01 00:00 UTC"),
+        ("2026-11-01T00:00:00Z", "in force until 2027-11-01 00:00 UTC"),
+        ("2027-10-31T23:59:59Z", "in force until 2027-11-01 00:00 UTC"),
         ("2027-11-01T00:00:00Z", "expired at 2027-11-01 00:00 UTC"),
     ];
     for (time, expected) in cases {
-        assert_eq!(
-            file.state(signatures, &[], at(time)).to_string(),
-            expected,
-            "{time}"
-        );
+        assert_eq!(file.state(signatures, &[], at(time)).to_string(), expected, "{time}");
     }
     let ended = file.state(signatures, &[end], at("2026-10-01T00:00:00Z"));
-    assert_eq!(
-        ended.to_string(),
-        "ended by trust.example at 2027-01-15 12:00 UTC: no longer needed"
-    );
+    assert_eq!(ended.to_string(), "ended by trust.example at 2027-01-15 12:00 UTC: no longer needed");
 }
 
 #[test]
 fn only_the_member_keys_of_the_two_sign() {
     let mut file = parse(&text());
-    let wrong = [
-        key("police.example"),
-        SigningKey::generate("council.example/gateway/main").unwrap(),
-    ];
-    let told: Vec<String> = wrong
-        .iter()
-        .map(|key| file.sign(key).unwrap_err().to_string())
-        .collect();
+    let wrong = [key("police.example"), SigningKey::generate("council.example/gateway/main").unwrap()];
+    let told: Vec<String> = wrong.iter().map(|key| file.sign(key).unwrap_err().to_string()).collect();
     assert_snapshot!(told.join("\n"));
     assert_eq!(file.signatures(&keys).unwrap(), Signatures::default());
 }
@@ -108,12 +61,7 @@ fn only_the_member_keys_of_the_two_sign() {
 #[test]
 fn a_former_key_keeps_an_agreement_valid() {
     let file = both_sign(&text());
-    let rotated = |member: &MemberId| {
-        vec![
-            key_number(member.as_str(), 2).verifier(),
-            key(member.as_str()).verifier(),
-        ]
-    };
+    let rotated = |member: &MemberId| vec![key_number(member.as_str(), 2).verifier(), key(member.as_str()).verifier()];
     assert!(file.signed(&rotated).unwrap().is_some());
 }
 
@@ -133,47 +81,25 @@ fn one_member_never_signs_for_another() {
 #[test]
 fn problems_of_signatures_are_told() {
     let file = both_sign(&text());
-    let changed = AgreementFile::parse(
-        "changed.note",
-        &file.to_string().replace("6 years", "7 years"),
-    )
-    .unwrap();
+    let changed = AgreementFile::parse("changed.note", &file.to_string().replace("6 years", "7 years")).unwrap();
     let other_key = |member: &MemberId| vec![key_number(member.as_str(), 2).verifier()];
     let cases = [
         ("text changed", changed.signatures(&keys).unwrap_err()),
         ("nobody is known", file.signatures(&nobody).unwrap_err()),
-        (
-            "other keys are known",
-            file.signatures(&other_key).unwrap_err(),
-        ),
+        ("other keys are known", file.signatures(&other_key).unwrap_err()),
         (
             "a signature line is damaged",
             AgreementFile::parse(
                 "damaged.note",
-                &file
-                    .to_string()
-                    .replace("trust.example/member ", "trust.example/member !"),
+                &file.to_string().replace("trust.example/member ", "trust.example/member !"),
             )
             .unwrap_err(),
         ),
-        (
-            "a tab",
-            AgreementFile::parse("tab.toml", &text().replace("retention = ", "retention\t= "))
-                .unwrap_err(),
-        ),
-        (
-            "carriage returns",
-            AgreementFile::parse("windows.toml", &text().replace('\n', "\r\n")).unwrap_err(),
-        ),
-        (
-            "no TOML",
-            AgreementFile::parse("empty.toml", "format =\n").unwrap_err(),
-        ),
+        ("a tab", AgreementFile::parse("tab.toml", &text().replace("retention = ", "retention\t= ")).unwrap_err()),
+        ("carriage returns", AgreementFile::parse("windows.toml", &text().replace('\n', "\r\n")).unwrap_err()),
+        ("no TOML", AgreementFile::parse("empty.toml", "format =\n").unwrap_err()),
     ];
-    let told: Vec<String> = cases
-        .iter()
-        .map(|(name, problems)| format!("## {name}\n{}\n", told(problems)))
-        .collect();
+    let told: Vec<String> = cases.iter().map(|(name, problems)| format!("## {name}\n{}\n", told(problems))).collect();
     assert_snapshot!(told.join("\n"));
 }
 
@@ -217,16 +143,10 @@ fn notes_of_earlier_versions_still_verify() {
         agreement.digest().to_string(),
         "sha256:acb49f7fb995ffca20ad8e41311352f257897f2dd725edbd4ed593fb3575d6e0"
     );
-    assert_eq!(
-        (agreement.id(), agreement.grants().len()),
-        ("council-trust-2026-1", 2)
-    );
+    assert_eq!((agreement.id(), agreement.grants().len()), ("council-trust-2026-1", 2));
     assert_eq!(file.to_string(), note);
 
-    let end = EndNote::parse("end.note", include_str!("../../tests/golden/end.note"))
-        .unwrap()
-        .verified(&keys)
-        .unwrap();
+    let end = EndNote::parse("end.note", include_str!("../../tests/golden/end.note")).unwrap().verified(&keys).unwrap();
     assert!(end.ends(agreement));
     assert_eq!(agreement.file_name(), "council-trust-2026-1-acb49f7f.note");
 }

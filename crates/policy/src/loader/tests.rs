@@ -10,22 +10,11 @@ struct Folder(Vec<(PathBuf, String)>);
 
 impl Folder {
     fn of(files: &[(&str, String)]) -> Self {
-        Self(
-            files
-                .iter()
-                .map(|(name, text)| (PathBuf::from(name), text.clone()))
-                .collect(),
-        )
+        Self(files.iter().map(|(name, text)| (PathBuf::from(name), text.clone())).collect())
     }
 
     fn load(&self, loader: &mut Loader, keys: &dyn MemberKeys) -> Loaded {
-        loader.load(
-            self.0
-                .iter()
-                .map(|(name, text)| (name.clone(), text.as_str())),
-            keys,
-            &contracts(),
-        )
+        loader.load(self.0.iter().map(|(name, text)| (name.clone(), text.as_str())), keys, &contracts())
     }
 }
 
@@ -36,14 +25,7 @@ fn half_signed() -> String {
 }
 
 fn end_note() -> String {
-    EndNote::sign(
-        parse(&text()).agreement(),
-        &key("trust.example"),
-        now(),
-        None,
-    )
-    .unwrap()
-    .to_string()
+    EndNote::sign(parse(&text()).agreement(), &key("trust.example"), now(), None).unwrap().to_string()
 }
 
 fn permitted(loaded: &Loaded) -> bool {
@@ -62,18 +44,9 @@ fn a_folder_holds_drafts_agreements_and_end_notes_in_any_order() {
     assert!(loaded.problems.is_empty(), "{}", told(&loaded.problems));
     assert!(permitted(&loaded));
     assert_eq!(loaded.agreements.iter().len(), 1);
-    let waiting: Vec<_> = loaded
-        .waiting
-        .iter()
-        .map(|waiting| (waiting.agreement.id(), waiting.signatures.consumer))
-        .collect();
-    assert_eq!(
-        waiting,
-        [
-            ("council-trust-2026-9", true),
-            ("council-trust-2026-8", false)
-        ]
-    );
+    let waiting: Vec<_> =
+        loaded.waiting.iter().map(|waiting| (waiting.agreement.id(), waiting.signatures.consumer)).collect();
+    assert_eq!(waiting, [("council-trust-2026-9", true), ("council-trust-2026-8", false)]);
 }
 
 #[test]
@@ -91,9 +64,7 @@ fn an_end_note_that_arrives_ends_the_agreement() {
 #[test]
 fn a_file_that_is_gone_permits_nothing_any_more() {
     let mut seen = Loader::new();
-    assert!(permitted(
-        &Folder::of(&[("a.note", both_sign(&text()).to_string())]).load(&mut seen, &keys)
-    ));
+    assert!(permitted(&Folder::of(&[("a.note", both_sign(&text()).to_string())]).load(&mut seen, &keys)));
     assert!(!permitted(&Folder::of(&[]).load(&mut seen, &keys)));
 }
 
@@ -103,10 +74,7 @@ fn one_broken_file_leaves_the_others_in_force() {
     let folder = Folder::of(&[
         ("a.note", signed.clone()),
         ("b.note", signed.replace("6 years", "7 years")),
-        (
-            "c.toml",
-            "format = \"drawbridge.agreement/v1\"\n".to_owned(),
-        ),
+        ("c.toml", "format = \"drawbridge.agreement/v1\"\n".to_owned()),
         ("d.note", end_note().replace("2027", "2028")),
         ("e.txt", "hello".to_owned()),
     ]);

@@ -30,27 +30,12 @@ fn a_summary_without_contracts_names_what_the_text_names() {
 #[test]
 fn an_ended_agreement_says_who_ended_it() {
     let file = both_sign(&text());
-    let end = EndNote::sign(
-        file.agreement(),
-        &key("council.example"),
-        now(),
-        Some("merged"),
-    )
-    .unwrap()
-    .verified(&keys)
-    .unwrap();
-    let summary = Summary::of(
-        &file,
-        file.signatures(&keys).unwrap(),
-        &[end],
-        &contracts(),
-        now(),
-    );
-    assert!(
-        summary
-            .to_string()
-            .contains("state        ended by council.example at 2027-01-15 12:00 UTC: merged")
-    );
+    let end = EndNote::sign(file.agreement(), &key("council.example"), now(), Some("merged"))
+        .unwrap()
+        .verified(&keys)
+        .unwrap();
+    let summary = Summary::of(&file, file.signatures(&keys).unwrap(), &[end], &contracts(), now());
+    assert!(summary.to_string().contains("state        ended by council.example at 2027-01-15 12:00 UTC: merged"));
 }
 
 #[test]
@@ -64,10 +49,6 @@ fn a_long_list_is_wrapped_under_its_beginning() {
     let list = List((0..40).map(|n| format!("field_{n}")).collect()).to_string();
     assert!(list.lines().count() > 2);
     assert!(list.lines().all(|line| line.chars().count() <= 102));
-    assert!(
-        list.lines()
-            .skip(1)
-            .all(|line| line.starts_with("               field_"))
-    );
+    assert!(list.lines().skip(1).all(|line| line.starts_with("               field_")));
     assert_eq!(List(Vec::new()).to_string(), "");
 }

@@ -10,10 +10,7 @@ fn template(methods: &[&str]) -> Template {
         id: None,
         consumer: member("council.example"),
         provider: member("trust.example"),
-        methods: methods
-            .iter()
-            .map(|path| Arc::clone(contracts.method(path).unwrap()))
-            .collect(),
+        methods: methods.iter().map(|path| Arc::clone(contracts.method(path).unwrap())).collect(),
         systems: vec!["social-care".to_owned()],
         purposes: vec!["safeguarding".to_owned()],
     }
@@ -27,24 +24,15 @@ fn a_template_says_what_the_contract_says() {
         "/health.v1.Patients/Register",
         "/health.v1.Patients/Ping",
     ];
-    assert_snapshot!(
-        template(&methods)
-            .write(at("2026-12-15T12:00:00Z"))
-            .unwrap()
-    );
+    assert_snapshot!(template(&methods).write(at("2026-12-15T12:00:00Z")).unwrap());
 }
 
 #[test]
 fn a_template_is_an_agreement_once_it_is_filled_in() {
-    let text = template(&["/health.v1.Patients/Find"])
-        .write(at("2026-02-01T00:00:00Z"))
-        .unwrap();
+    let text = template(&["/health.v1.Patients/Find"]).write(at("2026-02-01T00:00:00Z")).unwrap();
     let refused = crate::AgreementFile::parse("new.toml", &text).unwrap_err();
     assert_eq!(refused.len(), 1, "{}", told(&refused));
-    assert_eq!(
-        refused[0].key.as_deref(),
-        Some("purpose.safeguarding.legal_basis")
-    );
+    assert_eq!(refused[0].key.as_deref(), Some("purpose.safeguarding.legal_basis"));
     let file = parse(&text.replace("legal_basis = \"\"", "legal_basis = \"Children Act 2004\""));
     assert_eq!(check_contracts(file.agreement(), &contracts()), []);
     assert_eq!(file.agreement().valid_from(), at("2026-03-01T00:00:00Z"));
@@ -53,18 +41,10 @@ fn a_template_is_an_agreement_once_it_is_filled_in() {
 
 #[test]
 fn what_is_not_given_has_to_be_filled_in() {
-    let template = Template {
-        systems: Vec::new(),
-        purposes: Vec::new(),
-        ..template(&["/health.v1.Patients/Find"])
-    };
+    let template = Template { systems: Vec::new(), purposes: Vec::new(), ..template(&["/health.v1.Patients/Find"]) };
     let text = template.write(at("2026-02-01T00:00:00Z")).unwrap();
     let refused = told(&crate::AgreementFile::parse("new.toml", &text).unwrap_err());
-    for wanted in [
-        "grant[0].systems[0]",
-        "purpose.FILL-IN)",
-        "purpose.FILL-IN.legal_basis",
-    ] {
+    for wanted in ["grant[0].systems[0]", "purpose.FILL-IN)", "purpose.FILL-IN.legal_basis"] {
         assert!(refused.contains(wanted), "{wanted}\n{refused}");
     }
     // The comments that start fields and limits are well-formed once they are taken away.
@@ -79,8 +59,5 @@ fn what_is_not_given_has_to_be_filled_in() {
 
 #[test]
 fn a_template_needs_a_method() {
-    assert_eq!(
-        template(&[]).write(at("2026-02-01T00:00:00Z")),
-        Err(TemplateError::NoMethod)
-    );
+    assert_eq!(template(&[]).write(at("2026-02-01T00:00:00Z")), Err(TemplateError::NoMethod));
 }

@@ -3,7 +3,8 @@ use insta::assert_snapshot;
 use super::*;
 
 fn example() -> Problem {
-    let text = "format = \"drawbridge.gateway/v1\"\n\n\n\n\nconnector = { kind = \"ldpa\", url = \"ldap://tenancy.local\" }\n";
+    let text =
+        "format = \"drawbridge.gateway/v1\"\n\n\n\n\nconnector = { kind = \"ldpa\", url = \"ldap://tenancy.local\" }\n";
     let at = text.find("\"ldpa\"").unwrap();
     let mut problem = Problem::new("gateway.toml", "unknown connector `ldpa`")
         .within(text, &(at..at + 6))
@@ -41,9 +42,7 @@ fn a_problem_outside_of_files_has_cause_and_help() {
 fn line_numbers_of_two_digits_move_the_frame() {
     let text = "\n".repeat(11) + "a = 1\n";
     assert_snapshot!(
-        Problem::new("a.toml", "unknown key `a`")
-            .within(&text, &(11..12))
-            .help("remove it\nor rename it")
+        Problem::new("a.toml", "unknown key `a`").within(&text, &(11..12)).help("remove it\nor rename it")
     );
 }
 
@@ -56,22 +55,15 @@ fn carets_stand_under_tabs_wide_and_accented_letters() {
 
 #[test]
 fn a_long_line_is_cut_around_the_place() {
-    let text = format!(
-        "fields = [{}\"nmae\", {}]",
-        "\"field\", ".repeat(30),
-        "\"field\", ".repeat(30)
-    );
+    let text = format!("fields = [{}\"nmae\", {}]", "\"field\", ".repeat(30), "\"field\", ".repeat(30));
     let at = text.find("\"nmae\"").unwrap();
     assert_snapshot!(Problem::new("a.toml", "unknown field `nmae`").within(&text, &(at..at + 6)));
 }
 
 #[test]
 fn several_problems_have_a_blank_line_between_them() {
-    let mut problems = [
-        example(),
-        Problem::new("gateway.toml", "no `member`"),
-        Problem::new("a.toml", "wrong").at(3, 1),
-    ];
+    let mut problems =
+        [example(), Problem::new("gateway.toml", "no `member`"), Problem::new("a.toml", "wrong").at(3, 1)];
     Problem::sort(&mut problems);
     assert_snapshot!(Problem::render_all(&problems, false));
 }
@@ -86,16 +78,11 @@ fn colours_are_escapes_that_end() {
 #[test]
 fn nothing_in_a_file_moves_the_cursor() {
     let text = "a = \"\x1b[2J\u{202e}\u{7}\"";
-    let mut problem = Problem::new("x\x1b[2J.toml", "bad \x1b[2J\u{2066}")
-        .within(text, &(0..3))
-        .help("\x07")
-        .cause("\u{9b}2J");
+    let mut problem =
+        Problem::new("x\x1b[2J.toml", "bad \x1b[2J\u{2066}").within(text, &(0..3)).help("\x07").cause("\u{9b}2J");
     problem.key = Some("\"\x1b[2J\"".to_owned());
     let shown = problem.to_string();
-    assert!(
-        shown.chars().all(|c| c == '\n' || !c.is_control()),
-        "{shown:?}"
-    );
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
     assert!(!shown.contains(['\u{202e}', '\u{2066}']));
 }
 

@@ -104,20 +104,12 @@ fn every_kind_of_key_path_has_its_place() {
 fn a_path_without_any_known_step_is_a_problem_of_the_file() {
     let problem = file().problem("links.listen", "`listen` is missing");
     assert_eq!((problem.line, problem.source_line), (None, None));
-    assert_snapshot!(
-        file()
-            .problem("links.listen", "`listen` is missing")
-            .help("add it")
-    );
+    assert_snapshot!(file().problem("links.listen", "`listen` is missing").help("add it"));
 }
 
 #[test]
 fn a_problem_of_a_key_points_to_the_key() {
-    let path = KeyPath::root()
-        .key("binding")
-        .index(1)
-        .key("columns")
-        .key("tenancy ref");
+    let path = KeyPath::root().key("binding").index(1).key("columns").key("tenancy ref");
     assert_snapshot!(file().problem_of_key(&path, "no such column"));
 }
 
@@ -127,22 +119,10 @@ fn problems_of_the_text_are_told_in_plain_words() {
     let cases = [
         ("syntax, no value", "format = \nmember = 1\n".to_owned()),
         ("syntax, open text", "format = \"x\n".to_owned()),
-        (
-            "syntax, key twice",
-            "format = \"x\"\nformat = \"y\"\n".to_owned(),
-        ),
-        (
-            "syntax, table twice",
-            format!("{good}[data]\nfolder = \"a\"\n[data]\n"),
-        ),
-        (
-            "syntax, too deep",
-            format!("a = {}1{}", "[".repeat(200), "]".repeat(200)),
-        ),
-        (
-            "unknown key",
-            format!("{good}[data]\nfolder = \"a\"\nsegmnts = 3\n"),
-        ),
+        ("syntax, key twice", "format = \"x\"\nformat = \"y\"\n".to_owned()),
+        ("syntax, table twice", format!("{good}[data]\nfolder = \"a\"\n[data]\n")),
+        ("syntax, too deep", format!("a = {}1{}", "[".repeat(200), "]".repeat(200))),
+        ("unknown key", format!("{good}[data]\nfolder = \"a\"\nsegmnts = 3\n")),
         ("unknown key at the root", format!("{good}memebr = \"z\"\n")),
         ("unknown table", format!("{good}[date]\nfolder = \"a\"\n")),
         (
@@ -151,43 +131,23 @@ fn problems_of_the_text_are_told_in_plain_words() {
         ),
         ("missing at the root", "format = \"x\"\n".to_owned()),
         ("missing in a table", format!("{good}[data]\n")),
-        (
-            "missing in a list of tables",
-            format!("{good}[[binding]]\nmethod = \"a\"\n[[binding]]\n"),
-        ),
+        ("missing in a list of tables", format!("{good}[[binding]]\nmethod = \"a\"\n[[binding]]\n")),
         ("wrong type", format!("{good}[data]\nfolder = 3\n")),
-        (
-            "number below zero",
-            format!("{good}[data]\nfolder = \"a\"\nsegments = -1\n"),
-        ),
-        (
-            "table instead of text",
-            format!("{good}[data]\nfolder = {{ a = 1 }}\n"),
-        ),
+        ("number below zero", format!("{good}[data]\nfolder = \"a\"\nsegments = -1\n")),
+        ("table instead of text", format!("{good}[data]\nfolder = {{ a = 1 }}\n")),
         ("text instead of table", format!("{good}data = \"a\"\n")),
-        (
-            "unknown connector",
-            format!("{good}[[binding]]\nmethod = \"a\"\nconnector = {{ kind = \"slq\" }}\n"),
-        ),
-        (
-            "connector without a kind",
-            format!("{good}[[binding]]\nmethod = \"a\"\nconnector = {{ query = \"a\" }}\n"),
-        ),
+        ("unknown connector", format!("{good}[[binding]]\nmethod = \"a\"\nconnector = {{ kind = \"slq\" }}\n")),
+        ("connector without a kind", format!("{good}[[binding]]\nmethod = \"a\"\nconnector = {{ query = \"a\" }}\n")),
         (
             "unknown key of a connector",
-            format!(
-                "{good}[[binding]]\nmethod = \"a\"\nconnector = {{ kind = \"sql\", qery = \"a\" }}\n"
-            ),
+            format!("{good}[[binding]]\nmethod = \"a\"\nconnector = {{ kind = \"sql\", qery = \"a\" }}\n"),
         ),
         (
             "missing key of a connector",
             format!("{good}[[binding]]\nmethod = \"a\"\nconnector = {{ kind = \"sql\" }}\n"),
         ),
     ];
-    let told: Vec<String> = cases
-        .iter()
-        .map(|(name, text)| format!("## {name}\n{}\n", refusal(text)))
-        .collect();
+    let told: Vec<String> = cases.iter().map(|(name, text)| format!("## {name}\n{}\n", refusal(text))).collect();
     assert_snapshot!(told.join("\n"));
 }
 

@@ -22,10 +22,7 @@ pub(super) fn explain(message: &str) -> Explained {
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         return unknown(rest, "value", false);
     }
-    if let Some(key) = message
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.strip_suffix('`'))
-    {
+    if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return Explained {
             what: format!("`{key}` is missing"),
             help: Some(format!("add `{key} = …` here")),
@@ -33,44 +30,21 @@ pub(super) fn explain(message: &str) -> Explained {
             unknown: None,
         };
     }
-    if let Some(key) = message
-        .strip_prefix("duplicate field `")
-        .and_then(|rest| rest.strip_suffix('`'))
-    {
-        return plain(
-            format!("`{key}` is given twice"),
-            Some("keep one of them".to_owned()),
-        );
+    if let Some(key) = message.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
+        return plain(format!("`{key}` is given twice"), Some("keep one of them".to_owned()));
     }
     for prefix in ["invalid type: ", "invalid value: "] {
-        if let Some((found, expected)) = message
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.rsplit_once(", expected "))
-        {
-            return plain(
-                format!(
-                    "expected {}, found {}",
-                    expectation(expected),
-                    unexpected(found)
-                ),
-                None,
-            );
+        if let Some((found, expected)) = message.strip_prefix(prefix).and_then(|rest| rest.rsplit_once(", expected ")) {
+            return plain(format!("expected {}, found {}", expectation(expected), unexpected(found)), None);
         }
     }
-    if let Some((length, expected)) = message
-        .strip_prefix("invalid length ")
-        .and_then(|rest| rest.split_once(", expected "))
+    if let Some((length, expected)) =
+        message.strip_prefix("invalid length ").and_then(|rest| rest.split_once(", expected "))
     {
-        return plain(
-            format!("expected {}, found {length} of them", expectation(expected)),
-            None,
-        );
+        return plain(format!("expected {}, found {length} of them", expectation(expected)), None);
     }
     if message.starts_with("data did not match any variant") {
-        return plain(
-            "this is in none of the forms that are allowed here".to_owned(),
-            None,
-        );
+        return plain("this is in none of the forms that are allowed here".to_owned(), None);
     }
     match message.split_once("; ") {
         Some((what, help)) => plain(what.to_owned(), Some(help.to_owned())),
@@ -79,11 +53,7 @@ pub(super) fn explain(message: &str) -> Explained {
 }
 
 fn plain(what: String, help: Option<String>) -> Explained {
-    Explained {
-        what,
-        help,
-        ..Explained::default()
-    }
+    Explained { what, help, ..Explained::default() }
 }
 
 fn unknown(rest: &str, noun: &str, is_key: bool) -> Explained {
@@ -99,13 +69,8 @@ fn unknown(rest: &str, noun: &str, is_key: bool) -> Explained {
         [] => is_key.then(|| "remove it".to_owned()),
         [only] => Some(format!("the only one is `{only}`")),
         several => {
-            let list = several
-                .iter()
-                .map(|word| format!("`{word}`"))
-                .collect::<Vec<_>>()
-                .join(", ");
-            let meant = nearest(name, several.iter().copied())
-                .map(|word| format!("; did you mean `{word}`?"));
+            let list = several.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+            let meant = nearest(name, several.iter().copied()).map(|word| format!("; did you mean `{word}`?"));
             Some(format!("use one of {list}{}", meant.unwrap_or_default()))
         }
     };
@@ -126,10 +91,7 @@ fn unexpected(found: &str) -> String {
         "unit value" | "Option value" => "nothing".to_owned(),
         _ => match found.split_once(' ') {
             Some(("string", text)) => {
-                let text = text
-                    .strip_prefix('"')
-                    .and_then(|text| text.strip_suffix('"'))
-                    .unwrap_or(text);
+                let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
                 format!("the text `{text}`")
             }
             Some(("integer", number)) => format!("the number {number}"),
@@ -143,22 +105,13 @@ fn unexpected(found: &str) -> String {
 
 /// What was expected, as derived `Deserialize` implementations write it.
 fn expectation(expected: &str) -> String {
-    let whole_number = matches!(
-        expected,
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize"
-    );
+    let whole_number =
+        matches!(expected, "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize");
     if whole_number {
-        return if expected.starts_with('u') {
-            "a whole number of 0 or more"
-        } else {
-            "a whole number"
-        }
-        .to_owned();
+        return if expected.starts_with('u') { "a whole number of 0 or more" } else { "a whole number" }.to_owned();
     }
     match expected {
-        "a string" | "a borrowed string" | "string" | "str" => {
-            "a text in quotation marks".to_owned()
-        }
+        "a string" | "a borrowed string" | "string" | "str" => "a text in quotation marks".to_owned(),
         "a boolean" => "`true` or `false`".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a map" | "map" => "a table".to_owned(),
@@ -166,9 +119,7 @@ fn expectation(expected: &str) -> String {
         "nonzero u8" | "a nonzero u8" | "a nonzero u16" | "a nonzero u32" | "a nonzero u64" => {
             "a whole number above 0".to_owned()
         }
-        _ if expected.starts_with("struct ") || expected.contains("tagged enum ") => {
-            "a table".to_owned()
-        }
+        _ if expected.starts_with("struct ") || expected.contains("tagged enum ") => "a table".to_owned(),
         _ if expected.starts_with("enum ") || expected.contains("variant identifier") => {
             "one of the words allowed here".to_owned()
         }
@@ -184,29 +135,18 @@ pub(super) fn syntax(message: &str) -> (String, Option<String>) {
         None => (message, None),
     };
     let told = [
-        (
-            "duplicate key",
-            "this key is there twice",
-            "keep one of them; a table is opened once",
-        ),
+        ("duplicate key", "this key is there twice", "keep one of them; a table is opened once"),
         (
             "string values must be quoted",
             "there is no value here",
             "write one after `=`; a text stands in quotation marks",
         ),
-        (
-            "recurs",
-            "this is nested too deeply",
-            "use fewer than 80 levels",
-        ),
+        ("recurs", "this is nested too deeply", "use fewer than 80 levels"),
     ];
     for (sign, what_we_say, help) in told {
         if what.contains(sign) {
             return (what_we_say.to_owned(), Some(help.to_owned()));
         }
     }
-    (
-        format!("not valid TOML: {what}"),
-        expected.map(|expected| format!("expected here: {expected}")),
-    )
+    (format!("not valid TOML: {what}"), expected.map(|expected| format!("expected here: {expected}")))
 }

@@ -1,4 +1,7 @@
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
 
 use super::*;
 use crate::authority::{Authority, Flavour};
@@ -25,7 +28,13 @@ async fn links_refuse(world: &World, presented: Presented, words: &str, alert: A
     refuse(world, world.links(), Some(presented), words, alert).await;
 }
 
-async fn refuse(world: &World, port: Arc<ServerConfig>, presented: Option<Presented>, words: &str, alert: AlertDescription) {
+async fn refuse(
+    world: &World,
+    port: Arc<ServerConfig>,
+    presented: Option<Presented>,
+    words: &str,
+    alert: AlertDescription,
+) {
     let outcome = connect(port, world.caller(presented)).await;
     let told = outcome.server.as_ref().err().map(explain_io).map(|explanation| explanation.cause).unwrap_or_default();
     let seen = world.last_seen().map_or(told, |distrust| distrust.to_string());
@@ -58,13 +67,17 @@ async fn both_ends_of_our_own_configurations_fit() {
     let own = identity(&world.trust.issue_gateway(now()));
     for post_quantum in [true, false] {
         let options = TlsOptions { post_quantum };
-        let client = client_config(&own, world.fresh_store().gateway_verifier(world.county.gateway()), &options).unwrap();
+        let client =
+            client_config(&own, world.fresh_store().gateway_verifier(world.county.gateway()), &options).unwrap();
         for _ in 0..2 {
             let outcome = connect(world.links(), Arc::clone(&client)).await;
             let (server, client) = (outcome.server.unwrap(), outcome.client.unwrap());
             let group = if post_quantum { NamedGroup::X25519MLKEM768 } else { NamedGroup::X25519 };
             assert_eq!((server.group, client.group), (group, group));
-            assert_eq!((server.protocol.as_deref(), client.protocol.as_deref()), (Some(b"h2".as_slice()), Some(b"h2".as_slice())));
+            assert_eq!(
+                (server.protocol.as_deref(), client.protocol.as_deref()),
+                (Some(b"h2".as_slice()), Some(b"h2".as_slice()))
+            );
             // The second connection shows its certificate as the first did.
             assert_eq!((server.handshake, server.presented), (rustls::HandshakeKind::Full, 1));
         }
@@ -74,7 +87,9 @@ async fn both_ends_of_our_own_configurations_fit() {
 #[tokio::test]
 async fn a_port_without_the_hybrid_takes_a_caller_with_it() {
     let world = World::new();
-    let classic = server_config(&world.county_gateway(), world.store.links_verifier(), &TlsOptions { post_quantum: false }).unwrap();
+    let classic =
+        server_config(&world.county_gateway(), world.store.links_verifier(), &TlsOptions { post_quantum: false })
+            .unwrap();
     let outcome = connect(classic, world.caller(Some(world.trust.issue_gateway(now()).into()))).await;
     assert_eq!(outcome.client.unwrap().group, NamedGroup::X25519);
 }
@@ -93,7 +108,10 @@ async fn an_older_tls_or_another_protocol_is_refused() {
     assert_eq!(connect(world.links(), Arc::new(old)).await.alert_at_client(), Some(AlertDescription::ProtocolVersion));
     let mut http1 = Arc::unwrap_or_clone(world.caller(Some(world.trust.issue_gateway(now()).into())));
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-    assert_eq!(connect(world.links(), Arc::new(http1)).await.alert_at_client(), Some(AlertDescription::NoApplicationProtocol));
+    assert_eq!(
+        connect(world.links(), Arc::new(http1)).await.alert_at_client(),
+        Some(AlertDescription::NoApplicationProtocol)
+    );
 }
 
 #[tokio::test]
@@ -109,7 +127,13 @@ async fn another_root_that_claims_a_members_name_is_refused() {
     let world = World::new();
     // An authority that calls itself just as the member's own one does.
     let impostor = Member::new("trust.example", 20);
-    links_refuse(&world, impostor.issue_gateway(now()).into(), "not issued under the roots of `trust.example`", AlertDescription::UnknownCA).await;
+    links_refuse(
+        &world,
+        impostor.issue_gateway(now()).into(),
+        "not issued under the roots of `trust.example`",
+        AlertDescription::UnknownCA,
+    )
+    .await;
     // A root that the directory does list, of another member.
     let claimed = world.county.craft(&named(&["spiffe://trust.example/gateway/main"]));
     links_refuse(&world, claimed, "not issued under the roots of `trust.example`", AlertDescription::UnknownCA).await;
@@ -124,7 +148,13 @@ async fn another_root_that_claims_a_members_name_is_refused() {
 async fn a_member_that_is_not_in_the_directory_is_refused() {
     let world = World::new();
     let stranger = Member::new("police.example", 30);
-    links_refuse(&world, stranger.issue_gateway(now()).into(), "`police.example` is not in the directory", AlertDescription::UnknownCA).await;
+    links_refuse(
+        &world,
+        stranger.issue_gateway(now()).into(),
+        "`police.example` is not in the directory",
+        AlertDescription::UnknownCA,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -144,14 +174,41 @@ async fn the_wrong_kind_on_a_port_is_refused() {
     let world = World::new();
     for member in [&world.trust, &world.county] {
         let system = member.authority.issue_system(&member.system("housing"), now()).unwrap();
-        links_refuse(&world, system.into(), "is a system, and a gateway is expected on the port for links", AlertDescription::AccessDenied).await;
+        links_refuse(
+            &world,
+            system.into(),
+            "is a system, and a gateway is expected on the port for links",
+            AlertDescription::AccessDenied,
+        )
+        .await;
         let gateway = member.issue_gateway(now());
-        refuse(&world, world.clients(), Some(gateway.into()), "is a gateway, and a system is expected on the port for clients", AlertDescription::AccessDenied).await;
+        refuse(
+            &world,
+            world.clients(),
+            Some(gateway.into()),
+            "is a gateway, and a system is expected on the port for clients",
+            AlertDescription::AccessDenied,
+        )
+        .await;
         let auditor = member.craft(&named(&[&format!("spiffe://{}/auditor/internal", member.id)]));
-        refuse(&world, world.clients(), Some(auditor), "is an auditor, and a system is expected", AlertDescription::AccessDenied).await;
+        refuse(
+            &world,
+            world.clients(),
+            Some(auditor),
+            "is an auditor, and a system is expected",
+            AlertDescription::AccessDenied,
+        )
+        .await;
     }
     let foreign = world.trust.authority.issue_system(&world.trust.system("housing"), now()).unwrap();
-    refuse(&world, world.clients(), Some(foreign.into()), "not of this gateway's member `county.example`", AlertDescription::AccessDenied).await;
+    refuse(
+        &world,
+        world.clients(),
+        Some(foreign.into()),
+        "not of this gateway's member `county.example`",
+        AlertDescription::AccessDenied,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -169,7 +226,13 @@ async fn a_certificate_that_does_not_say_whose_it_is_is_refused() {
         named(&["https://trust.example/gateway/main"]),
         named(&["spiffe://trust.example/workload/main"]),
     ] {
-        links_refuse(&world, world.trust.craft(&parameters), "does not name a gateway or system", AlertDescription::BadCertificate).await;
+        links_refuse(
+            &world,
+            world.trust.craft(&parameters),
+            "does not name a gateway or system",
+            AlertDescription::BadCertificate,
+        )
+        .await;
     }
     assert!(connect(world.links(), world.caller(Some(world.trust.craft(&named(&[main]))))).await.is_accepted());
 }
@@ -178,11 +241,23 @@ async fn a_certificate_that_does_not_say_whose_it_is_is_refused() {
 async fn only_gateways_that_the_directory_lists_are_let_in() {
     let world = World::new();
     let unlisted = world.trust.authority.issue_gateway(&"trust.example/other".parse().unwrap(), &[], now()).unwrap();
-    links_refuse(&world, unlisted.into(), "`trust.example/other` is not in the directory entry", AlertDescription::AccessDenied).await;
+    links_refuse(
+        &world,
+        unlisted.into(),
+        "`trust.example/other` is not in the directory entry",
+        AlertDescription::AccessDenied,
+    )
+    .await;
     let mut draft = world.trust.draft();
     draft.gateways[0].retired = Some(now());
     world.reload([world.county.entry(), world.trust.sign(&draft)], &[]);
-    links_refuse(&world, world.trust.issue_gateway(now()).into(), "`trust.example/main` is retired", AlertDescription::AccessDenied).await;
+    links_refuse(
+        &world,
+        world.trust.issue_gateway(now()).into(),
+        "`trust.example/main` is retired",
+        AlertDescription::AccessDenied,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -190,7 +265,13 @@ async fn an_entry_that_has_ended_cuts_its_member() {
     let world = World::new();
     let ended = EntryDraft { valid_until: now() - DAY * 2, ..world.trust.draft() };
     world.reload([world.county.entry(), world.trust.sign(&ended)], &[]);
-    links_refuse(&world, world.trust.issue_gateway(now()).into(), "entry of `trust.example` ended 2 days ago", AlertDescription::AccessDenied).await;
+    links_refuse(
+        &world,
+        world.trust.issue_gateway(now()).into(),
+        "entry of `trust.example` ended 2 days ago",
+        AlertDescription::AccessDenied,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -198,7 +279,13 @@ async fn a_certificate_for_the_other_end_is_refused() {
     let world = World::new();
     let mut parameters = named(&["spiffe://trust.example/gateway/main"]);
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    links_refuse(&world, world.trust.craft(&parameters), "may not be used for this end", AlertDescription::UnsupportedCertificate).await;
+    links_refuse(
+        &world,
+        world.trust.craft(&parameters),
+        "may not be used for this end",
+        AlertDescription::UnsupportedCertificate,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -240,7 +327,10 @@ fn below(member: &Member, name: &str) -> (Issuer<'static, KeyPair>, rcgen::Certi
     let issuer = Issuer::from_ca_cert_der(certificate.der(), key).unwrap();
     let leaf_key = KeyPair::generate().unwrap();
     let leaf = named(&[&member.gateway().spiffe()]).signed_by(&leaf_key, &issuer).unwrap();
-    let presented = Presented { chain: vec![leaf.der().clone(), certificate.der().clone()], key: leaf_key.serialize_der().try_into().unwrap() };
+    let presented = Presented {
+        chain: vec![leaf.der().clone(), certificate.der().clone()],
+        key: leaf_key.serialize_der().try_into().unwrap(),
+    };
     (issuer, certificate, presented)
 }
 
@@ -268,7 +358,8 @@ async fn a_revoked_certificate_is_refused_from_the_moment_the_list_is_there() {
     let list = world.trust.list(&[&revoked.serial], now());
     world.reload_lists(&[(&world.trust, &list)]);
     // The very same port, without being set up anew.
-    refuse(&world, Arc::clone(&port), Some(revoked.clone().into()), "is revoked", AlertDescription::CertificateRevoked).await;
+    refuse(&world, Arc::clone(&port), Some(revoked.clone().into()), "is revoked", AlertDescription::CertificateRevoked)
+        .await;
     assert!(connect(Arc::clone(&port), world.caller(Some(other.clone().into()))).await.is_accepted());
     // And open links are found.
     let still = |issued: &Issued| world.store.still_trusted(&Expected::Links, &identity(issued).chain()[0], &[], now());
@@ -280,7 +371,9 @@ async fn a_revoked_certificate_is_refused_from_the_moment_the_list_is_there() {
 async fn whoever_dials_finds_exactly_the_gateway_it_dialled() {
     let world = World::new();
     let caller = identity(&world.county.issue_gateway(now()));
-    let dial = |gateway: GatewayId| client_config(&caller, world.store.gateway_verifier(gateway), &TlsOptions::default()).unwrap();
+    let dial = |gateway: GatewayId| {
+        client_config(&caller, world.store.gateway_verifier(gateway), &TlsOptions::default()).unwrap()
+    };
     let listen = |presented: Presented| {
         let config = ServerConfig::builder_with_provider(provider(&TlsOptions::default()))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -297,7 +390,10 @@ async fn whoever_dials_finds_exactly_the_gateway_it_dialled() {
     let system = world.trust.authority.issue_system(&world.trust.system("housing"), now()).unwrap();
     let unlisted = world.trust.authority.issue_gateway(&"trust.example/other".parse().unwrap(), &[], now()).unwrap();
     for (presented, words) in [
-        (world.county.issue_gateway(now()).into(), "the gateway at this address is `county.example/main`, not `trust.example/main`"),
+        (
+            world.county.issue_gateway(now()).into(),
+            "the gateway at this address is `county.example/main`, not `trust.example/main`",
+        ),
         (unlisted.into(), "the gateway at this address is `trust.example/other`"),
         (Member::new("trust.example", 20).issue_gateway(now()).into(), "not issued under the roots of `trust.example`"),
         (world.county.craft(&named(&[&main])), "not issued under the roots of `trust.example`"),
@@ -321,7 +417,8 @@ async fn whoever_dials_finds_exactly_the_gateway_it_dialled() {
 async fn a_system_that_calls_finds_its_own_members_gateway() {
     let world = World::new();
     let system = identity(&world.county.authority.issue_system(&world.county.system("housing"), now()).unwrap());
-    let call = client_config(&system, world.store.gateway_verifier(world.county.gateway()), &TlsOptions::default()).unwrap();
+    let call =
+        client_config(&system, world.store.gateway_verifier(world.county.gateway()), &TlsOptions::default()).unwrap();
     assert!(connect(world.clients(), Arc::clone(&call)).await.is_accepted());
     // The port for links sends it away.
     assert_eq!(connect(world.links(), call).await.alert_at_client(), Some(AlertDescription::AccessDenied));
@@ -330,7 +427,8 @@ async fn a_system_that_calls_finds_its_own_members_gateway() {
 #[tokio::test]
 async fn a_certificate_without_its_key_is_of_no_use() {
     let world = World::new();
-    let (own, stolen) = (Presented::from(world.trust.issue_gateway(now())), Presented::from(world.trust.issue_gateway(now())));
+    let (own, stolen) =
+        (Presented::from(world.trust.issue_gateway(now())), Presented::from(world.trust.issue_gateway(now())));
     let key = provider(&TlsOptions::default()).key_provider.load_private_key(own.key).unwrap();
     let mixed = rustls::sign::CertifiedKey::new(stolen.chain, key);
     let mut client = Arc::unwrap_or_clone(world.caller(None));
@@ -350,12 +448,14 @@ fn ones_own_certificate_is_checked_as_others_will() {
     assert!(matches!(trust.check_own(&of_other, now()), Err(Distrust::ForeignMember { .. })));
     let system = identity(&world.county.authority.issue_system(&world.county.system("housing"), now()).unwrap());
     assert!(matches!(trust.check_own(&system, now()), Err(Distrust::WrongKind { .. })));
-    let unlisted = identity(&world.county.authority.issue_gateway(&"county.example/two".parse().unwrap(), &[], now()).unwrap());
+    let unlisted =
+        identity(&world.county.authority.issue_gateway(&"county.example/two".parse().unwrap(), &[], now()).unwrap());
     assert!(matches!(trust.check_own(&unlisted, now()), Err(Distrust::UnlistedGateway { .. })));
     assert!(matches!(trust.check_own(&world.county_gateway(), now() + DAY * 91), Err(Distrust::Expired { .. })));
     let mut draft = world.county.draft();
     let two: GatewayId = "county.example/two".parse().unwrap();
-    let keys = [crate::testing::key(&two.gateway_key_name(), 60), crate::testing::key(&two.log_origin(), 61)].map(|key| key.verifier());
+    let keys = [crate::testing::key(&two.gateway_key_name(), 60), crate::testing::key(&two.log_origin(), 61)]
+        .map(|key| key.verifier());
     let [gateway_key, log_key] = keys;
     draft.gateways.push(GatewayEntry::new(two.clone(), None, gateway_key, log_key));
     world.reload([world.county.sign(&draft), world.trust.entry()], &[]);
@@ -367,7 +467,9 @@ fn too_many_and_too_large_certificates_are_refused_unread() {
     let world = World::new();
     let own = Presented::from(world.trust.issue_gateway(now())).chain.remove(0);
     let large = CertificateDer::from(vec![0_u8; crate::certificate::MAX_CERTIFICATE_BYTES + 1]);
-    let verify = |end_entity: &CertificateDer<'_>, more: &[CertificateDer<'_>]| world.store.still_trusted(&Expected::Links, end_entity, more, now());
+    let verify = |end_entity: &CertificateDer<'_>, more: &[CertificateDer<'_>]| {
+        world.store.still_trusted(&Expected::Links, end_entity, more, now())
+    };
     assert_eq!(verify(&large, &[]), Err(Distrust::Large));
     assert_eq!(verify(&own, &[large]), Err(Distrust::Large));
     assert_eq!(verify(&own, &vec![own.clone(); crate::certificate::MAX_CHAIN]), Err(Distrust::Large));

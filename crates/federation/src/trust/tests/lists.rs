@@ -37,7 +37,11 @@ fn a_list_past_its_time_still_counts_and_is_warned_of() {
     assert_eq!(still(&other), Ok(()));
     let warnings = world.store.current().warnings(now);
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].to_string().contains("the revocation list of `trust.example` ended 2 days ago"), "{}", warnings[0]);
+    assert!(
+        warnings[0].to_string().contains("the revocation list of `trust.example` ended 2 days ago"),
+        "{}",
+        warnings[0]
+    );
     assert!(world.store.current().warnings(now - DAY * 30).is_empty());
 }
 
@@ -65,7 +69,8 @@ fn a_list_that_the_named_root_did_not_sign_is_not_loaded() {
 fn a_new_root_of_the_same_name_is_not_hurt_by_the_list_of_the_old_one() {
     let world = World::new();
     let now = SystemTime::now();
-    let next = crate::authority::Authority::create(&world.trust.id, crate::authority::Flavour::Production, now).unwrap();
+    let next =
+        crate::authority::Authority::create(&world.trust.id, crate::authority::Flavour::Production, now).unwrap();
     let mut draft = world.trust.draft();
     draft.roots.push(next.certificate().clone());
     let (old, new) = (world.trust.issue_gateway(now), next.issue_gateway(&world.trust.gateway(), &[], now).unwrap());
@@ -103,7 +108,10 @@ fn what_is_not_a_list_is_refused() {
     for (pem, words) in [
         (String::new(), "no revocation list in it"),
         (world.trust.authority.certificate_pem(), "no revocation list in it"),
-        (good.replacen("-----BEGIN X509 CRL-----\n", "-----BEGIN X509 CRL-----\nAAAA\n", 1), "list 1 of `trust.example` cannot be read"),
+        (
+            good.replacen("-----BEGIN X509 CRL-----\n", "-----BEGIN X509 CRL-----\nAAAA\n", 1),
+            "list 1 of `trust.example` cannot be read",
+        ),
         (good.repeat(MAX_LISTS + 1), "more than 32"),
         ("x".repeat(MAX_LIST_BYTES + 1), "larger than"),
     ] {

@@ -59,7 +59,8 @@ fn every_tls_error_has_a_cause_and_a_cure() {
         rustls::Error::DecryptError,
         CertificateError::ExpiredContext { time: unix(time), not_after: unix(time - Duration::from_hours(72)) }.into(),
         CertificateError::Expired.into(),
-        CertificateError::NotValidYetContext { time: unix(time), not_before: unix(time + Duration::from_hours(2)) }.into(),
+        CertificateError::NotValidYetContext { time: unix(time), not_before: unix(time + Duration::from_hours(2)) }
+            .into(),
         CertificateError::NotValidYet.into(),
         CertificateError::Revoked.into(),
         CertificateError::UnknownIssuer.into(),
@@ -83,7 +84,16 @@ fn every_tls_error_has_a_cause_and_a_cure() {
     let errors = errors.into_iter().chain(alerts.map(rustls::Error::AlertReceived));
     let told: Vec<String> = errors
         .map(|error| explain_io(&io::Error::new(io::ErrorKind::InvalidData, error)))
-        .chain([io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut, io::ErrorKind::HostUnreachable, io::ErrorKind::InvalidInput].map(|kind| explain_io(&kind.into())))
+        .chain(
+            [
+                io::ErrorKind::UnexpectedEof,
+                io::ErrorKind::ConnectionRefused,
+                io::ErrorKind::TimedOut,
+                io::ErrorKind::HostUnreachable,
+                io::ErrorKind::InvalidInput,
+            ]
+            .map(|kind| explain_io(&kind.into())),
+        )
         .map(|Explanation { cause, help }| format!("  cause: {cause}\n  = help: {help}\n"))
         .collect();
     assert_snapshot!(told.join("\n"));

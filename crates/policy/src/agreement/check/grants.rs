@@ -37,10 +37,7 @@ pub(super) fn all(
         );
         return Vec::new();
     }
-    let used: BTreeSet<String> = terms
-        .iter()
-        .flat_map(|grant| grant.purposes.iter().cloned())
-        .collect();
+    let used: BTreeSet<String> = terms.iter().flat_map(|grant| grant.purposes.iter().cloned()).collect();
     for name in purposes.keys().filter(|name| !used.contains(name.as_ref())) {
         checker.wrong_key(
             &KeyPath::root().key("purpose").key(name),
@@ -68,25 +65,14 @@ fn one(
 ) -> Option<Grant> {
     let digest = digest(checker, &path.key("digest"), &terms.digest);
     service(checker, &path.key("service"), &terms.service);
-    methods(
-        checker,
-        &path.key("methods"),
-        &terms.service,
-        &terms.methods,
-    );
+    methods(checker, &path.key("methods"), &terms.service, &terms.methods);
     let systems = systems(checker, &path.key("systems"), &terms.systems, consumer);
     purpose_names(checker, &path.key("purposes"), &terms.purposes, purposes);
     let fields = fields(checker, &path.key("fields"), terms.fields);
     let required = required(checker, &path.key("require"), &terms.require);
     let kinds = [Kind::Query, Kind::Command, Kind::Subscription].map(|kind| (kind.as_str(), kind));
-    let kind = terms
-        .kind
-        .and_then(|kind| word(checker, &path.key("kind"), &kind, "kind of method", &kinds));
-    metadata(
-        checker,
-        &path.key("application_metadata"),
-        &terms.application_metadata,
-    );
+    let kind = terms.kind.and_then(|kind| word(checker, &path.key("kind"), &kind, "kind of method", &kinds));
+    metadata(checker, &path.key("application_metadata"), &terms.application_metadata);
     let limits = limits(checker, &path.key("limits"), &terms.limits);
     Some(Grant {
         service: terms.service.into(),
@@ -125,13 +111,7 @@ fn service(checker: &mut Checker<'_>, path: &KeyPath, service: &str) {
 }
 
 fn methods(checker: &mut Checker<'_>, path: &KeyPath, service: &str, methods: &[String]) {
-    filled(
-        checker,
-        path,
-        methods,
-        "method",
-        "name at least one method of the service",
-    );
+    filled(checker, path, methods, "method", "name at least one method of the service");
     no_doubles(checker, path, methods, "method");
     for (place, method) in methods.iter().enumerate() {
         if !names::is_identifier(method) {
@@ -141,11 +121,7 @@ fn methods(checker: &mut Checker<'_>, path: &KeyPath, service: &str, methods: &[
                 }
                 Some(_) | None => "write its name, as in \"Find\"".to_owned(),
             };
-            checker.wrong(
-                &path.index(place),
-                format!("`{method}` is not the name of a method"),
-                help,
-            );
+            checker.wrong(&path.index(place), format!("`{method}` is not the name of a method"), help);
         }
     }
 }
@@ -156,13 +132,7 @@ fn systems(
     systems: &[String],
     consumer: Option<&MemberId>,
 ) -> BTreeSet<SystemId> {
-    filled(
-        checker,
-        path,
-        systems,
-        "system",
-        "name at least one system of the consumer",
-    );
+    filled(checker, path, systems, "system", "name at least one system of the consumer");
     no_doubles(checker, path, systems, "system");
     let mut found = BTreeSet::new();
     let Some(consumer) = consumer else {
@@ -179,9 +149,7 @@ fn systems(
                         format!("write its name alone, \"{}\"", system.name())
                     }
                     Ok(_) => format!("only systems of the consumer `{consumer}` may ask"),
-                    Err(_) => {
-                        "write the name of a system of the consumer, as in \"housing\"".to_owned()
-                    }
+                    Err(_) => "write the name of a system of the consumer, as in \"housing\"".to_owned(),
                 };
                 checker.wrong(&path.index(place), error.to_string(), help);
             }
@@ -190,19 +158,8 @@ fn systems(
     found
 }
 
-fn purpose_names(
-    checker: &mut Checker<'_>,
-    path: &KeyPath,
-    names: &[String],
-    purposes: &BTreeMap<Arc<str>, Purpose>,
-) {
-    filled(
-        checker,
-        path,
-        names,
-        "purpose",
-        "name at least one purpose of this agreement",
-    );
+fn purpose_names(checker: &mut Checker<'_>, path: &KeyPath, names: &[String], purposes: &BTreeMap<Arc<str>, Purpose>) {
+    filled(checker, path, names, "purpose", "name at least one purpose of this agreement");
     no_doubles(checker, path, names, "purpose");
     for (place, name) in names.iter().enumerate() {
         if !purposes.contains_key(name.as_str()) {
@@ -210,11 +167,7 @@ fn purpose_names(
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("add `[purpose.{name}]` with its `legal_basis`"),
             };
-            checker.wrong(
-                &path.index(place),
-                format!("the agreement has no purpose `{name}`"),
-                help,
-            );
+            checker.wrong(&path.index(place), format!("the agreement has no purpose `{name}`"), help);
         }
     }
 }
@@ -240,13 +193,7 @@ fn fields(checker: &mut Checker<'_>, path: &KeyPath, terms: FieldTerms) -> Selec
             let known = Classification::ALL.map(|class| (class.as_str(), class));
             let mut found = BTreeSet::new();
             for (place, text) in words.iter().enumerate() {
-                found.extend(word(
-                    checker,
-                    &path.index(place),
-                    text,
-                    "classification",
-                    &known,
-                ));
+                found.extend(word(checker, &path.index(place), text, "classification", &known));
             }
             Selector::Classifications(found)
         }
@@ -258,13 +205,7 @@ fn required(checker: &mut Checker<'_>, path: &KeyPath, words: &[String]) -> Requ
     let known = MetadataKey::ALL.map(|key| (key.word(), key));
     let mut required = Required::default();
     for (place, text) in words.iter().enumerate() {
-        if let Some(key) = word(
-            checker,
-            &path.index(place),
-            text,
-            "metadata to require",
-            &known,
-        ) {
+        if let Some(key) = word(checker, &path.index(place), text, "metadata to require", &known) {
             required.add(key);
         }
     }
@@ -333,7 +274,11 @@ fn overlaps(checker: &mut Checker<'_>, table: &KeyPath, grants: &[(usize, Grant)
             };
             checker.wrong(
                 &table.index(*place),
-                format!("`{}/{method}` is granted to `{}` for `{purpose}` twice, here and in grant[{earlier_place}]", grant.service, system.name()),
+                format!(
+                    "`{}/{method}` is granted to `{}` for `{purpose}` twice, here and in grant[{earlier_place}]",
+                    grant.service,
+                    system.name()
+                ),
                 "let one grant say it, or part them by method, system or purpose",
             );
         }
@@ -346,14 +291,8 @@ fn common<'g>(one: &'g Grant, other: &'g Grant) -> Option<(&'g str, &'g SystemId
     }
     let methods: BTreeSet<&str> = other.methods.iter().map(AsRef::as_ref).collect();
     let purposes: BTreeSet<&str> = other.purposes.iter().map(AsRef::as_ref).collect();
-    let method = one
-        .methods
-        .iter()
-        .find(|method| methods.contains(method.as_ref()))?;
-    let purpose = one
-        .purposes
-        .iter()
-        .find(|purpose| purposes.contains(purpose.as_ref()))?;
+    let method = one.methods.iter().find(|method| methods.contains(method.as_ref()))?;
+    let purpose = one.purposes.iter().find(|purpose| purposes.contains(purpose.as_ref()))?;
     let system = one.systems.intersection(&other.systems).next()?;
     Some((method, system, purpose))
 }
@@ -376,27 +315,12 @@ fn bounded(checker: &mut Checker<'_>, path: &KeyPath, entries: usize) {
 }
 
 /// Reads one of a closed set of words.
-fn word<T: Copy>(
-    checker: &mut Checker<'_>,
-    path: &KeyPath,
-    text: &str,
-    noun: &str,
-    known: &[(&str, T)],
-) -> Option<T> {
+fn word<T: Copy>(checker: &mut Checker<'_>, path: &KeyPath, text: &str, noun: &str, known: &[(&str, T)]) -> Option<T> {
     if let Some((_, found)) = known.iter().find(|(word, _)| *word == text) {
         return Some(*found);
     }
-    let list = known
-        .iter()
-        .map(|(word, _)| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let meant = nearest(text, known.iter().map(|(word, _)| *word))
-        .map(|word| format!("; did you mean `{word}`?"));
-    checker.wrong(
-        path,
-        format!("unknown {noun} `{text}`"),
-        format!("use one of {list}{}", meant.unwrap_or_default()),
-    );
+    let list = known.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let meant = nearest(text, known.iter().map(|(word, _)| *word)).map(|word| format!("; did you mean `{word}`?"));
+    checker.wrong(path, format!("unknown {noun} `{text}`"), format!("use one of {list}{}", meant.unwrap_or_default()));
     None
 }
