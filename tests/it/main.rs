@@ -4,5 +4,8 @@
 
 mod agreements;
 mod exchange;
+mod faults;
+mod ledger;
 mod liar;
 mod links;
+mod receipts;

@@ -50,6 +50,21 @@ impl Client {
     ///
     /// When TCP, TLS or HTTP/2 does not come about.
     pub async fn connect(address: SocketAddr, root: &str, certificate: &str, key: &str) -> anyhow::Result<Self> {
+        Self::connect_with_window(address, root, certificate, key, None).await
+    }
+
+    /// As [`Client::connect`], but takes no more than `window` bytes that it has not read. Default: hyper's, 2 MiB.
+    ///
+    /// # Errors
+    ///
+    /// When TCP, TLS or HTTP/2 does not come about.
+    pub async fn connect_with_window(
+        address: SocketAddr,
+        root: &str,
+        certificate: &str,
+        key: &str,
+        window: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
             roots.add(root?)?;
@@ -65,7 +80,11 @@ impl Client {
         stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost")?;
         let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await?;
+        let mut http2 = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        if let Some(window) = window {
+            http2.initial_stream_window_size(window).initial_connection_window_size(window);
+        }
+        let (mut sender, connection) = http2.handshake(TokioIo::new(tls)).await?;
         tokio::spawn(connection);
         // TLS 1.3 turns a client certificate down only after the client has finished: the first ready tells.
         sender.ready().await?;

@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, clippy::must_use_candidate, reason = "a harness fails by panicking")]
 
 pub mod client;
+pub mod faults;
 pub mod federation;
 pub mod process;
 pub mod python;
+pub mod watch;
 
 pub use client::{Client, Reply};
 pub use federation::{Agreement, CASE, COUNCIL, Member, PURPOSE, TRUST, TestFederation};

@@ -73,6 +73,15 @@ impl From<Vec<Problem>> for Failure {
     }
 }
 
+/// Returns an error as a problem, with its own causes.
+pub(crate) fn told_by(error: &dyn Error) -> Problem {
+    let problem = Problem::new("", error.to_string());
+    match error.source() {
+        Some(source) => problem.cause(gateway::load::chain(source)),
+        None => problem,
+    }
+}
+
 /// Returns a problem that another error is the cause of.
 pub(crate) fn because(what: impl Into<String>, error: &dyn Error) -> Problem {
     Problem::new("", what).cause(gateway::load::chain(error))

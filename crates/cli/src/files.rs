@@ -8,6 +8,7 @@ use std::{
 };
 
 use problem::Problem;
+use zeroize::Zeroizing;
 
 use crate::failure::Outcome;
 
@@ -19,14 +20,16 @@ pub(crate) const SECRET: u32 = 0o600;
 /// Writes a file that must not be there yet.
 pub(crate) fn create(path: &Path, text: &str, mode: u32) -> Outcome {
     make_parent(path)?;
-    let made = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = made.and_then(|mut file| {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let outcome = opened.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
-    written.map_err(|error| {
+    outcome.map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
-            Problem::new(path, "there is such a file already, and it is not overwritten").help("name another file, or move this one away first").into()
+            Problem::new(path, "there is such a file already, and it is not overwritten")
+                .help("name another file, or move this one away first")
+                .into()
         } else {
             Problem::new(path, "cannot write the file").cause(error.to_string()).into()
         }
@@ -38,13 +41,14 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
     make_parent(path)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        fs::File::open(parent(path))?.sync_all()
-    });
-    written.map_err(|error| {
+    let outcome =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)?;
+            fs::File::open(parent(path))?.sync_all()
+        });
+    outcome.map_err(|error| {
         // What is left of it is of no use, and a hidden file is read by nobody.
         let _ = fs::remove_file(&temporary);
         Problem::new(path, "cannot write the file").cause(error.to_string()).into()
@@ -53,13 +57,18 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
 
 /// Makes a folder, and those above it.
 pub(crate) fn make_folder(path: &Path, mode: u32) -> Outcome {
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|error| Problem::new(path, "cannot make the folder").cause(error.to_string()).into())
+    let outcome = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    outcome.map_err(|error| Problem::new(path, "cannot make the folder").cause(error.to_string()).into())
 }
 
 /// Reads a text file.
 pub(crate) fn read(path: &Path) -> Outcome<String> {
     fs::read_to_string(path).map_err(|error| Problem::new(path, "cannot read the file").cause(error.to_string()).into())
+}
+
+/// Reads a private key. It is overwritten in memory when dropped.
+pub(crate) fn read_secret(path: &Path) -> Outcome<Zeroizing<String>> {
+    read(path).map(Zeroizing::new)
 }
 
 fn make_parent(path: &Path) -> Outcome {

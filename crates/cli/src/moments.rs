@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::{Timestamp, civil, tz::Offset};
 
 /// Returns the time of now.
 pub(crate) fn now() -> SystemTime {
@@ -17,11 +17,13 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
 }
 
 fn parse_at(text: &str, now: SystemTime) -> Result<u64, String> {
-    const HELP: &str = "write a moment as 2027-11-24T09:30:00Z, a day as 2027-11-24, or how long ago, as in 2h or 7days";
+    const HELP: &str =
+        "write a moment as 2027-11-24T09:30:00Z, a day as 2027-11-24, or how long ago, as in 2h or 7days";
     let found = if let Ok(moment) = text.parse::<Timestamp>() {
         moment
-    } else if let Ok(day) = text.parse::<civil::Date>() {
-        day.to_zoned(TimeZone::UTC).map_err(|_| HELP.to_owned())?.timestamp()
+    } else if let Ok(written) = text.parse::<civil::DateTime>() {
+        // As tables here write it: UTC, without saying so.
+        Offset::UTC.to_timestamp(written).map_err(|_| HELP.to_owned())?
     } else {
         let ago = humantime::parse_duration(text).map_err(|_| HELP.to_owned())?;
         let then = now.checked_sub(ago).ok_or_else(|| HELP.to_owned())?;
@@ -50,7 +52,8 @@ pub(crate) fn for_programs(millis: u64) -> String {
 
 /// Writes a moment to the minute: `2027-11-24 09:30 UTC`.
 pub(crate) fn to_the_minute(at: SystemTime) -> String {
-    Timestamp::try_from(at).map_or_else(|_| "at no known time".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+    Timestamp::try_from(at)
+        .map_or_else(|_| "at no known time".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// Writes how long something took.
@@ -69,17 +72,18 @@ mod tests {
 
     #[test]
     fn moments_are_read_as_people_write_them() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         for (text, expected) in [
             ("2027-01-15T08:00:00Z", 1_800_000_000_000),
             ("2027-01-15T09:00:00+01:00", 1_800_000_000_000),
+            ("2027-01-15 08:00:00.250", 1_800_000_000_250),
             ("2027-01-15", 1_799_971_200_000),
             ("2h", 1_799_992_800_000),
             ("90s", 1_799_999_910_000),
         ] {
             assert_eq!(parse_at(text, now), Ok(expected), "{text}");
         }
-        for text in ["", "yesterday", "2027-13-01", "1969-01-01", "-2h", "2027-01-15T08:00:00"] {
+        for text in ["", "yesterday", "2027-13-01", "1969-01-01", "-2h", "08:00"] {
             assert!(parse_at(text, now).is_err(), "{text}");
         }
     }
@@ -97,6 +101,9 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert!(parse_duration("5").is_err());
         assert!(parse_duration("0s").is_err());
-        assert_eq!((took(Duration::from_millis(12)), took(Duration::from_millis(1250))), ("12 ms".to_owned(), "1.2 s".to_owned()));
+        assert_eq!(
+            (took(Duration::from_millis(12)), took(Duration::from_millis(1250))),
+            ("12 ms".to_owned(), "1.2 s".to_owned())
+        );
     }
 }

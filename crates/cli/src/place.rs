@@ -17,6 +17,9 @@ use crate::{
 /// The configuration that is taken when none is named.
 pub(crate) const CONFIG: &str = "gateway.toml";
 
+/// Where the certificates of systems lie, beside the configuration; new ones are put into the first.
+pub(crate) const SYSTEM_FOLDERS: [&str; 2] = ["tls/systems", "systems"];
+
 /// Names the configuration.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigOption {
@@ -44,13 +47,18 @@ impl ConfigOption {
 pub(crate) fn read_config(path: Option<&Path>) -> Outcome<ConfigFile> {
     let path = path.unwrap_or(Path::new(CONFIG));
     // A variable whose name or value is not text cannot be a setting; `vars` would panic at it.
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(ConfigFile::read(path, environment)?)
 }
 
 /// Returns the gateway that a configuration is for.
 pub(crate) fn own_gateway(file: &ConfigFile) -> Outcome<GatewayId> {
-    let member: MemberId = file.config.member.parse().map_err(|error: federation::IdError| file.toml.problem("member", error.to_string()))?;
+    let member: MemberId = file
+        .config
+        .member
+        .parse()
+        .map_err(|error: federation::IdError| file.toml.problem("member", error.to_string()))?;
     let gateway = GatewayId::new(member, &file.config.gateway);
     Ok(gateway.map_err(|error| file.toml.problem("gateway", error.to_string()))?)
 }
@@ -72,7 +80,8 @@ pub(crate) fn federation_of(file: &ConfigFile) -> Outcome<Federation> {
 
 /// Reads a signing key. `what` is what it is for.
 pub(crate) fn read_key(path: &Path, what: &str) -> Outcome<SigningKey> {
-    SigningKey::read_file(path).map_err(|error| because(format!("cannot use {what} in `{}`", path.display()), &error).into())
+    SigningKey::read_file(path)
+        .map_err(|error| because(format!("cannot use {what} in `{}`", path.display()), &error).into())
 }
 
 /// Returns the parent of a file as a folder that can be opened.
@@ -94,13 +103,11 @@ pub(crate) struct LogOption {
 impl LogOption {
     /// Opens the log, also while a gateway writes it.
     pub(crate) fn open(&self) -> Outcome<Log> {
-        match &self.data {
-            Some(data) => Log::open(data),
-            None => {
-                let file = self.config.read()?;
-                Log::open(&file.path(&file.config.data.folder))
-            }
+        if let Some(data) = &self.data {
+            return Log::open(data);
         }
+        let file = self.config.read()?;
+        Log::open(&file.path(&file.config.data.folder))
     }
 }
 
@@ -123,7 +130,8 @@ impl Log {
     /// Returns the member and the gateway that keep the log, by its origin.
     pub(crate) fn keeper(&self) -> Outcome<GatewayId> {
         let origin = self.reader.origin();
-        let keeper = origin.split_once("/log/").and_then(|(member, gateway)| GatewayId::new(member.parse().ok()?, gateway).ok());
+        let keeper =
+            origin.split_once("/log/").and_then(|(member, gateway)| GatewayId::new(member.parse().ok()?, gateway).ok());
         keeper.ok_or_else(|| {
             let what = format!("the log's origin is `{origin}`, which names no gateway");
             Problem::new(&self.folder, what).help("an origin is `<member>/log/<gateway>`").into()
@@ -135,9 +143,8 @@ impl Log {
 pub(crate) fn read_failure(folder: &Path, error: &ledger::ReadError) -> Failure {
     let problem = match error {
         ledger::ReadError::Damaged(damage) => return damaged(damage).into(),
-        ledger::ReadError::NoLedger { .. } => {
-            Problem::new(folder, "there is no log in this folder").help("name the gateway's data folder with `--data`, or its configuration with `--config`")
-        }
+        ledger::ReadError::NoLedger { .. } => Problem::new(folder, "there is no log in this folder")
+            .help("name the gateway's data folder with `--data`, or its configuration with `--config`"),
         ledger::ReadError::NotThere { index, size } => {
             let newest = match size.checked_sub(1) {
                 Some(newest) => format!("records are numbered from 0; the newest is {newest}"),
@@ -161,5 +168,7 @@ pub(crate) fn damaged(damage: &ledger::Damage) -> Problem {
     if let Some(offset) = damage.offset {
         place = format!("{place} (byte {offset} of the file)");
     }
-    Problem::new(&damage.file, format!("the log is damaged{place}")).cause(damage.what.clone()).help(ledger::Damage::HELP)
+    Problem::new(&damage.file, format!("the log is damaged{place}"))
+        .cause(damage.what.clone())
+        .help(ledger::Damage::HELP)
 }

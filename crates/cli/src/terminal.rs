@@ -91,9 +91,40 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
+/// Counts things: `no members`, `1 member`, `2 members`.
+pub(crate) fn some(count: u64, thing: &str) -> String {
+    match count {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        _ => format!("{} {thing}s", grouped(count)),
+    }
+}
+
+/// Writes a number so that its size is seen: `1,234`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && digits.len().saturating_sub(at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn things_are_counted_in_words() {
+        assert_eq!(
+            [some(0, "member"), some(1, "member"), some(1234, "member")],
+            ["no members", "1 member", "1,234 members"]
+        );
+        assert_eq!([grouped(999), grouped(1000), grouped(1_234_567)], ["999", "1,000", "1,234,567"]);
+    }
 
     #[test]
     fn what_moves_the_cursor_is_not_shown() {

@@ -56,20 +56,14 @@ async fn main() {
     for _ in 0..TURNS {
         let bare = bare(&mut connection).await;
         let encoded = through(&bindings, "All").await;
-        println!(
-            "bare {bare:>9.0} rows/s   through the binding {encoded:>9.0} rows/s   ratio {:.2}",
-            encoded / bare
-        );
+        println!("bare {bare:>9.0} rows/s   through the binding {encoded:>9.0} rows/s   ratio {:.2}", encoded / bare);
         ratios.push(encoded / bare);
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2}", ratios[TURNS / 2]);
     let before = resident();
     let rate = through(&bindings, "Long").await;
-    println!(
-        "five million rows at {rate:.0} rows/s; largest resident memory {before} before, {} after",
-        resident()
-    );
+    println!("five million rows at {rate:.0} rows/s; largest resident memory {before} before, {} after", resident());
     connection.close().await.unwrap();
 }
 
@@ -89,10 +83,7 @@ async fn fill(connection: &mut SqliteConnection) {
 }
 
 async fn prepare(folder: &Path) -> Bindings {
-    let source = Source::Protos {
-        name: "bench".into(),
-        files: vec![("bench.proto".into(), PROTO.into())],
-    };
+    let source = Source::Protos { name: "bench".into(), files: vec![("bench.proto".into(), PROTO.into())] };
     let contracts = Contracts::load(&[source]).unwrap();
     let binding = |method: &str, from: &str| -> BindingConfig {
         toml::from_str(&format!(
@@ -131,9 +122,7 @@ async fn bare(connection: &mut SqliteConnection) -> f64 {
 
 async fn through(bindings: &Bindings, method: &str) -> f64 {
     let since = Instant::now();
-    let binding = bindings
-        .get(&format!("/bench.v1.Patients/{method}"))
-        .unwrap();
+    let binding = bindings.get(&format!("/bench.v1.Patients/{method}")).unwrap();
     let ask = Ask {
         method: Arc::clone(binding.method()),
         request: bytes::Bytes::new(),

@@ -60,31 +60,18 @@ impl Bindings {
                 Ok(binding) => (Some(binding), Vec::new()),
                 Err(complaints) => (None, complaints),
             };
-            workshop.problems.extend(
-                complaints
-                    .into_iter()
-                    .map(|complaint| complaint.below(&prefix)),
-            );
+            workshop.problems.extend(complaints.into_iter().map(|complaint| complaint.below(&prefix)));
             if let Some(binding) = binding
                 && let Some(earlier) = methods.insert(binding.method.path().to_owned(), binding)
             {
                 workshop.problems.push(BindingProblem {
                     key: format!("{prefix}.method"),
-                    what: format!(
-                        "`{}` has two bindings",
-                        earlier.method.path().trim_start_matches('/')
-                    ),
+                    what: format!("`{}` has two bindings", earlier.method.path().trim_start_matches('/')),
                     help: Some("leave one of them".into()),
                 });
             }
         }
-        if workshop.problems.is_empty() {
-            Ok(Self {
-                methods: Arc::new(methods),
-            })
-        } else {
-            Err(workshop.problems)
-        }
+        if workshop.problems.is_empty() { Ok(Self { methods: Arc::new(methods) }) } else { Err(workshop.problems) }
     }
 
     /// Returns the binding of a method, named by its path: `/health.v1.Patients/Find`.
@@ -211,16 +198,8 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
-    pub(crate) fn new(
-        key: impl Into<String>,
-        what: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
-        Self {
-            key: key.into(),
-            what: what.into(),
-            help: Some(help.into()),
-        }
+    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { key: key.into(), what: what.into(), help: Some(help.into()) }
     }
 
     fn below(self, prefix: &str) -> BindingProblem {
@@ -230,11 +209,7 @@ impl Complaint {
             "method" | "timeout" | "max_message" => format!("{prefix}.{}", self.key),
             key => format!("{prefix}.connector.{key}"),
         };
-        BindingProblem {
-            key,
-            what: self.what,
-            help: self.help,
-        }
+        BindingProblem { key, what: self.what, help: self.help }
     }
 }
 
@@ -249,9 +224,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// The sooner of the question's deadline and the binding's own.
     pub(crate) fn deadline(&self, asked: Option<Instant>) -> Option<Instant> {
-        let own = self
-            .timeout
-            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let own = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         match (asked, own) {
             (Some(asked), Some(own)) => Some(asked.min(own)),
             (asked, own) => asked.or(own),
@@ -270,15 +243,9 @@ struct Workshop<'a> {
 }
 
 impl<'a> Workshop<'a> {
-    #[cfg_attr(
-        not(feature = "sql"),
-        expect(clippy::unused_async, reason = "databases are all that is waited for")
-    )]
+    #[cfg_attr(not(feature = "sql"), expect(clippy::unused_async, reason = "databases are all that is waited for"))]
     async fn open(setup: Setup<'a>) -> Self {
-        #[cfg_attr(
-            not(feature = "sql"),
-            expect(unused_mut, reason = "databases are all that is opened")
-        )]
+        #[cfg_attr(not(feature = "sql"), expect(unused_mut, reason = "databases are all that is opened"))]
         let mut workshop = Self {
             setup,
             #[cfg(feature = "sql")]
@@ -297,17 +264,9 @@ impl<'a> Workshop<'a> {
 
     /// Opens a database once. `None` after a problem with it, which the bindings that name it need not repeat.
     #[cfg(feature = "sql")]
-    async fn database(
-        &mut self,
-        name: &str,
-        config: &DatabaseConfig,
-    ) -> Option<Arc<crate::sql::Database>> {
+    async fn database(&mut self, name: &str, config: &DatabaseConfig) -> Option<Arc<crate::sql::Database>> {
         let mut problem = |what: String, help: String| {
-            self.problems.push(BindingProblem {
-                key: format!("database.{name}.url"),
-                what,
-                help: Some(help),
-            });
+            self.problems.push(BindingProblem { key: format!("database.{name}.url"), what, help: Some(help) });
         };
         let url = match crate::sql::DatabaseUrl::parse(&config.url, self.setup.folder) {
             Ok(url) => url,
@@ -317,16 +276,11 @@ impl<'a> Workshop<'a> {
             }
         };
         let lock_timeout = config.lock_timeout.map(crate::Timeout::duration);
-        let database = Arc::new(crate::sql::Database::new(
-            url,
-            config.connections.map(NonZeroU16::get),
-            lock_timeout,
-        ));
+        let database = Arc::new(crate::sql::Database::new(url, config.connections.map(NonZeroU16::get), lock_timeout));
         if let Err(error) = database.probe().await {
             problem(
                 format!("database `{name}` cannot be used: {error}"),
-                "check the path, which is relative to this file, and that the gateway may read it"
-                    .into(),
+                "check the path, which is relative to this file, and that the gateway may read it".into(),
             );
             return None;
         }
@@ -334,22 +288,16 @@ impl<'a> Workshop<'a> {
     }
 
     async fn binding(&mut self, config: &BindingConfig) -> Result<Binding, Vec<Complaint>> {
-        let method = self
-            .method(&config.method)
-            .map_err(|complaint| vec![complaint])?;
+        let method = self.method(&config.method).map_err(|complaint| vec![complaint])?;
         let mut complaints: Vec<Complaint> = too_long(&method, config).into_iter().collect();
         let limits = Limits {
             timeout: config.timeout.map(crate::Timeout::duration),
             message: config.max_message.map_or(MAX_MESSAGE, crate::Size::bytes),
         };
         match self.connector(config, &method, limits).await {
-            Ok((connector, kind, plaintext)) if complaints.is_empty() => Ok(Binding {
-                method,
-                connector,
-                timeout: limits.timeout,
-                kind,
-                plaintext,
-            }),
+            Ok((connector, kind, plaintext)) if complaints.is_empty() => {
+                Ok(Binding { method, connector, timeout: limits.timeout, kind, plaintext })
+            }
             Ok(_) => Err(complaints),
             Err(more) => {
                 complaints.extend(more);
@@ -358,10 +306,7 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    #[cfg_attr(
-        not(feature = "sql"),
-        expect(clippy::unused_async, reason = "databases are all that is waited for")
-    )]
+    #[cfg_attr(not(feature = "sql"), expect(clippy::unused_async, reason = "databases are all that is waited for"))]
     async fn connector(
         &mut self,
         config: &BindingConfig,
@@ -382,8 +327,7 @@ impl<'a> Workshop<'a> {
                         return Err(vec![Complaint::new("database", what, help)]);
                     }
                 };
-                let connector =
-                    crate::sql::SqlConnector::prepare(&binding, method, database, limits).await?;
+                let connector = crate::sql::SqlConnector::prepare(&binding, method, database, limits).await?;
                 Ok((Arc::new(connector), "sql", false))
             }
             #[cfg(feature = "grpc")]
@@ -408,11 +352,7 @@ impl<'a> Workshop<'a> {
     }
 
     fn method(&self, name: &str) -> Result<Arc<Method>, Complaint> {
-        let path = if name.starts_with('/') {
-            name.to_owned()
-        } else {
-            format!("/{name}")
-        };
+        let path = if name.starts_with('/') { name.to_owned() } else { format!("/{name}") };
         if let Some(method) = self.setup.contracts.method(&path) {
             return Ok(Arc::clone(method));
         }
@@ -427,11 +367,7 @@ impl<'a> Workshop<'a> {
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => "write it as in `health.v1.Patients/Find`, and name the contract's folder in `[contracts]`".into(),
         };
-        Err(Complaint::new(
-            "method",
-            format!("no contract has a method `{name}`"),
-            help,
-        ))
+        Err(Complaint::new("method", format!("no contract has a method `{name}`"), help))
     }
 }
 
@@ -441,9 +377,7 @@ type Made = (Arc<dyn Connector>, &'static str, bool);
 /// A binding may not wait longer than its contract lets it.
 fn too_long(method: &Method, config: &BindingConfig) -> Option<Complaint> {
     let timeout = config.timeout?;
-    let deadline = method
-        .deadline()
-        .filter(|deadline| timeout.duration() > *deadline)?;
+    let deadline = method.deadline().filter(|deadline| timeout.duration() > *deadline)?;
     let deadline = humantime::format_duration(deadline);
     Some(Complaint::new(
         "timeout",
@@ -459,11 +393,7 @@ fn too_long(method: &Method, config: &BindingConfig) -> Option<Complaint> {
 }
 
 fn listing<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
-    let list = names
-        .clone()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let list = names.clone().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if list.is_empty() {
         return "there is none".into();
     }

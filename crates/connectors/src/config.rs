@@ -115,9 +115,7 @@ impl<'de> Deserialize<'de> for Timeout {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Timeout, E> {
                 match humantime::parse_duration(text) {
-                    Ok(Duration::ZERO) => {
-                        Err(E::custom("a length of time must be longer than nothing"))
-                    }
+                    Ok(Duration::ZERO) => Err(E::custom("a length of time must be longer than nothing")),
                     Ok(duration) => Ok(Timeout(duration)),
                     Err(_) => Err(E::custom(format_args!(
                         "`{text}` is not a length of time; write it with its unit, as in \"3s\" or \"250ms\""
@@ -175,7 +173,9 @@ impl<'de> Deserialize<'de> for Size {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
                 Size::parse(text).ok_or_else(|| {
-                    E::custom(format_args!("`{text}` is not a size; write it with its unit, as in \"512KiB\" or \"4MiB\""))
+                    E::custom(format_args!(
+                        "`{text}` is not a size; write it with its unit, as in \"512KiB\" or \"4MiB\""
+                    ))
                 })
             }
         }
@@ -214,10 +214,7 @@ mod tests {
             ("time = 3\nsize = \"4MiB\"", "with its unit"),
             ("time = \"3s\"\nsize = \"4MB\"", "as in \"512KiB\""),
             ("time = \"3s\"\nsize = \"0B\"", "as in \"512KiB\""),
-            (
-                "time = \"3s\"\nsize = \"99999999999999GiB\"",
-                "as in \"512KiB\"",
-            ),
+            ("time = \"3s\"\nsize = \"99999999999999GiB\"", "as in \"512KiB\""),
             ("time = \"3s\"\nsize = \"MiB\"", "as in \"512KiB\""),
         ] {
             let problem = read(text).unwrap_err();

@@ -13,20 +13,10 @@
 //!
 //! What no connector does: decide who may ask, look into an agreement, write to a log what a person is or has.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "a test fails by panicking"
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
 
 #[cfg(not(any(feature = "grpc", feature = "sql")))]
-compile_error!(
-    "a gateway needs at least one kind of connector: enable the feature `grpc` or `sql`"
-);
+compile_error!("a gateway needs at least one kind of connector: enable the feature `grpc` or `sql`");
 
 pub use bindings::{Binding, BindingProblem, Bindings, Setup};
 pub use config::{BindingConfig, ConnectorConfig, DatabaseConfig, Size, Timeout};

@@ -3,12 +3,7 @@
 //! A [`System`] serves `fixture.v1.Patients/Find` and `/All` with the patients that [`Question`] names. What a kind has beyond
 //! the suite is tested in its own file.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 extern crate drawbridge_connectors as connectors;
 
@@ -77,25 +72,14 @@ pub(crate) trait System: Sized {
 
 static CONTRACTS: LazyLock<Contracts> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let files = ["everything.proto", "google/type/date.proto"].map(|name| {
-        (
-            name.to_owned(),
-            std::fs::read_to_string(folder.join(name)).unwrap(),
-        )
-    });
+    let files = ["everything.proto", "google/type/date.proto"]
+        .map(|name| (name.to_owned(), std::fs::read_to_string(folder.join(name)).unwrap()));
     let name = "tests/fixtures".into();
-    Contracts::load(&[Source::Protos {
-        name,
-        files: files.into(),
-    }])
-    .unwrap()
+    Contracts::load(&[Source::Protos { name, files: files.into() }]).unwrap()
 });
 
 /// Prepares bindings from the text of their tables.
-pub(crate) async fn prepare(
-    text: &str,
-    folder: &Path,
-) -> Result<Bindings, Vec<connectors::BindingProblem>> {
+pub(crate) async fn prepare(text: &str, folder: &Path) -> Result<Bindings, Vec<connectors::BindingProblem>> {
     #[derive(serde::Deserialize)]
     struct File {
         binding: Vec<BindingConfig>,
@@ -103,12 +87,7 @@ pub(crate) async fn prepare(
         database: std::collections::BTreeMap<String, DatabaseConfig>,
     }
     let file: File = toml::from_str(text).unwrap();
-    let setup = Setup {
-        bindings: &file.binding,
-        databases: &file.database,
-        contracts: &CONTRACTS,
-        folder,
-    };
+    let setup = Setup { bindings: &file.binding, databases: &file.database, contracts: &CONTRACTS, folder };
     Bindings::prepare(setup).await
 }
 
@@ -128,17 +107,10 @@ pub(crate) async fn ask_with(
     deadline: Option<Instant>,
     metadata: Vec<(String, String)>,
 ) -> Result<Answer, ConnectorError> {
-    let binding = bindings
-        .get(&format!("/fixture.v1.Patients/{method}"))
-        .unwrap();
+    let binding = bindings.get(&format!("/fixture.v1.Patients/{method}")).unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap().into();
-    let question = Ask {
-        method,
-        request,
-        deadline,
-        metadata,
-    };
+    let question = Ask { method, request, deadline, metadata };
     binding.connector().answer(question).await
 }
 
@@ -147,11 +119,7 @@ pub(crate) async fn find(bindings: &Bindings, number: &str) -> Result<String, Co
     find_until(bindings, number, None).await
 }
 
-async fn find_until(
-    bindings: &Bindings,
-    number: &str,
-    deadline: Option<Instant>,
-) -> Result<String, ConnectorError> {
+async fn find_until(bindings: &Bindings, number: &str, deadline: Option<Instant>) -> Result<String, ConnectorError> {
     let request = format!("{{\"nhsNumber\":\"{number}\"}}");
     let answer = ask(bindings, "Find", &request, deadline).await?;
     let messages: Vec<_> = answer.messages.collect().await;
@@ -161,9 +129,7 @@ async fn find_until(
 }
 
 fn json(bindings: &Bindings, method: &str, message: &[u8]) -> String {
-    let binding = bindings
-        .get(&format!("/fixture.v1.Patients/{method}"))
-        .unwrap();
+    let binding = bindings.get(&format!("/fixture.v1.Patients/{method}")).unwrap();
     binding.method().answer_to_json(message).unwrap()
 }
 
@@ -178,10 +144,7 @@ pub(crate) async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Optio
         if let Some(done) = attempt().await {
             return done;
         }
-        assert!(
-            since.elapsed() < Duration::from_secs(30),
-            "{what} did not come about"
-        );
+        assert!(since.elapsed() < Duration::from_secs(30), "{what} did not come about");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -189,9 +152,7 @@ pub(crate) async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Optio
 async fn a_question_is_answered<S: System>() {
     let system = S::start().await;
     assert_eq!(find(system.bindings(), Question::GOOD).await.unwrap(), ASHE);
-    let answer = ask(system.bindings(), "All", "{\"first\":\"3\"}", None)
-        .await
-        .unwrap();
+    let answer = ask(system.bindings(), "All", "{\"first\":\"3\"}", None).await.unwrap();
     let messages: Vec<_> = answer.messages.collect().await;
     assert_eq!(messages.len(), 3);
     for message in messages {
@@ -203,29 +164,18 @@ async fn a_question_is_answered<S: System>() {
 
 async fn nobody_is_found<S: System>() {
     let system = S::start().await;
-    assert_eq!(
-        find(system.bindings(), Question::NOBODY).await,
-        Err(S::not_found())
-    );
+    assert_eq!(find(system.bindings(), Question::NOBODY).await, Err(S::not_found()));
     assert!(find(system.bindings(), Question::GOOD).await.is_ok());
 }
 
 async fn a_slow_answer_ends_with_its_deadline<S: System>() {
     let system = S::start().await;
     let since = Instant::now();
-    assert_eq!(
-        find_until(system.bindings(), Question::SLOW, Some(soon())).await,
-        Err(ConnectorError::Timeout)
-    );
+    assert_eq!(find_until(system.bindings(), Question::SLOW, Some(soon())).await, Err(ConnectorError::Timeout));
     // One message, and then silence.
-    let mut answer = ask(system.bindings(), "All", "{\"first\":\"-1\"}", Some(soon()))
-        .await
-        .unwrap();
+    let mut answer = ask(system.bindings(), "All", "{\"first\":\"-1\"}", Some(soon())).await.unwrap();
     assert!(answer.messages.next().await.unwrap().is_ok());
-    assert_eq!(
-        answer.messages.next().await,
-        Some(Err(ConnectorError::Timeout))
-    );
+    assert_eq!(answer.messages.next().await, Some(Err(ConnectorError::Timeout)));
     assert_eq!(answer.messages.next().await, None);
     assert!(since.elapsed() < Duration::from_secs(10));
     system.rest().await;
@@ -233,13 +183,8 @@ async fn a_slow_answer_ends_with_its_deadline<S: System>() {
 
 async fn a_deadline_that_has_passed_asks_nothing<S: System>() {
     let system = S::start().await;
-    let past = Instant::now()
-        .checked_sub(Duration::from_millis(1))
-        .unwrap();
-    assert_eq!(
-        find_until(system.bindings(), Question::GOOD, Some(past)).await,
-        Err(ConnectorError::Timeout)
-    );
+    let past = Instant::now().checked_sub(Duration::from_millis(1)).unwrap();
+    assert_eq!(find_until(system.bindings(), Question::GOOD, Some(past)).await, Err(ConnectorError::Timeout));
     system.rest().await;
 }
 
@@ -247,72 +192,42 @@ async fn what_cannot_be_reached_is_said_so<S: System>() {
     let mut system = S::start().await;
     assert!(find(system.bindings(), Question::GOOD).await.is_ok());
     system.stop().await;
-    let error = until("being unreachable", async || {
-        find(system.bindings(), Question::GOOD).await.err()
-    })
-    .await;
+    let error = until("being unreachable", async || find(system.bindings(), Question::GOOD).await.err()).await;
     // A kept connection may be lost with the first question on it.
     let error = if matches!(error, ConnectorError::Failed { .. }) {
         find(system.bindings(), Question::GOOD).await.unwrap_err()
     } else {
         error
     };
-    assert!(
-        matches!(error, ConnectorError::Unreachable { .. }),
-        "{error}"
-    );
-    let error = ask(system.bindings(), "All", "{}", None)
-        .await
-        .err()
-        .unwrap();
-    assert!(
-        matches!(error, ConnectorError::Unreachable { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectorError::Unreachable { .. }), "{error}");
+    let error = ask(system.bindings(), "All", "{}", None).await.err().unwrap();
+    assert!(matches!(error, ConnectorError::Unreachable { .. }), "{error}");
 }
 
 async fn wrong_credentials_are_said_so<S: System>() {
     let system = S::start().await;
     let error = system.with_wrong_credentials().await;
-    assert!(
-        matches!(error, ConnectorError::Credentials { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectorError::Credentials { .. }), "{error}");
 }
 
 async fn a_malformed_answer_is_refused<S: System>() {
     let system = S::start().await;
-    let error = find(system.bindings(), Question::MALFORMED)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ConnectorError::Malformed { .. } | ConnectorError::Mapping { .. }
-        ),
-        "{error}"
-    );
+    let error = find(system.bindings(), Question::MALFORMED).await.unwrap_err();
+    assert!(matches!(error, ConnectorError::Malformed { .. } | ConnectorError::Mapping { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("CANARY"));
     assert!(find(system.bindings(), Question::GOOD).await.is_ok());
 }
 
 async fn an_answer_too_large_is_refused<S: System>() {
     let system = S::start().await;
-    assert_eq!(
-        find(system.bindings(), Question::LARGE).await,
-        Err(ConnectorError::TooLarge { limit: LIMIT })
-    );
+    assert_eq!(find(system.bindings(), Question::LARGE).await, Err(ConnectorError::TooLarge { limit: LIMIT }));
     assert!(find(system.bindings(), Question::GOOD).await.is_ok());
     system.rest().await;
 }
 
 async fn taking_a_question_back_stops_the_work<S: System>() {
     let system = S::start().await;
-    let waited = tokio::time::timeout(
-        Duration::from_millis(50),
-        find(system.bindings(), Question::SLOW),
-    )
-    .await;
+    let waited = tokio::time::timeout(Duration::from_millis(50), find(system.bindings(), Question::SLOW)).await;
     assert!(waited.is_err());
     system.rest().await;
     // In the midst of a stream that would go on for ever.
@@ -330,15 +245,9 @@ async fn a_system_that_comes_back_is_found_again<S: System>() {
     for _ in 0..2 {
         assert!(find(system.bindings(), Question::GOOD).await.is_ok());
         system.stop().await;
-        until("being unreachable", async || {
-            find(system.bindings(), Question::GOOD).await.err()
-        })
-        .await;
+        until("being unreachable", async || find(system.bindings(), Question::GOOD).await.err()).await;
         system.start_again().await;
-        until("being reachable", async || {
-            find(system.bindings(), Question::GOOD).await.ok()
-        })
-        .await;
+        until("being reachable", async || find(system.bindings(), Question::GOOD).await.ok()).await;
     }
 }
 
@@ -348,17 +257,7 @@ async fn health_tells_what_a_question_would_get<S: System>() {
         binding.health().await.unwrap();
     }
     system.stop().await;
-    until("ill health", async || {
-        system
-            .bindings()
-            .iter()
-            .next()
-            .unwrap()
-            .health()
-            .await
-            .err()
-    })
-    .await;
+    until("ill health", async || system.bindings().iter().next().unwrap().health().await.err()).await;
 }
 
 async fn many_questions_at_once_are_all_answered<S: System>() {

@@ -11,8 +11,8 @@ from health.v1 import patients_pb2, patients_pb2_grpc
 read = lambda name: pathlib.Path("council", name).read_bytes()
 credentials = grpc.ssl_channel_credentials(
     root_certificates=read("offline/authority.pem"),
-    private_key=read("systems/social-care.key.pem"),
-    certificate_chain=read("systems/social-care.pem"),
+    private_key=read("tls/systems/social-care.key.pem"),
+    certificate_chain=read("tls/systems/social-care.pem"),
 )
 
 with grpc.secure_channel(sys.argv[1], credentials) as channel:

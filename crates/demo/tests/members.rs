@@ -73,7 +73,7 @@ async fn every_member_gets_the_folder_of_a_member() {
             assert!(folder.join(inner).is_file(), "{}/{inner}", member.folder);
         }
         for system in member.systems {
-            assert!(folder.join("systems").join(format!("{system}.pem")).is_file(), "{system}");
+            assert!(folder.join("tls/systems").join(format!("{system}.pem")).is_file(), "{system}");
         }
         assert_eq!(fs::read_dir(folder.join("data")).unwrap().count(), 0);
     }

@@ -118,7 +118,7 @@ impl Consumer {
 
     async fn exchange(&self, query: Query) -> Result<Answer, Box<Refused>> {
         let identified = self.identify(query)?;
-        let permitted = self.permit(identified)?;
+        let permitted = self.able_to_record(self.permit(identified)?)?;
         let streams = permitted.streams();
         let sent = self.send(permitted).await?; // signed first; a stream's intent is durable before it leaves
         if streams {
@@ -126,6 +126,14 @@ impl Consumer {
         }
         let verified = self.verify(sent).await?;
         Ok(Answer::Unary(self.settle(verified).await))
+    }
+
+    /// Sends nothing that could not be recorded: once the log has failed it stays so until the next start.
+    fn able_to_record(&self, permitted: Permitted) -> Result<Permitted, Box<Refused>> {
+        match self.house.records.ledger().healthy() {
+            Ok(()) => Ok(permitted),
+            Err(error) => Err(permitted.refuse(not_recorded(&error))),
+        }
     }
 
     /// Makes the intent durable before anything is sent.
@@ -165,7 +173,7 @@ impl Consumer {
         let status = refusal.status(account.id);
         account.end(Some(&refusal), status.code);
         let draft = account.draft(&self.house, Kind::Refusal);
-        let seal = SealInput { tag: LOCAL_REFUSAL, claims: account.id.as_bytes().to_vec() };
+        let seal = SealInput { tag: records::receipt::LOCAL_REFUSAL, claims: account.id.as_bytes().to_vec() };
         match self.house.records.append(draft, Some(seal)).await {
             Ok(recorded) => {
                 let settled = account.settled(Some(&refusal), status.code, Some(recorded.index));
@@ -190,9 +198,6 @@ impl Consumer {
         account
     }
 }
-
-/// Tag under which a consumer's gateway signs a refusal of its own: the exchange's id with the promise of its leaf.
-const LOCAL_REFUSAL: &str = "drawbridge.link.v1.LocalRefusal";
 
 fn not_recorded(error: &ledger::AppendError) -> Refusal {
     Refusal::new(Reason::NotRecorded, Hop::Consumer, "the consumer's gateway cannot record").detail(error.to_string())

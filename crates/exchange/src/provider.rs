@@ -24,7 +24,7 @@ use records::receipt;
 use tokio_util::sync::CancellationToken;
 
 pub use self::stream::Stream;
-use self::{flood::Flood, verify::Verifiers};
+use self::{flood::Flood, permit::Permitted, verify::Verifiers};
 use crate::{
     account::{Account, Settled},
     digests,
@@ -108,13 +108,21 @@ impl Provider {
 
     async fn exchange(&self, call: Call) -> Result<Reply, Box<Refused>> {
         let verified = self.verify(call)?;
-        let permitted = self.permit(verified)?;
+        let permitted = self.able_to_record(self.permit(verified)?)?;
         if permitted.streams() {
             let recorded = self.record(permitted).await?;
             return Ok(Reply::Stream(Box::new(self.open(recorded).await?)));
         }
         let answered = self.answer(permitted).await;
         Ok(Reply::Whole(self.settle(answered).await))
+    }
+
+    /// Asks no system what could not be recorded: once the log has failed it stays so until the next start.
+    fn able_to_record(&self, permitted: Permitted) -> Result<Permitted, Box<Refused>> {
+        match self.house.records.ledger().healthy() {
+            Ok(()) => Ok(permitted),
+            Err(error) => Err(permitted.verified.refuse(not_recorded(&error))),
+        }
     }
 
     /// Records a refusal and signs it. Refusing never fails: where nothing can be recorded the refusal goes out all the
@@ -171,10 +179,7 @@ impl Provider {
         );
         account.shared.messages = messages;
         let seal = SealInput { tag: receipt::PROVIDER_CLOSING, claims: claims.to_vec() };
-        let recorded = self.house.records.append(draft, Some(seal)).await.map_err(|e| {
-            Refusal::new(Reason::NotRecorded, crate::Hop::Provider, "the provider's gateway cannot record")
-                .detail(e.to_string())
-        })?;
+        let recorded = self.house.records.append(draft, Some(seal)).await.map_err(|error| not_recorded(&error))?;
         let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
         Ok((Signed { claims, seal, leaf: Some(recorded.opening) }, recorded.index))
     }
@@ -213,6 +218,10 @@ impl Refused {
     pub(crate) fn new(account: Account, refusal: Refusal) -> Box<Self> {
         Box::new(Self { account: Box::new(account), refusal, clock_difference: 0, nonce: Bytes::new() })
     }
+}
+
+fn not_recorded(error: &ledger::AppendError) -> Refusal {
+    Refusal::new(Reason::NotRecorded, crate::Hop::Provider, "the provider's gateway cannot record").detail(error.to_string())
 }
 
 pub(crate) fn whole(message: Option<Bytes>, status: &Status, signed: Option<&Signed>, settled: Settled) -> Whole {

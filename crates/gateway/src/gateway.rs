@@ -127,6 +127,7 @@ impl Gateway {
             federation: prepared.trust.federation().clone(),
         }));
         let house = Arc::new(house(&prepared, rules.clone(), opened.records.clone()));
+        recovery::event(&house, records::STARTED.to_owned()).await?;
         if let Some(torn) = &recovery.torn {
             let what = format!(
                 "torn-batch: the last batch of the journal was incomplete ({} bytes) and was moved to `{}`",
@@ -287,6 +288,9 @@ impl Gateway {
         // Exchanges whose connections are gone still settle: their tasks run on the workers' runtimes.
         self.shared.settle_rest(Duration::from_secs(5)).await;
         self.workers.stop();
+        if let Err(error) = recovery::event(&self.shared.house, records::STOPPED.to_owned()).await {
+            tracing::error!(%error, "cannot record that the gateway stops in order");
+        }
         let ledger = self.shared.house.records.ledger().clone();
         ledger.close().await;
         clients.saturating_add(links)

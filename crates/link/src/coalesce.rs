@@ -27,7 +27,7 @@ pub struct CoalescedWrites<IO> {
 }
 
 /// Most bytes that are held: four TLS records, rustls's own bound on what waits to be sent.
-const MOST_HELD: usize = 16 * 1024;
+const MOST_HELD: usize = 64 * 1024;
 /// Memory that a quiet connection keeps for the next write.
 const KEPT: usize = 16 * 1024;
 

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use proto::records::{Kind, Side};
 
-use crate::{ExchangeId, Record};
+use crate::{ExchangeId, Record, STARTED, STOPPED, record::Halves};
+
+/// How far two gateways' clocks may differ, in milliseconds: what claims are held to as well.
+const CLOCK_SKEW: u64 = 120_000;
+/// Reason of a refusal after which the consumer asks once more, under the same id.
+const STALE_SESSION: &str = "STALE_SESSION";
 
 /// What two logs say about the exchanges between their members.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +27,8 @@ pub struct Difference {
     pub exchange: ExchangeId,
     /// What differs, for people.
     pub what: String,
-    /// Both sides are explained by a cut, a cancel or a refusal before anything crossed: nothing is missing.
+    /// Both sides are explained by a cut, a cancel, a refusal before anything crossed, or by a gateway that was killed before
+    /// it had handed anything over: nothing is missing.
     pub explained: bool,
 }
 
@@ -40,28 +46,45 @@ struct View {
     index: u64,
     leaf: Vec<u8>,
     settled: bool,
+    /// All that there is of it is a session that the provider did not know: it was asked again, or never.
+    stale: bool,
+    /// When the consumer's gateway signed its claims, by its clock.
+    asked: u64,
+    /// When this side recorded it last, by its own clock.
+    recorded: u64,
+}
+
+/// What one log says.
+#[derive(Default)]
+struct Told {
+    views: BTreeMap<i32, BTreeMap<ExchangeId, View>>,
+    /// Between which times a run of the gateway ended without order: that of its last record, and that of the next start.
+    ends: Vec<(u64, u64)>,
 }
 
 /// Compares the consumer's records in `left` with the provider's in `right`, and the other way round.
 ///
-/// `left_member` and `right_member` are the logs' members: only exchanges between the two are held against each other.
+/// The first of each pair is the log's member: only exchanges between the two are held against each other. Records of
+/// others are passed over, but events say when a gateway was killed.
 #[must_use]
 pub fn compare<'r>(
     left: (&str, impl Iterator<Item = &'r Record>),
     right: (&str, impl Iterator<Item = &'r Record>),
 ) -> Comparison {
     let (left_member, right_member) = (left.0, right.0);
-    let left = views(left.1, left_member, right_member);
-    let right = views(right.1, right_member, left_member);
+    let left = told(left.1, left_member, right_member);
+    let right = told(right.1, right_member, left_member);
     let mut comparison = Comparison::default();
     for (left_side, right_side) in [(Side::Consumer, Side::Provider), (Side::Provider, Side::Consumer)] {
-        let (a, b) = (left.get(&(left_side as i32)), right.get(&(right_side as i32)));
+        let (a, b) = (left.views.get(&(left_side as i32)), right.views.get(&(right_side as i32)));
         let empty = BTreeMap::new();
         let (a, b) = (a.unwrap_or(&empty), b.unwrap_or(&empty));
-        let (consumer, provider) = if left_side == Side::Consumer { (a, b) } else { (b, a) };
+        let asks_left = left_side == Side::Consumer;
+        let (consumer, provider) = if asks_left { (a, b) } else { (b, a) };
+        let ends = if asks_left { &left.ends } else { &right.ends };
         let ids: std::collections::BTreeSet<_> = consumer.keys().chain(provider.keys()).copied().collect();
         for id in ids {
-            match difference(consumer.get(&id), provider.get(&id)) {
+            match difference(consumer.get(&id), provider.get(&id), ends) {
                 None => comparison.agreeing = comparison.agreeing.saturating_add(1),
                 Some((what, explained)) => comparison.differences.push(Difference { exchange: id, what, explained }),
             }
@@ -70,47 +93,40 @@ pub fn compare<'r>(
     comparison
 }
 
-fn views<'r>(
-    records: impl Iterator<Item = &'r Record>,
-    own: &str,
-    other: &str,
-) -> BTreeMap<i32, BTreeMap<ExchangeId, View>> {
-    let mut views: BTreeMap<i32, BTreeMap<ExchangeId, View>> = BTreeMap::new();
+fn told<'r>(records: impl Iterator<Item = &'r Record>, own: &str, other: &str) -> Told {
+    let mut told = Told::default();
+    let (mut last, mut runs) = (0, false);
     for record in records {
-        let (Some(id), Some(opened)) = (record.exchange(), record.opened.as_ref()) else { continue };
+        let Some(opened) = record.opened.as_ref() else { continue };
         let private = &opened.private;
+        if record.kind() == Kind::Event && private.detail == STARTED && runs {
+            told.ends.push((last, private.time));
+        }
+        runs = record.kind() != Kind::Event || private.detail != STOPPED;
+        last = private.time;
         let between = [(own, other), (other, own)].contains(&(private.consumer.as_str(), private.provider.as_str()));
-        if !between {
-            continue;
-        }
-        let view = views.entry(record.side() as i32).or_default().entry(id).or_default();
-        let shared = &opened.shared;
-        if !shared.consumer_claims.is_empty() {
-            view.claims = shared.consumer_claims.to_vec();
-        }
-        view.messages = view.messages.max(opened.messages());
-        if matches!(record.kind(), Kind::Outcome | Kind::Refusal) {
-            view.settled = true;
-            view.outcome.clone_from(&private.outcome);
-            opened.refusal().clone_into(&mut view.refusal);
-            view.status = opened.status();
-            view.closing = shared.provider_closing.to_vec();
-            view.promised = shared.provider_closing_leaf.as_ref().map(|l| (l.index, l.leaf.to_vec()));
-            view.index = record.index;
-            view.leaf = record.leaf.hash().0.to_vec();
+        if let (Some(id), true) = (record.exchange(), between) {
+            told.views.entry(record.side() as i32).or_default().entry(id).or_default().add(record, opened);
         }
     }
-    views
+    told
 }
 
-/// Returns what differs, and whether it is explained; `None` when both tell the same.
-fn difference(consumer: Option<&View>, provider: Option<&View>) -> Option<(String, bool)> {
-    let (consumer, provider) = match (consumer, provider) {
+/// Returns what differs, and whether it is explained; `None` when both tell the same. `ends` are those of the consumer's runs.
+fn difference(consumer: Option<&View>, provider: Option<&View>, ends: &[(u64, u64)]) -> Option<(String, bool)> {
+    // A session that was not known is no answer to the claims that were sent after it.
+    let answers = |p: &&View| !p.stale || consumer.is_none_or(|c| c.claims == p.claims);
+    let (consumer, provider) = match (consumer, provider.filter(answers)) {
         (Some(c), Some(p)) => (c, p),
         (Some(c), None) => {
             let never_sent = c.settled && c.closing.is_empty() && !c.refusal.is_empty() && c.messages == 0;
             let what = format!("only the consumer has it: {}", c.told());
             return Some((what, never_sent));
+        }
+        (None, Some(p)) if p.stale => return Some(("only the provider has it: nothing was asked".to_owned(), true)),
+        (None, Some(p)) if p.settled && p.was_open_at(ends) => {
+            let what = "the consumer's gateway was killed at that time, before it had handed anything over";
+            return Some((format!("only the provider has it: {}; {what}", p.told()), true));
         }
         (None, Some(p)) => return Some((format!("only the provider has it: {}", p.told()), false)),
         (None, None) => return None,
@@ -137,6 +153,38 @@ fn difference(consumer: Option<&View>, provider: Option<&View>) -> Option<(Strin
 }
 
 impl View {
+    fn add(&mut self, record: &Record, opened: &Halves) {
+        let (shared, private) = (&opened.shared, &opened.private);
+        let settles = matches!(record.kind(), Kind::Outcome | Kind::Refusal);
+        let stale = record.side() == Side::Provider && opened.refusal() == STALE_SESSION;
+        if stale && self.recorded > 0 && !self.stale {
+            return;
+        }
+        self.stale = stale;
+        self.recorded = private.time;
+        if !shared.consumer_claims.is_empty() {
+            self.claims = shared.consumer_claims.to_vec();
+        }
+        self.asked = opened.claims.as_ref().map_or(self.asked, |claims| claims.time);
+        self.messages = self.messages.max(opened.messages());
+        if settles {
+            self.settled = true;
+            self.outcome.clone_from(&private.outcome);
+            opened.refusal().clone_into(&mut self.refusal);
+            self.status = opened.status();
+            self.closing = shared.provider_closing.to_vec();
+            self.promised = shared.provider_closing_leaf.as_ref().map(|l| (l.index, l.leaf.to_vec()));
+            self.index = record.index;
+            self.leaf = record.leaf.hash().0.to_vec();
+        }
+    }
+
+    /// Whether the consumer's gateway may have been killed while the exchange was open: it had asked before its next start,
+    /// and the provider settled no earlier than the last that it recorded. Times of two clocks are compared with their slack.
+    fn was_open_at(&self, ends: &[(u64, u64)]) -> bool {
+        ends.iter().any(|(last, start)| self.asked <= *start && self.recorded.saturating_add(CLOCK_SKEW) >= *last)
+    }
+
     fn told(&self) -> String {
         if !self.settled {
             return format!("not settled, {} messages in its last record", self.messages);

@@ -25,12 +25,16 @@ pub const PROVIDER_OPENING: &str = "drawbridge.link.v1.ProviderOpening";
 /// Tag under which a provider's gateway signs its closing claims.
 pub const PROVIDER_CLOSING: &str = "drawbridge.link.v1.ProviderClosing";
 
+/// Tag under which a consumer's gateway signs a refusal of its own: the exchange's id, with the promise of the leaf.
+pub const LOCAL_REFUSAL: &str = "drawbridge.link.v1.LocalRefusal";
+
 /// What a receipt proves.
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// The exchange.
     pub exchange: ExchangeId,
-    /// What the consumer's gateway signed.
+    /// What the consumer's gateway signed. Where it refused before it asked anybody, no more than its own name and the time
+    /// in the exchange's id: `method` is empty then.
     pub claims: ConsumerClaims,
     /// What the provider's gateway signed; absent where it never answered.
     pub closing: Option<ProviderClosing>,
@@ -69,7 +73,7 @@ pub fn of(record: &Record, origin: &str) -> Option<Receipt> {
         shared: opened.shared_bytes.clone().into(),
         salt: opened.salt.to_vec().into(),
         private: record.leaf.private.0.to_vec().into(),
-        seal: None,
+        seal: record.seal.as_ref().map(seal_to_wire),
         checkpoint: String::new(),
         path: vec![],
     };
@@ -146,23 +150,18 @@ pub fn verify(receipt: &Receipt, federation: &Federation) -> Result<Verified, Fa
     if exchange.to_string() != receipt.exchange_id {
         return Err(fault("receipt", "it names another exchange than the consumer's leaf"));
     }
-    let claims = ConsumerClaims::decode(shared.consumer_claims.clone())
-        .map_err(|_| fault("consumer", "the claims cannot be read"))?;
-    if claims.exchange_id != shared.exchange_id {
-        return Err(fault("consumer", "the claims are of another exchange"));
+    let leaf = leaf_hash(consumer, "consumer")?;
+    let (claims, asker) = asked(&shared, consumer, exchange, federation)?;
+    if consumer.seal.is_some() || shared.consumer_claims.is_empty() {
+        let promise = Promise { origin: consumer.origin.clone(), index: consumer.index, leaf };
+        let signed = (LOCAL_REFUSAL, &shared.exchange_id[..], Some(&promise));
+        check_seal(federation, &asker, signed, consumer.seal.as_ref(), "consumer")?;
     }
-    let asker = gateway(&claims.consumer, &claims.consumer_gateway, "consumer")?;
-    check_seal(
-        federation,
-        &asker,
-        CONSUMER_CLAIMS,
-        &shared.consumer_claims,
-        None,
-        shared.consumer_seal.as_ref(),
-        "consumer",
-    )?;
-    let consumer_covered = covered(consumer, leaf_hash(consumer, "consumer")?, federation, &asker, "consumer")?;
+    let consumer_covered = covered(consumer, leaf, federation, &asker, "consumer")?;
     let (closing, provider_covered) = match &receipt.provider {
+        None if shared.provider_closing_leaf.is_some() => {
+            return Err(fault("provider", "the part is missing, though the consumer's leaf holds what the provider signed"));
+        }
         None => (None, false),
         Some(provider) => {
             let (closing, covered) = verify_provider(provider, &shared, &claims, federation)?;
@@ -170,6 +169,37 @@ pub fn verify(receipt: &Receipt, federation: &Federation) -> Result<Verified, Fa
         }
     };
     Ok(Verified { exchange, claims, closing, consumer: shared, consumer_covered, provider_covered })
+}
+
+/// Returns the claims, checked against their signature, and the gateway that made them. A gateway that refused a system of its
+/// own signed none: it is known by its log then.
+fn asked(
+    shared: &Shared,
+    part: &Disclosure,
+    exchange: ExchangeId,
+    federation: &Federation,
+) -> Result<(ConsumerClaims, GatewayId), Fault> {
+    if shared.consumer_claims.is_empty() {
+        let listed = federation.log(&part.origin).map(|entry| entry.id.clone());
+        let asker = listed.ok_or_else(|| fault("consumer", format!("the directory does not list the log `{}`", part.origin)))?;
+        let claims = ConsumerClaims {
+            exchange_id: shared.exchange_id.clone(),
+            consumer: asker.member().to_string(),
+            consumer_gateway: asker.name().to_owned(),
+            time: exchange.time(),
+            ..ConsumerClaims::default()
+        };
+        return Ok((claims, asker));
+    }
+    let claims = ConsumerClaims::decode(shared.consumer_claims.clone())
+        .map_err(|_| fault("consumer", "the claims cannot be read"))?;
+    if claims.exchange_id != shared.exchange_id {
+        return Err(fault("consumer", "the claims are of another exchange"));
+    }
+    let asker = gateway(&claims.consumer, &claims.consumer_gateway, "consumer")?;
+    let signed = (CONSUMER_CLAIMS, &shared.consumer_claims[..], None);
+    check_seal(federation, &asker, signed, shared.consumer_seal.as_ref(), "consumer")?;
+    Ok((claims, asker))
 }
 
 fn verify_provider(
@@ -199,15 +229,8 @@ fn verify_provider(
         return Err(fault("provider", "the leaf lies elsewhere than was promised"));
     }
     let answerer = gateway(&closing.provider, &closing.provider_gateway, "provider")?;
-    check_seal(
-        federation,
-        &answerer,
-        PROVIDER_CLOSING,
-        &consumer.provider_closing,
-        Some(&promise),
-        part.seal.as_ref(),
-        "provider",
-    )?;
+    let signed = (PROVIDER_CLOSING, &consumer.provider_closing[..], Some(&promise));
+    check_seal(federation, &answerer, signed, part.seal.as_ref(), "provider")?;
     Ok((closing, covered(part, hash, federation, &answerer, "provider")?))
 }
 
@@ -218,9 +241,7 @@ fn gateway(member: &str, name: &str, part: &'static str) -> Result<GatewayId, Fa
 fn check_seal(
     federation: &Federation,
     gateway: &GatewayId,
-    tag: &str,
-    claims: &[u8],
-    promise: Option<&Promise>,
+    (tag, claims, promise): (&str, &[u8], Option<&Promise>),
     seal: Option<&WireSeal>,
     part: &'static str,
 ) -> Result<(), Fault> {

@@ -96,6 +96,10 @@ pub enum FindError {
     Unreadable(#[from] Unreadable),
 }
 
+/// Detail of the event that opens a run of the gateway. Where no [`STOPPED`] stands right before it, the run before was killed.
+pub const STARTED: &str = "started";
+/// Detail of the event that closes a run of the gateway in order.
+pub const STOPPED: &str = "stopped";
 /// Detail of the event that closes the list of promises to check at the next start.
 pub const PROMISES_CHECKED: &str = "promises-checked";
 

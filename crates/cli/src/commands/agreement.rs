@@ -101,6 +101,11 @@ impl Known {
     }
 }
 
+/// Says that no contract has a method of this name.
+pub(super) fn unknown_method(name: &str, contracts: &Contracts) -> Problem {
+    new::unknown("method", name, &new::method_names(contracts))
+}
+
 /// Reads an agreement, signed or not.
 fn read(path: &Path) -> Outcome<AgreementFile> {
     Ok(AgreementFile::parse(path, &files::read(path)?)?)
@@ -113,11 +118,16 @@ fn find(named: &str, known: Option<&Known>) -> Outcome<AgreementFile> {
         return read(path);
     }
     let Some(known) = known else {
-        return Err(Problem::new("", format!("there is no file `{named}`")).help("name a file, or an agreement's id together with `--config`").into());
+        return Err(Problem::new("", format!("there is no file `{named}`"))
+            .help("name a file, or an agreement's id together with `--config`")
+            .into());
     };
     let loaded = known.load()?;
     let all = loaded.agreements.iter().chain(loaded.waiting.iter().map(|waiting| &waiting.agreement));
-    let mut found: Vec<PathBuf> = all.filter(|agreement| agreement.id() == named || agreement.digest().to_string() == named).map(|a| a.file().to_owned()).collect();
+    let mut found: Vec<PathBuf> = all
+        .filter(|agreement| agreement.id() == named || agreement.digest().to_string() == named)
+        .map(|a| a.file().to_owned())
+        .collect();
     found.sort();
     match found.as_slice() {
         [one] => read(one),
@@ -143,7 +153,10 @@ fn ends(agreement: &AgreementFile, known: &Known) -> Outcome<Vec<End>> {
     let mut ends = known.load()?.ends;
     let beside = crate::place::folder_of(agreement.agreement().file());
     let Ok(entries) = std::fs::read_dir(beside) else { return Ok(ends) };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|e| e == "note")) {
+    for path in entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "note"))
+    {
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         // Other notes in the folder are agreements; one that claims to be an end and is not proves nothing.
         if let Ok(end) = EndNote::parse(&path, &text)

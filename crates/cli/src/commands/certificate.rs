@@ -13,11 +13,11 @@ use problem::{Problem, TomlFile};
 
 use super::init;
 use crate::{
-    failure::{Outcome, because},
+    failure::{Failure, Outcome, because},
     files, moments,
-    place::{ConfigOption, own_gateway},
+    place::{ConfigOption, SYSTEM_FOLDERS, own_gateway},
     table::{Column, Table},
-    terminal::Out,
+    terminal::{Out, some},
 };
 
 /// Issues, lists and takes back certificates of the member's own gateways and systems
@@ -97,9 +97,12 @@ impl AuthorityOption {
     fn open(&self, file: &ConfigFile) -> Outcome<Authority> {
         let folder = self.folder(file);
         let missing = |problem: Problem| problem.help("name the folder with the authority's files with `--authority`");
-        let read = |name: &str| files::read(&folder.join(name)).map_err(|failure| failure.into_problems().into_iter().map(missing).collect::<Vec<_>>());
-        let (certificate, key) = (read("authority.pem")?, read("authority.key.pem")?);
-        Ok(Authority::open(&certificate, &key).map_err(|error| because(format!("cannot use the authority in `{}`", folder.display()), &error))?)
+        let with_help =
+            |failure: Failure| Failure::from(failure.into_problems().into_iter().map(missing).collect::<Vec<_>>());
+        let certificate = files::read(&folder.join("authority.pem")).map_err(with_help)?;
+        let key = files::read_secret(&folder.join("authority.key.pem")).map_err(with_help)?;
+        Ok(Authority::open(&certificate, &key)
+            .map_err(|error| because(format!("cannot use the authority in `{}`", folder.display()), &error))?)
     }
 }
 
@@ -110,7 +113,8 @@ impl Gateway {
         let authority = self.authority.open(&file)?;
         let hosts = if self.hosts.is_empty() { default_hosts(&file)? } else { self.hosts.clone() };
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-        let issued = authority.issue_gateway(&gateway, &hosts, moments::now()).map_err(|error| init::certificate(&error))?;
+        let issued =
+            authority.issue_gateway(&gateway, &hosts, moments::now()).map_err(|error| init::certificate(&error))?;
         let (certificate, key) = (file.path(&file.config.tls.certificate), file.path(&file.config.tls.key));
         write(&issued, &certificate, &key, "the gateway presents it from its next start on")
     }
@@ -131,7 +135,8 @@ impl System {
         let authority = self.authority.open(&file)?;
         let issued = authority.issue_system(&system, moments::now()).map_err(|error| init::certificate(&error))?;
         let folder = file.path(Path::new("tls/systems"));
-        let (certificate, key) = (folder.join(format!("{}.pem", self.name)), folder.join(format!("{}.key.pem", self.name)));
+        let (certificate, key) =
+            (folder.join(format!("{}.pem", self.name)), folder.join(format!("{}.key.pem", self.name)));
         write(&issued, &certificate, &key, "give both files to the system, and nobody else")
     }
 }
@@ -168,8 +173,12 @@ impl Revoke {
         let mut revocations = revocations(&path)?.unwrap_or_else(|| Revocations::new(member.clone()));
         let (serial, identity) = self.which()?;
         let now = moments::now();
-        let fresh = revocations.revoke(&serial, identity.clone(), self.reason, now).map_err(|error| Problem::new("", error.to_string()))?;
-        let list = authority.revocation_list(&mut revocations, now, LIST_VALIDITY).map_err(|error| because("cannot make the revocation list", &error))?;
+        let fresh = revocations
+            .revoke(&serial, identity.clone(), self.reason, now)
+            .map_err(|error| Problem::new("", error.to_string()))?;
+        let list = authority
+            .revocation_list(&mut revocations, now, LIST_VALIDITY)
+            .map_err(|error| because("cannot make the revocation list", &error))?;
         // The list's number is on disk before the list is: a number is never used twice.
         files::replace(&path, &revocations.to_text(), files::PUBLIC)?;
         let crl = file.path(&file.config.revocation.folder).join(format!("{member}.crl.pem"));
@@ -181,7 +190,10 @@ impl Revoke {
         } else {
             out.line(format_args!("{serial} was revoked already; the list is made anew"))?;
         }
-        out.line(format_args!("  {} is looked at within a second or two by the gateway that runs here", crl.display()))?;
+        out.line(format_args!(
+            "  {} is looked at within a second or two by the gateway that runs here",
+            crl.display()
+        ))?;
         out.line("  give it to the other members too: each gateway looks into its own folder of revocation lists")?;
         out.flush()
     }
@@ -211,20 +223,32 @@ impl List {
         let file = self.authority.config.read()?;
         let revocations = revocations(&self.authority.folder(&file).join("revocations.toml"))?;
         let mut paths = vec![file.path(&file.config.tls.certificate)];
-        if let Ok(systems) = std::fs::read_dir(file.path(Path::new("tls/systems"))) {
-            let mut found: Vec<PathBuf> = systems.filter_map(|entry| Some(entry.ok()?.path())).collect();
-            found.retain(|path| path.to_str().is_some_and(|name| name.ends_with(".pem") && !name.ends_with(".key.pem")));
+        for folder in SYSTEM_FOLDERS.map(|folder| file.path(Path::new(folder))) {
+            let Ok(entries) = std::fs::read_dir(folder) else { continue };
+            let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            let is_certificate =
+                |name: &str| name.strip_suffix(".pem").is_some_and(|name| name.strip_suffix(".key").is_none());
+            found.retain(|path| path.to_str().is_some_and(is_certificate));
             found.sort();
             paths.extend(found);
         }
         let mut out = Out::new();
-        let mut table = Table::new([Column::left("WHOSE"), Column::left("SERIAL"), Column::left("GOOD UNTIL"), Column::left("FILE")]);
+        let mut table = Table::new([
+            Column::left("WHOSE"),
+            Column::left("SERIAL"),
+            Column::left("GOOD UNTIL"),
+            Column::left("FILE"),
+        ]);
         for path in paths {
-            let certificates = read_pem(&files::read(&path)?).map_err(|error| Problem::new(&path, error.to_string()))?;
+            let certificates =
+                read_pem(&files::read(&path)?).map_err(|error| Problem::new(&path, error.to_string()))?;
             let Some(certificate) = certificates.first() else { continue };
             let facts = Facts::read(certificate).map_err(|error| Problem::new(&path, error.to_string()))?;
-            let whose = Identity::from_certificate(certificate).map_or_else(|error| error.to_string(), |identity| identity.to_string());
-            let revoked = revocations.as_ref().and_then(|all| all.all().iter().find(|revocation| revocation.serial == facts.serial));
+            let whose = Identity::from_certificate(certificate)
+                .map_or_else(|error| error.to_string(), |identity| identity.to_string());
+            let revoked = revocations
+                .as_ref()
+                .and_then(|all| all.all().iter().find(|revocation| revocation.serial == facts.serial));
             let until = match revoked {
                 Some(revocation) => format!("revoked {}: {}", moments::to_the_minute(revocation.at), revocation.reason),
                 None => moments::to_the_minute(facts.not_after),
@@ -234,7 +258,7 @@ impl List {
         table.finish(&mut out)?;
         let shown = revocations.iter().flat_map(Revocations::all).count();
         if shown > 0 {
-            out.line(format_args!("{} so far", super::check::some(shown, "revocation")))?;
+            out.line(format_args!("{} so far", some(shown as u64, "revocation")))?;
         }
         out.flush()
     }

@@ -11,7 +11,7 @@ use crate::{
     failure::{Failure, Outcome},
     moments,
     place::{ConfigOption, Log, read_config},
-    terminal::{Out, warn},
+    terminal::{Out, some, warn},
 };
 
 /// Checks a configuration and everything that it names, without starting anything
@@ -42,13 +42,43 @@ impl Check {
         let mut problems = prepared.agreements.problems.clone();
         problems.extend(own_log(&prepared));
         if !self.quiet {
-            prepared.warnings.iter().for_each(warn);
+            warnings(&prepared).iter().for_each(warn);
         }
         if !problems.is_empty() {
             return Err(sorted(problems));
         }
         if self.quiet { Ok(()) } else { fine(&name, &prepared) }
     }
+}
+
+/// What someone should know though it does not hinder the start.
+pub(super) fn warnings(prepared: &Prepared) -> Vec<String> {
+    let now = moments::now();
+    let mut warnings = prepared.warnings.clone();
+    warnings.extend(prepared.tls.warning(now).map(|warning| warning.to_string()));
+    for agreement in in_force(prepared).filter(|agreement| agreement.provider() == prepared.gateway.member()) {
+        for grant in agreement.grants() {
+            let unbound = |method: &&str| prepared.bindings.get(&format!("/{}/{method}", grant.service)).is_none();
+            for method in grant.methods.iter().map(AsRef::as_ref).filter(unbound) {
+                warnings.push(format!(
+                    "the agreement `{}` lets `{}` ask `{}/{method}`, which no binding answers here",
+                    agreement.id(),
+                    agreement.consumer(),
+                    grant.service
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+/// The agreements that permit something now.
+pub(super) fn in_force(prepared: &Prepared) -> impl Iterator<Item = &Arc<Agreement>> {
+    let (agreements, now) = (&prepared.agreements.agreements, moments::now());
+    let permits = move |agreement: &&Arc<Agreement>| {
+        agreement.valid_from() <= now && agreements.ended(&agreement.digest(), now).is_none()
+    };
+    agreements.iter().filter(permits)
 }
 
 /// Sorted as a person mends them.
@@ -74,39 +104,22 @@ fn own_log(prepared: &Prepared) -> Option<Problem> {
         return None;
     }
     let what = format!("the log in `{}` is kept with another key, {there}", log.folder.display());
-    Some(file.toml.problem("keys.log", what).help("use the key that the log was begun with, or name another data folder"))
+    Some(
+        file.toml
+            .problem("keys.log", what)
+            .help("use the key that the log was begun with, or name another data folder"),
+    )
 }
 
 fn fine(name: &str, prepared: &Prepared) -> Outcome {
     let mut out = Out::new();
-    let now = moments::now();
-    let agreements: Vec<&Arc<Agreement>> = prepared.agreements.agreements.iter().collect();
-    let in_force = agreements.iter().filter(|a| prepared.agreements.agreements.ended(&a.digest(), now).is_none() && a.valid_from() <= now).count();
+    let in_force = in_force(prepared).count();
     out.line(format_args!(
         "{name}: {} can start ({}, {} bound, {} in force)",
         prepared.gateway,
-        some(prepared.trust.federation().members().len(), "member"),
-        some(prepared.bindings.len(), "method"),
-        some(in_force, "agreement"),
+        some(prepared.trust.federation().members().len() as u64, "member"),
+        some(prepared.bindings.len() as u64, "method"),
+        some(in_force as u64, "agreement"),
     ))?;
     out.flush()
-}
-
-/// Counts things: `no members`, `1 member`, `2 members`.
-pub(crate) fn some(count: usize, thing: &str) -> String {
-    match count {
-        0 => format!("no {thing}s"),
-        1 => format!("1 {thing}"),
-        _ => format!("{count} {thing}s"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn things_are_counted_in_words() {
-        assert_eq!([some(0, "member"), some(1, "member"), some(3, "member")], ["no members", "1 member", "3 members"]);
-    }
 }

@@ -63,13 +63,11 @@ pub(crate) struct FileOption {
 
 impl FileOption {
     fn path(&self) -> Outcome<PathBuf> {
-        match &self.directory {
-            Some(path) => Ok(path.clone()),
-            None => {
-                let file = self.config.read()?;
-                Ok(file.path(&file.config.directory.file))
-            }
+        if let Some(path) = &self.directory {
+            return Ok(path.clone());
         }
+        let file = self.config.read()?;
+        Ok(file.path(&file.config.directory.file))
     }
 }
 
@@ -113,7 +111,9 @@ fn tell(entry: &Entry, change: Change, out: &mut Out) -> Outcome {
     let Entry { member, version, .. } = entry;
     match change {
         Change::Unchanged => out.line(format_args!("{member}: version {version} is there already")),
-        Change::Replaced { from, to } => out.line(format_args!("{member}: version {to} in the place of version {from}, signed by the key known so far")),
+        Change::Replaced { from, to } => out.line(format_args!(
+            "{member}: version {to} in the place of version {from}, signed by the key known so far"
+        )),
         Change::Added => {
             out.line(format_args!("{member}: added, version {version}"))?;
             out.line(format_args!("  its member key is {}", entry.member_key))?;
@@ -143,7 +143,14 @@ fn list(members: &Members, out: &mut Out) -> Outcome {
     if members.entries().len() == 0 {
         return out.line("no members");
     }
-    let columns = [Column::left("MEMBER"), Column::left("NAME"), Column::right("VERSION"), Column::left("GATEWAYS"), Column::left("OFFERS"), Column::left("GOOD UNTIL")];
+    let columns = [
+        Column::left("MEMBER"),
+        Column::left("NAME"),
+        Column::right("VERSION"),
+        Column::left("GATEWAYS"),
+        Column::left("OFFERS"),
+        Column::left("GOOD UNTIL"),
+    ];
     let mut table = Table::new(columns);
     for entry in members.entries() {
         let gateway = |gateway: &federation::GatewayEntry| match &gateway.address {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use federation::{Address, Entry as Signed, EntryDraft, FormerKey, GatewayEntry, GatewayId, authority::ROOT_VALIDITY, certificate};
+use federation::{
+    Address, Entry as Signed, EntryDraft, FormerKey, GatewayEntry, GatewayId, authority::ROOT_VALIDITY, certificate,
+};
 use gateway::ConfigFile;
 use note::{SigningKey, VerifierKey};
 use problem::Problem;
@@ -102,7 +104,11 @@ pub(crate) fn show(entry: &Signed, out: &mut Out) -> Outcome {
     former(&entry.former_member_keys, out)?;
     for root in entry.roots.iter().filter_map(|root| certificate::Facts::read(root).ok()) {
         let development = if root.is_development { ", NOT FOR PRODUCTION" } else { "" };
-        out.line(format_args!("  root        serial {}, until {}{development}", root.serial, moments::to_the_minute(root.not_after)))?;
+        out.line(format_args!(
+            "  root        serial {}, until {}{development}",
+            root.serial,
+            moments::to_the_minute(root.not_after)
+        ))?;
     }
     for gateway in &entry.gateways {
         out.line(format_args!("  gateway     {}", gateway.id))?;
@@ -126,7 +132,9 @@ pub(crate) fn show(entry: &Signed, out: &mut Out) -> Outcome {
 }
 
 fn former(keys: &[FormerKey], out: &mut Out) -> Outcome {
-    keys.iter().try_for_each(|former| out.line(format_args!("    until {}: {}", moments::to_the_minute(former.until), former.key)))
+    keys.iter().try_for_each(|former| {
+        out.line(format_args!("    until {}: {}", moments::to_the_minute(former.until), former.key))
+    })
 }
 
 impl Sign {
@@ -166,7 +174,10 @@ impl Sign {
         if *key != now.member_key {
             if self.former_key.is_none() {
                 let what = format!("the key in `{}` is not the member key that the entry names", self.key.display());
-                return Err(Failure::usage(what, "to change to it, name the one until now with `--former-key`; it signs as well"));
+                return Err(Failure::usage(
+                    what,
+                    "to change to it, name the one until now with `--former-key`; it signs as well",
+                ));
             }
             draft.rotate_member_key(key.clone(), at);
         }
@@ -174,7 +185,8 @@ impl Sign {
             draft.display_name.clone_from(name);
         }
         if let Some(path) = &self.root {
-            let roots = certificate::read_pem(&files::read(path)?).map_err(|error| Problem::new(path, error.to_string()))?;
+            let roots =
+                certificate::read_pem(&files::read(path)?).map_err(|error| Problem::new(path, error.to_string()))?;
             draft.roots.extend(roots.into_iter().filter(|root| !now.roots.contains(root)));
         }
         self.gateway(file, gateway, &mut draft)?;

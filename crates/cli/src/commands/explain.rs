@@ -13,7 +13,7 @@ use crate::{
 /// Explains a refusal: what it means, and what to do
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The reason, as in NO_AGREEMENT. Without one, all are listed
+    /// The reason, as in `NO_AGREEMENT`. Without one, all are listed
     reason: Option<String>,
 }
 
@@ -41,9 +41,19 @@ fn find(name: &str) -> Outcome<Reason> {
 }
 
 fn list(out: &mut Out) -> Outcome {
-    let mut table = Table::new([Column::left("REASON"), Column::left("STATUS"), Column::left("AGAIN?"), Column::left("WHAT IT MEANS")]);
+    let mut table = Table::new([
+        Column::left("REASON"),
+        Column::left("STATUS"),
+        Column::left("AGAIN?"),
+        Column::left("WHAT IT MEANS"),
+    ]);
     for reason in Reason::ALL {
-        let cells = [reason.as_str().to_owned(), super::call::status_name(reason.code() as i32), again(*reason).to_owned(), meaning(*reason)];
+        let cells = [
+            reason.as_str().to_owned(),
+            super::call::status_name(reason.code() as i32),
+            again(*reason).to_owned(),
+            meaning(*reason),
+        ];
         table.row(cells, out)?;
     }
     table.finish(out)
@@ -62,7 +72,8 @@ fn meaning(reason: Reason) -> String {
     let body = reason.page().split("## What it means").nth(1).unwrap_or_default();
     let paragraph: Vec<&str> = body.trim_start().lines().take_while(|line| !line.trim().is_empty()).collect();
     let paragraph = paragraph.join(" ");
-    let end = paragraph.find(". ").unwrap_or(paragraph.trim_end_matches('.').len());
+    let sentence = paragraph.trim_end_matches('.').len();
+    let end = [". ", ": "].iter().filter_map(|end| paragraph.find(end)).min().unwrap_or(sentence);
     plain(paragraph.get(..end).unwrap_or(&paragraph))
 }
 

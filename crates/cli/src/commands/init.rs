@@ -11,6 +11,7 @@ use federation::{
 };
 use note::SigningKey;
 use problem::Problem;
+use zeroize::Zeroizing;
 
 use super::entry::VALIDITY;
 use crate::{
@@ -72,6 +73,7 @@ impl Init {
         let made = Made::make(&self, &names, address.as_ref())?;
         let files = made.files(&configuration::text(&self, &names, &self.listens(address.as_ref())));
         self.refuse_what_is_there(&files)?;
+        files::make_folder(&self.folder, 0o755)?;
         for folder in ["offline", "keys"] {
             files::make_folder(&self.folder.join(folder), 0o700)?;
         }
@@ -108,19 +110,21 @@ impl Init {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Listens {
             links: self.links.or_else(|| address.map(|address| anywhere(address.port()))),
-            clients: self.clients.unwrap_or_else(|| if self.development { loopback(CLIENTS_PORT) } else { anywhere(CLIENTS_PORT) }),
+            clients: self
+                .clients
+                .unwrap_or_else(|| if self.development { loopback(CLIENTS_PORT) } else { anywhere(CLIENTS_PORT) }),
             operations: self.operations.unwrap_or_else(|| loopback(OPERATIONS_PORT)),
         }
     }
 
-    fn refuse_what_is_there(&self, files: &[(String, String, u32)]) -> Outcome {
-        let there = files.iter().map(|(name, ..)| self.folder.join(name)).filter(|path| path.symlink_metadata().is_ok());
-        let problems: Vec<Problem> = there.map(|path| Problem::new(path, "there is such a file already, and it is not overwritten")).collect();
-        if problems.is_empty() {
+    fn refuse_what_is_there(&self, files: &[(String, Zeroizing<String>, u32)]) -> Outcome {
+        let is_there = |name: &&str| self.folder.join(name).symlink_metadata().is_ok();
+        let there: Vec<&str> = files.iter().map(|(name, ..)| name.as_str()).filter(is_there).collect();
+        if there.is_empty() {
             return Ok(());
         }
-        let help = "name a folder that is empty or does not exist yet";
-        Err(problems.into_iter().map(|problem| problem.help(help)).collect::<Vec<_>>().into())
+        let what = format!("there is a member's folder already, and nothing of it is overwritten: {}", quoted(&there));
+        Err(Problem::new(&self.folder, what).help("name a folder that is empty or does not exist yet").into())
     }
 
     fn tell(&self, made: &Made) -> Outcome {
@@ -134,14 +138,30 @@ impl Init {
             out.line("  the gateway asks, and answers nobody; `drawbridge entry sign --address HOST:PORT` and `[links]` change that")?;
         }
         for (system, _) in &made.systems {
-            out.line(format_args!("  {folder}/tls/systems/{name}.pem and {name}.key.pem are for the system {system}", name = system.name()))?;
+            out.line(format_args!(
+                "  {folder}/tls/systems/{name}.pem and {name}.key.pem are for the system {system}",
+                name = system.name()
+            ))?;
         }
         out.line("next:")?;
-        out.line(format_args!("  drawbridge directory add --config {folder}/gateway.toml THEIR-ENTRY    for each member to exchange with"))?;
+        out.line(format_args!(
+            "  drawbridge directory add --config {folder}/gateway.toml THEIR-ENTRY    for each member to exchange with"
+        ))?;
         out.line(format_args!("  drawbridge agreement new --config {folder}/gateway.toml --help         what may be asked, once both have the contracts"))?;
         out.line(format_args!("  drawbridge check --config {folder}/gateway.toml"))?;
         out.line(format_args!("  drawbridge run --config {folder}/gateway.toml"))?;
         out.flush()
+    }
+}
+
+/// Names files, and counts those beyond a few.
+fn quoted(names: &[&str]) -> String {
+    /// Most names.
+    const MOST: usize = 3;
+    let some: Vec<String> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => some.join(", "),
+        more => format!("{} and {more} more files", some.join(", ")),
     }
 }
 
@@ -176,9 +196,12 @@ struct Made<'n> {
 impl<'n> Made<'n> {
     fn make(init: &Init, names: &'n Names, address: Option<&Address>) -> Outcome<Self> {
         let now = moments::now();
-        let key = |name: &str| SigningKey::generate(name).map_err(|error| because("cannot make a key", &error));
+        let key = |name: &str| {
+            SigningKey::generate(name).map_err(|error| Failure::from(because("cannot make a key", &error)))
+        };
         let (member, gateway) = (&init.member, &names.gateway);
-        let (member_key, gateway_key, log_key) = (key(&member.member_key_name())?, key(&gateway.gateway_key_name())?, key(&gateway.log_origin())?);
+        let (member_key, gateway_key, log_key) =
+            (key(&member.member_key_name())?, key(&gateway.gateway_key_name())?, key(&gateway.log_origin())?);
         let flavour = if init.development { Flavour::Development } else { Flavour::Production };
         let authority = Authority::create(member, flavour, now).map_err(|error| certificate(&error))?;
         let hosts = hosts(address, &init.hosts);
@@ -205,12 +228,13 @@ impl<'n> Made<'n> {
     }
 
     /// Returns the files: name within the folder, text and mode.
-    fn files(&self, configuration: &str) -> Vec<(String, String, u32)> {
+    fn files(&self, configuration: &str) -> Vec<(String, Zeroizing<String>, u32)> {
         let mut directory = Directory::new();
         let added = directory.add(self.entry.clone());
         debug_assert!(added.is_ok(), "an empty directory takes any entry");
-        let mut files: Vec<(String, String, u32)> = Vec::new();
-        let mut file = |name: &str, text: &str, mode: u32| files.push((name.to_owned(), text.to_owned(), mode));
+        let mut files: Vec<(String, Zeroizing<String>, u32)> = Vec::new();
+        let mut file =
+            |name: &str, text: &str, mode: u32| files.push((name.to_owned(), Zeroizing::new(text.to_owned()), mode));
         file("gateway.toml", configuration, files::PUBLIC);
         file("keys/gateway.key", &self.gateway_key.to_text(), files::SECRET);
         file("keys/log.key", &self.log_key.to_text(), files::SECRET);
@@ -233,7 +257,8 @@ impl<'n> Made<'n> {
 
 /// By which names and addresses the member's systems may reach the gateway.
 pub(crate) fn hosts(address: Option<&Address>, more: &[String]) -> Vec<String> {
-    let mut hosts: Vec<String> = address.map(|address| address.host().trim_matches(['[', ']']).to_owned()).into_iter().collect();
+    let mut hosts: Vec<String> =
+        address.map(|address| address.host().trim_matches(['[', ']']).to_owned()).into_iter().collect();
     hosts.extend(more.iter().cloned());
     hosts.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     let mut seen = std::collections::BTreeSet::new();

@@ -5,6 +5,7 @@ mod compare;
 mod list;
 mod prove;
 mod show;
+mod signatures;
 mod verify;
 mod view;
 
@@ -53,7 +54,9 @@ impl std::str::FromStr for Which {
         if let Ok(index) = text.parse() {
             return Ok(Self::Index(index));
         }
-        text.parse().map(Self::Exchange).map_err(|_| "expected an exchange's id or the index of a record; `drawbridge log list` shows both".to_owned())
+        text.parse().map(Self::Exchange).map_err(|_| {
+            "expected an exchange's id or the index of a record; `drawbridge log list` shows both".to_owned()
+        })
     }
 }
 
@@ -73,7 +76,8 @@ fn find(log: &Opened, which: &Which) -> Outcome<Vec<Record>> {
             Ok(vec![Record::open(stored).map_err(|error| unreadable(log, &error))?])
         }
         Which::Exchange(id) => {
-            let of_exchange = |record: &Outcome<Record>| record.as_ref().map_or(true, |record| record.exchange() == Some(*id));
+            let of_exchange =
+                |record: &Outcome<Record>| record.as_ref().map_or(true, |record| record.exchange() == Some(*id));
             let found = records(log).filter(of_exchange).collect::<Outcome<Vec<_>>>()?;
             if found.is_empty() {
                 let problem = Problem::new(&log.folder, format!("the log has no exchange {id}"));
@@ -85,5 +89,8 @@ fn find(log: &Opened, which: &Which) -> Outcome<Vec<Record>> {
 }
 
 fn unreadable(log: &Opened, error: &records::Unreadable) -> Failure {
-    Problem::new(&log.folder, "the log holds a record that does not belong to its leaf").cause(error.to_string()).help(ledger::Damage::HELP).into()
+    Problem::new(&log.folder, "the log holds a record that does not belong to its leaf")
+        .cause(error.to_string())
+        .help(ledger::Damage::HELP)
+        .into()
 }

@@ -7,12 +7,12 @@ use gateway::{Gateway, Prepared, Serving, logging};
 use problem::Problem;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::check::some;
+use super::check;
 use crate::{
-    failure::{Failure, Outcome, because},
+    failure::{Failure, Outcome, because, told_by},
     files, moments,
     place::ConfigOption,
-    terminal::{Out, say, warn},
+    terminal::{Out, say, some, warn},
 };
 
 /// Most lines that tell who may ask.
@@ -35,23 +35,29 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn run(self) -> Outcome {
         let file = self.config.read()?;
-        let log = logging::start(&file.config.log).map_err(|error| Problem::new(file.toml.name(), "cannot start the application log").cause(error))?;
+        let log = logging::start(&file.config.log)
+            .map_err(|error| Problem::new(file.toml.name(), "cannot start the application log").cause(error))?;
         let outcome = super::block_on(async {
-            let prepared = Prepared::load(file, moments::now()).await?;
+            let prepared = Box::pin(Prepared::load(file, moments::now())).await?;
+            check::warnings(&prepared).iter().for_each(warn);
             let who = who_may_ask(&prepared);
             let mut signals = Signals::listen()?;
-            let gateway = Gateway::start(prepared).await.map_err(|error| because(format!("{error}"), &error))?;
-            tell(gateway.serving(), &who, self.ports_file.as_deref())?;
+            let gateway = Box::pin(Gateway::start(prepared)).await.map_err(|error| told_by(&error))?;
+            if let Some(path) = &self.ports_file {
+                files::replace(path, &ports(gateway.serving()), files::PUBLIC)?;
+            }
+            // A gateway goes on when nobody reads what it says.
+            let _ = tell(gateway.serving(), &who);
             signals.first().await;
             say("stopping: open exchanges may end; once more stops at once");
             let closed = tokio::select! {
-                closed = gateway.stop() => closed,
+                closed = Box::pin(gateway.stop()) => closed,
                 () = signals.second() => std::process::exit(INTERRUPTED),
             };
             if closed == 0 {
                 return Ok(());
             }
-            warn(format_args!("{} had to be closed with exchanges open", some(closed, "connection")));
+            warn(format_args!("{} had to be closed with exchanges open", some(closed as u64, "connection")));
             Err(Failure::told())
         });
         drop(log);
@@ -67,7 +73,7 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Outcome<Self> {
-        let listen = |kind| signal(kind).map_err(|error| because("cannot listen for signals", &error));
+        let listen = |kind| signal(kind).map_err(|error| Failure::from(because("cannot listen for signals", &error)));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
@@ -86,12 +92,8 @@ impl Signals {
 /// Who may ask what of this member, one line each.
 fn who_may_ask(prepared: &Prepared) -> Vec<String> {
     let own = prepared.gateway.member();
-    let (agreements, now) = (&prepared.agreements.agreements, moments::now());
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
-    for agreement in agreements.iter().filter(|agreement| agreement.provider() == own) {
-        if agreements.ended(&agreement.digest(), now).is_some() || agreement.valid_from() > now {
-            continue;
-        }
+    for agreement in check::in_force(prepared).filter(|agreement| agreement.provider() == own) {
         for grant in agreement.grants() {
             let systems: Vec<String> = grant.systems.iter().map(ToString::to_string).collect();
             let methods: Vec<&str> = grant.methods.iter().map(AsRef::as_ref).collect();
@@ -104,34 +106,39 @@ fn who_may_ask(prepared: &Prepared) -> Vec<String> {
     lines.into_iter().map(|(line, agreement)| format!("{line} (agreement {agreement})")).collect()
 }
 
-fn tell(serving: &Serving, who: &[String], ports_file: Option<&std::path::Path>) -> Outcome {
-    if let Some(path) = ports_file {
-        files::replace(path, &ports(serving), files::PUBLIC)?;
-    }
-    serving.warnings.iter().for_each(warn);
+fn tell(serving: &Serving, who: &[String]) -> Outcome {
     let mut out = Out::new();
     out.heading(format_args!("drawbridge {}, gateway {}", env!("CARGO_PKG_VERSION"), serving.gateway))?;
     match serving.links {
         Some(links) => {
-            let methods = some(serving.methods, "method");
+            let methods = some(serving.methods as u64, "method");
             out.line(format_args!("  links       {links}, for gateways of other members; {methods} bound"))?;
         }
         None => out.line("  links       none: this gateway asks, and answers nobody")?,
     }
     match serving.clients {
-        Some((clients, false)) => out.line(format_args!("  clients     {clients}, for systems of {} with a certificate", serving.gateway.member()))?,
-        Some((clients, true)) => out.line(format_args!("  clients     {clients}, in PLAIN TEXT, without certificates"))?,
+        Some((clients, false)) => out.line(format_args!(
+            "  clients     {clients}, for systems of {} with a certificate",
+            serving.gateway.member()
+        ))?,
+        Some((clients, true)) => {
+            out.line(format_args!("  clients     {clients}, in PLAIN TEXT, without certificates"))?;
+        }
         None => out.line("  clients     none: this gateway answers, and asks nobody")?,
     }
     out.line(format_args!("  operations  http://{0}/metrics and http://{0}/health", serving.operations))?;
-    let (members, agreements) = (some(serving.members, "member"), some(serving.agreements, "agreement"));
+    let (members, agreements) = (some(serving.members as u64, "member"), some(serving.agreements as u64, "agreement"));
     out.line(format_args!("  knows       {members} and {agreements}"))?;
-    out.line(format_args!("  log         {} so far", some(usize::try_from(serving.records).unwrap_or(usize::MAX), "record")))?;
+    out.line(format_args!("  log         {} so far", some(serving.records, "record")))?;
     for (at, line) in who.iter().take(TOLD).enumerate() {
         out.line(format_args!("  {:<11} {line}", if at == 0 { "may ask us" } else { "" }))?;
     }
     if who.len() > TOLD {
-        out.line(format_args!("  {:<11} and {} more: `drawbridge agreement list`", "", who.len().saturating_sub(TOLD)))?;
+        out.line(format_args!(
+            "  {:<11} and {} more: `drawbridge agreement list`",
+            "",
+            who.len().saturating_sub(TOLD)
+        ))?;
     }
     out.line(format_args!("drawbridge: {} is ready", serving.gateway))?;
     out.flush()
@@ -140,8 +147,11 @@ fn tell(serving: &Serving, who: &[String], ports_file: Option<&std::path::Path>)
 /// Writes the addresses as TOML.
 fn ports(serving: &Serving) -> String {
     let mut text = "format = \"drawbridge.ports/v1\"\n".to_owned();
-    let addresses: [(&str, Option<SocketAddr>); 3] =
-        [("links", serving.links), ("clients", serving.clients.map(|(address, _)| address)), ("operations", Some(serving.operations))];
+    let addresses: [(&str, Option<SocketAddr>); 3] = [
+        ("links", serving.links),
+        ("clients", serving.clients.map(|(address, _)| address)),
+        ("operations", Some(serving.operations)),
+    ];
     for (name, address) in addresses.into_iter().filter_map(|(name, address)| Some((name, address?))) {
         text = format!("{text}{name} = \"{address}\"\n");
     }

@@ -56,9 +56,7 @@ const ATTEMPTS: usize = 3;
 /// How long a lost connection's own reason is waited for.
 const REASON_TIMEOUT: Duration = Duration::from_millis(500);
 
-const INTERNAL: ConnectorError = ConnectorError::Failed {
-    why: Failure::Internal,
-};
+const INTERNAL: ConnectorError = ConnectorError::Failed { why: Failure::Internal };
 
 /// The channels of a gateway. Bindings to the same back end share one.
 #[derive(Default)]
@@ -74,12 +72,7 @@ impl Channels {
         }
         let tls = Tls::read(&binding)?;
         let slots = (0..binding.connections).map(|_| Slot::default()).collect();
-        let channel = Arc::new(Channel {
-            binding: binding.clone(),
-            tls,
-            slots,
-            next: AtomicUsize::new(0),
-        });
+        let channel = Arc::new(Channel { binding: binding.clone(), tls, slots, next: AtomicUsize::new(0) });
         self.known.push((binding, Arc::clone(&channel)));
         Ok(channel)
     }
@@ -114,17 +107,12 @@ impl Channel {
     ) -> Result<Reply, ConnectorError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let slot = turn % self.slots.len().max(1);
-        let mut last = ConnectorError::Unreachable {
-            why: "it closes every connection".into(),
-        };
+        let mut last = ConnectorError::Unreachable { why: "it closes every connection".into() };
         for _ in 0..ATTEMPTS {
             let mut live = self.live(slot).await?;
             let mut failure = match live.sender.try_send_request(request()?).await {
                 Ok(response) => {
-                    return Ok(Reply {
-                        response,
-                        connection: live.end,
-                    });
+                    return Ok(Reply { response, connection: live.end });
                 }
                 Err(failure) => failure,
             };
@@ -160,9 +148,7 @@ impl Channel {
     async fn connect(&self) -> Result<Live, ConnectorError> {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.connect_in_time()).await {
             Ok(live) => live,
-            Err(_) => Err(ConnectorError::Unreachable {
-                why: "no connection could be opened in time".into(),
-            }),
+            Err(_) => Err(ConnectorError::Unreachable { why: "no connection could be opened in time".into() }),
         }
     }
 
@@ -182,9 +168,7 @@ impl Channel {
                     .await
                     .map_err(|error| tls::failed(&error).unwrap_or_else(|| unreachable(&error)))?;
                 if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-                    return Err(ConnectorError::Unreachable {
-                        why: "it does not offer HTTP/2".into(),
-                    });
+                    return Err(ConnectorError::Unreachable { why: "it does not offer HTTP/2".into() });
                 }
                 handshake(stream).await
             }
@@ -194,9 +178,7 @@ impl Channel {
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel")
-            .field("binding", &self.binding)
-            .finish_non_exhaustive()
+        f.debug_struct("Channel").field("binding", &self.binding).finish_non_exhaustive()
     }
 }
 
@@ -213,20 +195,12 @@ pub(crate) struct End(watch::Receiver<Option<ConnectorError>>);
 impl End {
     /// Says why a question failed that the back end may have seen.
     pub(crate) async fn explain(&mut self, error: &hyper::Error) -> ConnectorError {
-        eprintln!("DBG explain {error:?}");
         // A reset concerns one stream, and its connection lives on.
         let stream_only = tls::find::<h2::Error>(error).is_some_and(h2::Error::is_reset);
-        let reason = if stream_only {
-            None
-        } else {
-            self.reason().await
-        };
-        eprintln!("DBG reason {reason:?} {stream_only}");
+        let reason = if stream_only { None } else { self.reason().await };
         match reason {
             Some(error @ ConnectorError::Credentials { .. }) => error,
-            _ => ConnectorError::Failed {
-                why: Failure::ConnectionLost,
-            },
+            _ => ConnectorError::Failed { why: Failure::ConnectionLost },
         }
     }
 
@@ -274,10 +248,7 @@ impl Slot {
     }
 
     fn open(&self) -> Option<Live> {
-        self.lock()
-            .as_ref()
-            .filter(|live| !live.sender.is_closed())
-            .cloned()
+        self.lock().as_ref().filter(|live| !live.sender.is_closed()).cloned()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Live>> {
@@ -292,9 +263,7 @@ struct Live {
     end: End,
 }
 
-async fn handshake(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<Live, ConnectorError> {
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Live, ConnectorError> {
     let stream = Noting::around(stream);
     let noted = stream.noted();
     let (sender, connection) = Builder::new(TokioExecutor::new())
@@ -314,26 +283,17 @@ async fn handshake(
             Ok(()) => "it closed the connection",
             Err(_) => "the connection was lost",
         };
-        let reason = noted
-            .get()
-            .cloned()
-            .unwrap_or(ConnectorError::Unreachable { why: why.into() });
-        eprintln!("DBG end {reason}");
+        let reason = noted.get().cloned().unwrap_or(ConnectorError::Unreachable { why: why.into() });
         tracing::debug!(%reason, "connection to a back end ended");
         ended.send_replace(Some(reason));
     });
-    Ok(Live {
-        sender,
-        end: End(end),
-    })
+    Ok(Live { sender, end: End(end) })
 }
 
 /// Has TCP itself notice a peer that is gone: one that is silent, and one that acknowledges nothing.
 fn watch_over(tcp: &TcpStream) -> std::io::Result<()> {
     let socket = socket2::SockRef::from(tcp);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(TCP_KEEPALIVE)
-        .with_interval(TCP_KEEPALIVE);
+    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(TCP_UNACKNOWLEDGED))?;
@@ -341,21 +301,16 @@ fn watch_over(tcp: &TcpStream) -> std::io::Result<()> {
 }
 
 fn no_http2() -> ConnectorError {
-    ConnectorError::Unreachable {
-        why: "it does not speak HTTP/2".into(),
-    }
+    ConnectorError::Unreachable { why: "it does not speak HTTP/2".into() }
 }
 
 fn unreachable(error: &std::io::Error) -> ConnectorError {
     // The kind alone: a resolver's text names what was asked.
-    ConnectorError::Unreachable {
-        why: error.kind().to_string().into(),
-    }
+    ConnectorError::Unreachable { why: error.kind().to_string().into() }
 }
 
 /// Whether HTTP/2 says that the back end did not look at the request. Source: RFC 9113, section 8.7.
 fn was_refused(error: &hyper::Error) -> bool {
-    tls::find::<h2::Error>(error).is_some_and(|error| {
-        error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
-    })
+    tls::find::<h2::Error>(error)
+        .is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }

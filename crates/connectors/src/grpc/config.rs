@@ -81,11 +81,7 @@ impl GrpcBinding {
 
     /// Returns the scheme of the requests.
     pub(crate) fn scheme(&self) -> Scheme {
-        if self.plaintext() {
-            Scheme::HTTP
-        } else {
-            Scheme::HTTPS
-        }
+        if self.plaintext() { Scheme::HTTP } else { Scheme::HTTPS }
     }
 }
 
@@ -106,10 +102,7 @@ impl Address {
             Some("http") => true,
             _ => return Err(wrong("does not begin with `https://`")),
         };
-        let Some(authority) = uri
-            .authority()
-            .filter(|authority| !authority.host().is_empty())
-        else {
+        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
             return Err(wrong("names no host"));
         };
         if authority.as_str().contains('@') {
@@ -120,14 +113,8 @@ impl Address {
         }
         Ok(Self {
             authority: authority.clone(),
-            host: authority
-                .host()
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned(),
-            port: authority
-                .port_u16()
-                .unwrap_or(if plaintext { 80 } else { 443 }),
+            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: authority.port_u16().unwrap_or(if plaintext { 80 } else { 443 }),
             plaintext,
         })
     }
@@ -146,23 +133,14 @@ fn foreign(config: &ConnectorConfig) -> Vec<Complaint> {
     ]
     .into_iter()
     .filter(|(_, present)| *present)
-    .map(|(key, _)| {
-        Complaint::new(
-            key,
-            format!("a connector of kind `grpc` has no key `{key}`"),
-            "leave it out",
-        )
-    })
+    .map(|(key, _)| Complaint::new(key, format!("a connector of kind `grpc` has no key `{key}`"), "leave it out"))
     .collect()
 }
 
 /// Plain text is for this machine itself, and has to be asked for by its name.
 fn plaintext(config: &ConnectorConfig, host: &str) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    let local = host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
+    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     if config.dangerous_plaintext != Some(true) {
         complaints.push(Complaint::new(
             "address",
@@ -176,11 +154,9 @@ fn plaintext(config: &ConnectorConfig, host: &str) -> Vec<Complaint> {
             "write `https://`, or an address of this machine itself, as in `http://127.0.0.1:50051`",
         ));
     }
-    for (key, present) in [
-        ("ca", config.ca.is_some()),
-        ("certificate", config.certificate.is_some()),
-        ("key", config.key.is_some()),
-    ] {
+    for (key, present) in
+        [("ca", config.ca.is_some()), ("certificate", config.certificate.is_some()), ("key", config.key.is_some())]
+    {
         if present {
             complaints.push(Complaint::new(
                 key,
@@ -220,19 +196,12 @@ fn tls(config: &ConnectorConfig, folder: &Path) -> Result<TlsFiles, Vec<Complain
             None
         }
         (None, Some(_)) => {
-            complaints.push(Complaint::new(
-                "key",
-                "`key` is without its `certificate`",
-                "name both, or neither",
-            ));
+            complaints.push(Complaint::new("key", "`key` is without its `certificate`", "name both, or neither"));
             None
         }
     };
     match &config.ca {
-        Some(ca) if complaints.is_empty() => Ok(TlsFiles {
-            ca: folder.join(ca),
-            identity,
-        }),
+        Some(ca) if complaints.is_empty() => Ok(TlsFiles { ca: folder.join(ca), identity }),
         _ => Err(complaints),
     }
 }

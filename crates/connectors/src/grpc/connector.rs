@@ -26,11 +26,7 @@ pub(crate) struct GrpcConnector {
 
 impl GrpcConnector {
     /// Makes the connector, or says what does not fit. The back end is not asked.
-    pub(crate) fn prepare(
-        method: &Method,
-        channel: Arc<Channel>,
-        limits: Limits,
-    ) -> Result<Self, Vec<Complaint>> {
+    pub(crate) fn prepare(method: &Method, channel: Arc<Channel>, limits: Limits) -> Result<Self, Vec<Complaint>> {
         let complaint = |what: String, help: &str| vec![Complaint::new("kind", what, help)];
         let named = method.path().trim_start_matches('/');
         let streams = match method.shape() {
@@ -38,25 +34,15 @@ impl GrpcConnector {
             Shape::ServerStream => true,
             Shape::ClientStream | Shape::Bidirectional => {
                 return Err(complaint(
-                    format!(
-                        "`{named}` takes a stream of requests, which gateways do not carry yet"
-                    ),
+                    format!("`{named}` takes a stream of requests, which gateways do not carry yet"),
                     "bind a unary method or one that streams its answers",
                 ));
             }
         };
-        let uri = channel.uri(method.path()).map_err(|_| {
-            complaint(
-                format!("`{named}` cannot be the path of a request"),
-                "rename the method",
-            )
-        })?;
-        Ok(Self {
-            channel,
-            uri,
-            streams,
-            limits,
-        })
+        let uri = channel
+            .uri(method.path())
+            .map_err(|_| complaint(format!("`{named}` cannot be the path of a request"), "rename the method"))?;
+        Ok(Self { channel, uri, streams, limits })
     }
 
     async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
@@ -64,33 +50,23 @@ impl GrpcConnector {
         let answer = self.ask_in_time(&ask, deadline);
         match deadline {
             None => answer.await,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), answer)
-                .await
-                .unwrap_or(Err(ConnectorError::Timeout)),
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(ConnectorError::Timeout))
+            }
         }
     }
 
-    async fn ask_in_time(
-        &self,
-        ask: &Ask,
-        deadline: Option<Instant>,
-    ) -> Result<Answer, ConnectorError> {
-        let mut messages = self
-            .send(self.uri.clone(), &ask.request, &ask.metadata, deadline)
-            .await?;
+    async fn ask_in_time(&self, ask: &Ask, deadline: Option<Instant>) -> Result<Answer, ConnectorError> {
+        let mut messages = self.send(self.uri.clone(), &ask.request, &ask.metadata, deadline).await?;
         if self.streams {
             let messages = stream::try_unfold(messages, |mut messages| async move {
                 let message = messages.next().await?;
                 Ok(message.map(|message| (message, messages)))
             });
-            return Ok(Answer {
-                messages: messages.boxed(),
-            });
+            return Ok(Answer { messages: messages.boxed() });
         }
         let message = only(&mut messages).await?;
-        Ok(Answer {
-            messages: stream::once(std::future::ready(Ok(message))).boxed(),
-        })
+        Ok(Answer { messages: stream::once(std::future::ready(Ok(message))).boxed() })
     }
 
     /// Asks the back end's own health service, as every path to a method has it in common with the method.
@@ -98,16 +74,12 @@ impl GrpcConnector {
         let uri = self
             .channel
             .uri("/grpc.health.v1.Health/Check")
-            .map_err(|_| ConnectorError::Failed {
-                why: Failure::Internal,
-            })?;
+            .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
         let asked = async {
             let mut messages = self.send(uri, &Bytes::new(), &[], Some(deadline)).await?;
             only(&mut messages).await
         };
-        tokio::time::timeout_at(deadline.into(), asked)
-            .await
-            .unwrap_or(Err(ConnectorError::Timeout))
+        tokio::time::timeout_at(deadline.into(), asked).await.unwrap_or(Err(ConnectorError::Timeout))
     }
 
     async fn send(
@@ -143,22 +115,16 @@ impl Connector for GrpcConnector {
 /// Takes the only message of a call that went well.
 async fn only(messages: &mut Messages) -> Result<Bytes, ConnectorError> {
     let Some(message) = messages.next().await? else {
-        return Err(ConnectorError::Malformed {
-            what: "it says `OK` without a message",
-        });
+        return Err(ConnectorError::Malformed { what: "it says `OK` without a message" });
     };
     match messages.next().await? {
         None => Ok(message),
-        Some(_) => Err(ConnectorError::Malformed {
-            what: "more than one message answers a unary call",
-        }),
+        Some(_) => Err(ConnectorError::Malformed { what: "more than one message answers a unary call" }),
     }
 }
 
 fn framed(message: &Bytes) -> Result<Bytes, ConnectorError> {
-    let length = u32::try_from(message.len()).map_err(|_| ConnectorError::Failed {
-        why: Failure::Limit,
-    })?;
+    let length = u32::try_from(message.len()).map_err(|_| ConnectorError::Failed { why: Failure::Limit })?;
     let mut framed = BytesMut::with_capacity(PREFIX + message.len());
     framed.put_u8(0);
     framed.put_u32(length);
@@ -166,29 +132,18 @@ fn framed(message: &Bytes) -> Result<Bytes, ConnectorError> {
     Ok(framed.freeze())
 }
 
-fn headers(
-    metadata: &[(String, String)],
-    deadline: Option<Instant>,
-) -> Result<HeaderMap, ConnectorError> {
+fn headers(metadata: &[(String, String)], deadline: Option<Instant>) -> Result<HeaderMap, ConnectorError> {
     let mut headers = HeaderMap::with_capacity(metadata.len() + 6);
     for (name, value) in metadata {
-        let unsendable = || ConnectorError::Failed {
-            why: Failure::Metadata,
-        };
+        let unsendable = || ConnectorError::Failed { why: Failure::Metadata };
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unsendable())?;
         if crosses(name.as_str()) {
-            headers.append(
-                name,
-                HeaderValue::from_str(value).map_err(|_| unsendable())?,
-            );
+            headers.append(name, HeaderValue::from_str(value).map_err(|_| unsendable())?);
         }
     }
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("drawbridge/", env!("CARGO_PKG_VERSION"))),
-    );
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("drawbridge/", env!("CARGO_PKG_VERSION"))));
     headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
     if let Some(deadline) = deadline {
         let left = deadline.saturating_duration_since(Instant::now());

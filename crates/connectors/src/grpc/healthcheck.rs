@@ -19,18 +19,12 @@ const UNAUTHENTICATED: i32 = 16;
 pub(crate) async fn check(connector: &GrpcConnector) -> Result<(), ConnectorError> {
     match connector.ask_health(Instant::now() + TIMEOUT).await {
         Ok(message) if message.starts_with(SERVING) => Ok(()),
-        Ok(_)
-        | Err(ConnectorError::Status {
-            code: UNAVAILABLE, ..
-        }) => Err(ConnectorError::Failed {
-            why: Failure::NotServing,
-        }),
-        Err(ConnectorError::Status {
-            code: UNAUTHENTICATED,
-            ..
-        }) => Err(ConnectorError::Credentials {
-            why: "it asks for authentication".into(),
-        }),
+        Ok(_) | Err(ConnectorError::Status { code: UNAVAILABLE, .. }) => {
+            Err(ConnectorError::Failed { why: Failure::NotServing })
+        }
+        Err(ConnectorError::Status { code: UNAUTHENTICATED, .. }) => {
+            Err(ConnectorError::Credentials { why: "it asks for authentication".into() })
+        }
         Err(ConnectorError::Status { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -35,11 +35,7 @@ impl Messages {
     /// # Errors
     ///
     /// If its head is not that of a gRPC response.
-    pub(crate) fn of(
-        reply: Reply,
-        limit: usize,
-        deadline: Option<Instant>,
-    ) -> Result<Self, ConnectorError> {
+    pub(crate) fn of(reply: Reply, limit: usize, deadline: Option<Instant>) -> Result<Self, ConnectorError> {
         let (head, body) = reply.response.into_parts();
         status::check_head(head.status, &head.headers)?;
         Ok(Self {
@@ -121,19 +117,12 @@ pub(crate) struct Cutter {
 
 impl Cutter {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            piece: Bytes::new(),
-            begun: BytesMut::new(),
-        }
+        Self { limit, piece: Bytes::new(), begun: BytesMut::new() }
     }
 
     /// Takes the next piece, after [`Cutter::cut`] has returned `None`.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        debug_assert!(
-            self.piece.is_empty(),
-            "a piece is cut up before the next comes"
-        );
+        debug_assert!(self.piece.is_empty(), "a piece is cut up before the next comes");
         self.piece = piece;
     }
 
@@ -181,9 +170,7 @@ impl Cutter {
 
     fn length(&self, [flag, length @ ..]: [u8; PREFIX]) -> Result<usize, ConnectorError> {
         if flag != 0 {
-            return Err(ConnectorError::Malformed {
-                what: "a message is compressed, which was not offered",
-            });
+            return Err(ConnectorError::Malformed { what: "a message is compressed, which was not offered" });
         }
         usize::try_from(u32::from_be_bytes(length))
             .ok()

@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -19,15 +19,14 @@ const LAST_READS: usize = 64;
 /// A stream, and what was noted of its end.
 pub(crate) struct Noting<S> {
     stream: S,
+    /// The error of a write, kept back until what the peer said before has been read.
+    unwritten: Option<io::Error>,
     noted: Arc<OnceLock<ConnectorError>>,
 }
 
 impl<S> Noting<S> {
     pub(crate) fn around(stream: S) -> Self {
-        Self {
-            stream,
-            noted: Arc::default(),
-        }
+        Self { stream, unwritten: None, noted: Arc::default() }
     }
 
     /// Returns where the reason will be, if TLS is the reason.
@@ -38,7 +37,6 @@ impl<S> Noting<S> {
 
 impl<S: AsyncRead + Unpin> Noting<S> {
     fn note(&self, error: &io::Error) {
-        eprintln!("DBG note {error:?}");
         if let Some(error) = tls::failed(error) {
             // The first reason is the one that counts.
             let _ = self.noted.set(error);
@@ -46,29 +44,42 @@ impl<S: AsyncRead + Unpin> Noting<S> {
     }
 
     /// Reads what the peer sent before it went, after writing has failed: HTTP/2 will not read any more.
-    fn look_for_a_reason(&mut self, context: &mut Context<'_>) {
+    ///
+    /// Whoever cannot be written to has closed, so there is an end to be read, if not at once.
+    fn look_for_a_reason(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 1024];
         for _ in 0..LAST_READS {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(Err(error)) => return self.note(&error),
-                Poll::Ready(Ok(())) | Poll::Pending => return,
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                Ok(()) => break,
+                Err(error) => {
+                    self.note(&error);
+                    break;
+                }
             }
         }
+        Poll::Ready(())
     }
 
-    fn written<T>(
+    /// Writes, but tells an error only when the reason for it was looked for.
+    fn write<T>(
         &mut self,
-        written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(e)) = &written { eprintln!("DBG write err {e:?}"); }
-        if let Poll::Ready(Err(error)) = &written {
-            self.note(error);
-            self.look_for_a_reason(context);
+        if self.unwritten.is_none() {
+            match ready!(write(Pin::new(&mut self.stream), context)) {
+                Ok(written) => return Poll::Ready(Ok(written)),
+                Err(error) => {
+                    self.note(&error);
+                    self.unwritten = Some(error);
+                }
+            }
         }
-        written
+        ready!(self.look_for_a_reason(context));
+        let error = self.unwritten.take();
+        Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())))
     }
 }
 
@@ -79,7 +90,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        eprintln!("DBG read {read:?} {}", buffer.filled().len());
         if let Poll::Ready(Err(error)) = &read {
             self.note(error);
         }
@@ -88,18 +98,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noting<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Noting<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(written, context)
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.written(flushed, context)
+        self.write(context, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -111,8 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Noting<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.written(written, context)
+        self.write(context, |stream, context| stream.poll_write_vectored(context, bytes))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -21,55 +21,33 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// `None` if there is none. `Some(Ok(()))` for `OK`.
 pub(crate) fn read(headers: &HeaderMap) -> Option<Result<(), ConnectorError>> {
     let code = headers.get("grpc-status")?;
-    let code: Option<i32> = code
-        .to_str()
-        .ok()
-        .and_then(|code| code.parse().ok())
-        .filter(|code| *code >= 0);
+    let code: Option<i32> = code.to_str().ok().and_then(|code| code.parse().ok()).filter(|code| *code >= 0);
     Some(match code {
         Some(0) => Ok(()),
-        Some(code) => Err(ConnectorError::Status {
-            code,
-            message: message(headers),
-            details: details(headers),
-        }),
-        None => Err(ConnectorError::Malformed {
-            what: "its `grpc-status` is not a number",
-        }),
+        Some(code) => Err(ConnectorError::Status { code, message: message(headers), details: details(headers) }),
+        None => Err(ConnectorError::Malformed { what: "its `grpc-status` is not a number" }),
     })
 }
 
 /// Says whether a head is that of a gRPC response, and the error if it is not.
 pub(crate) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), ConnectorError> {
-    let is_grpc = headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     match (status, is_grpc) {
         (StatusCode::OK, true) => Ok(()),
-        (StatusCode::OK, false) => Err(ConnectorError::Malformed {
-            what: "its content type is not gRPC",
-        }),
+        (StatusCode::OK, false) => Err(ConnectorError::Malformed { what: "its content type is not gRPC" }),
         // A proxy in front of the back end may answer before it: then nothing says what happened but HTTP's status.
         (_, true) if headers.contains_key("grpc-status") => Ok(()),
-        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Err(ConnectorError::Credentials {
-            why: format!("it answered with HTTP status {}", status.as_u16()).into(),
-        }),
-        (status, _) => Err(ConnectorError::Failed {
-            why: Failure::Http {
-                status: status.as_u16(),
-            },
-        }),
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
+            Err(ConnectorError::Credentials { why: format!("it answered with HTTP status {}", status.as_u16()).into() })
+        }
+        (status, _) => Err(ConnectorError::Failed { why: Failure::Http { status: status.as_u16() } }),
     }
 }
 
 fn message(headers: &HeaderMap) -> String {
     headers
         .get("grpc-message")
-        .map(|value| {
-            percent_decode(value.as_bytes())
-                .decode_utf8_lossy()
-                .into_owned()
-        })
+        .map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned())
         .unwrap_or_default()
 }
 

@@ -34,19 +34,14 @@ impl Tls {
             )]
         })?;
         let config = client(files)?;
-        Ok(Some(Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            name,
-        }))
+        Ok(Some(Self { connector: TlsConnector::from(Arc::new(config)), name }))
     }
 }
 
 fn client(files: &TlsFiles) -> Result<ClientConfig, Vec<Complaint>> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("ca", &files.ca)? {
-        roots
-            .add(certificate)
-            .map_err(|error| unusable("ca", &files.ca, &error))?;
+        roots.add(certificate).map_err(|error| unusable("ca", &files.ca, &error))?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -56,8 +51,7 @@ fn client(files: &TlsFiles) -> Result<ClientConfig, Vec<Complaint>> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = certificates("certificate", certificate)?;
-            let private =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("key", key, &error))?;
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("key", key, &error))?;
             builder
                 .with_client_auth_cert(chain, private)
                 .map_err(|error| unusable("certificate", certificate, &error))?
@@ -68,9 +62,8 @@ fn client(files: &TlsFiles) -> Result<ClientConfig, Vec<Complaint>> {
 }
 
 fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Vec<Complaint>> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| unusable(key, file, &error))?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| unusable(key, file, &error))?;
     if certificates.is_empty() {
         return Err(unusable(key, file, &"it holds no certificate"));
     }
@@ -94,9 +87,7 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Option<Connec
                 why: format!("it does not accept the gateway's certificate ({alert:?})").into(),
             }
         } else {
-            ConnectorError::Unreachable {
-                why: format!("it refused the TLS handshake ({alert:?})").into(),
-            }
+            ConnectorError::Unreachable { why: format!("it refused the TLS handshake ({alert:?})").into() }
         });
     }
     let why = if let rustls::Error::InvalidCertificate(reason) = error {
@@ -122,17 +113,13 @@ fn about_our_certificate(alert: AlertDescription) -> bool {
 }
 
 /// Finds an error of one type in a chain, also inside I/O errors, which do not show it as their source.
-pub(crate) fn find<'e, E: std::error::Error + 'static>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e E> {
+pub(crate) fn find<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
     let mut at = Some(error);
     while let Some(error) = at {
         if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
-        if let Some(inner) = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
             && let Some(found) = find::<E>(inner)
         {
             return Some(found);

@@ -20,18 +20,11 @@ pub(crate) struct Codes<T> {
 
 impl<T: Clone> Codes<T> {
     fn empty() -> Self {
-        Self {
-            texts: HashMap::new(),
-            numbers: HashMap::new(),
-            other: None,
-        }
+        Self { texts: HashMap::new(), numbers: HashMap::new(), other: None }
     }
 
     /// Builds a look-up out of a binding's `values`. The first meaning that `read` does not know is the error.
-    pub(crate) fn of(
-        values: &BTreeMap<String, String>,
-        read: impl Fn(&str) -> Option<T>,
-    ) -> Result<Self, String> {
+    pub(crate) fn of(values: &BTreeMap<String, String>, read: impl Fn(&str) -> Option<T>) -> Result<Self, String> {
         let mut codes = Self::empty();
         for (code, meaning) in values {
             codes.add(code, read(meaning).ok_or_else(|| meaning.clone())?);
@@ -85,10 +78,7 @@ impl Codes<bool> {
         if yes.is_empty() || no.is_empty() || yes == no || no.contains('/') {
             return None;
         }
-        let pair = BTreeMap::from([
-            (yes.to_owned(), "true".to_owned()),
-            (no.to_owned(), "false".to_owned()),
-        ]);
+        let pair = BTreeMap::from([(yes.to_owned(), "true".to_owned()), (no.to_owned(), "false".to_owned())]);
         Self::of(&pair, |meaning| meaning.parse().ok()).ok()
     }
 }
@@ -102,9 +92,7 @@ impl Codes<i32> {
             if let Some(short) = value.name().strip_prefix(&prefix) {
                 codes.texts.insert(short.into(), value.number());
             }
-            codes
-                .numbers
-                .insert(i64::from(value.number()), value.number());
+            codes.numbers.insert(i64::from(value.number()), value.number());
         }
         // Whole names last, so that none is hidden by a shortened one.
         for value in descriptor.values() {
@@ -143,13 +131,7 @@ mod tests {
     use crate::sql::tests::message;
 
     fn sex() -> EnumDescriptor {
-        message("Everything")
-            .get_field_by_name("sex")
-            .unwrap()
-            .kind()
-            .as_enum()
-            .unwrap()
-            .clone()
+        message("Everything").get_field_by_name("sex").unwrap().kind().as_enum().unwrap().clone()
     }
 
     #[test]
@@ -170,26 +152,15 @@ mod tests {
 
     #[test]
     fn declared_codes_replace_the_enums_own() {
-        let values = BTreeMap::from([
-            ("M".into(), "MALE".into()),
-            ("9".into(), "SEX_FEMALE".into()),
-        ]);
+        let values = BTreeMap::from([("M".into(), "MALE".into()), ("9".into(), "SEX_FEMALE".into())]);
         let codes = Codes::of(&values, |name| number_of(&sex(), name)).unwrap();
         assert_eq!(codes.read(Cell::Text("M")), Ok(&1));
         assert_eq!(codes.read(Cell::Integer(9)), Ok(&2));
         assert_eq!(codes.read(Cell::Text("MALE")), Err(Misfit::UnknownCode));
         let any = BTreeMap::from([("*".into(), "MALE".into())]);
-        assert_eq!(
-            Codes::of(&any, |name| number_of(&sex(), name))
-                .unwrap()
-                .read(Cell::Text("?")),
-            Ok(&1)
-        );
+        assert_eq!(Codes::of(&any, |name| number_of(&sex(), name)).unwrap().read(Cell::Text("?")), Ok(&1));
         let wrong = BTreeMap::from([("M".into(), "MAN".into())]);
-        assert_eq!(
-            Codes::of(&wrong, |name| number_of(&sex(), name)).unwrap_err(),
-            "MAN"
-        );
+        assert_eq!(Codes::of(&wrong, |name| number_of(&sex(), name)).unwrap_err(), "MAN");
     }
 
     #[test]

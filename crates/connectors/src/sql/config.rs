@@ -74,12 +74,9 @@ impl SqlBinding {
             }
         };
         match (config.database.clone(), statement, zone) {
-            (Some(database), Some(statement), Some(zone)) if complaints.is_empty() => Ok(Self {
-                database,
-                statement,
-                zone,
-                config: config.clone(),
-            }),
+            (Some(database), Some(statement), Some(zone)) if complaints.is_empty() => {
+                Ok(Self { database, statement, zone, config: config.clone() })
+            }
             _ => Err(complaints),
         }
     }

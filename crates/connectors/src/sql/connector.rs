@@ -58,10 +58,7 @@ impl SqlConnector {
             (Shape::ServerStream, Some(_)) => {
                 complaints.push(Complaint::new(
                     "gather",
-                    format!(
-                        "`{}` streams its answers, one message for each row",
-                        named(method)
-                    ),
+                    format!("`{}` streams its answers, one message for each row", named(method)),
                     "leave `gather` out",
                 ));
                 Answers::Stream
@@ -69,16 +66,12 @@ impl SqlConnector {
             (Shape::ClientStream | Shape::Bidirectional, _) => {
                 return Err(vec![Complaint::new(
                     "kind",
-                    format!(
-                        "`{}` takes a stream of requests, which a statement cannot",
-                        named(method)
-                    ),
+                    format!("`{}` takes a stream of requests, which a statement cannot", named(method)),
                     "bind it to a connector of kind `grpc`",
                 )]);
             }
         };
-        let parameters =
-            Parameters::compile(method.input(), &binding.statement.parameters, mapping);
+        let parameters = Parameters::compile(method.input(), &binding.statement.parameters, mapping);
         let plan = match database.describe(&binding.statement).await {
             Ok(columns) => Plan::compile(method.output(), &columns, mapping),
             Err(text) => {
@@ -116,16 +109,12 @@ impl SqlConnector {
         let mut rows = self.rows(&ask).await?;
         let messages = match self.shape {
             Answers::Stream => {
-                return Ok(Answer {
-                    messages: rows.boxed(),
-                });
+                return Ok(Answer { messages: rows.boxed() });
             }
             Answers::One => one(&mut rows).await?,
             Answers::Gathered => self.gather(&mut rows).await?,
         };
-        Ok(Answer {
-            messages: stream::once(std::future::ready(Ok(messages))).boxed(),
-        })
+        Ok(Answer { messages: stream::once(std::future::ready(Ok(messages))).boxed() })
     }
 
     async fn rows(&self, ask: &Ask) -> Result<Rows, ConnectorError> {
@@ -135,11 +124,7 @@ impl SqlConnector {
             plan: Arc::clone(&self.plan),
             limit: self.limits.message,
             deadline: self.limits.deadline(ask.deadline),
-            arena: if self.shape == Answers::Stream {
-                ARENA_STREAM
-            } else {
-                ARENA_UNARY
-            },
+            arena: if self.shape == Answers::Stream { ARENA_STREAM } else { ARENA_UNARY },
         };
         Rows::start(self.database.pool(), query).await
     }

@@ -80,9 +80,7 @@ impl Encoder {
     /// The wire type of the values.
     pub(crate) fn wire_type(&self) -> WireType {
         match self {
-            Self::String(_) | Self::Bytes(_) | Self::Timestamp(_) | Self::Date(_) => {
-                WireType::LengthDelimited
-            }
+            Self::String(_) | Self::Bytes(_) | Self::Timestamp(_) | Self::Date(_) => WireType::LengthDelimited,
             Self::Bool(_) | Self::Enum(_) => WireType::Varint,
             Self::Float(_) => WireType::ThirtyTwoBit,
             Self::Double(_) => WireType::SixtyFourBit,
@@ -157,12 +155,8 @@ impl TextForm {
         match (self, cell) {
             (Self::Plain, Cell::Text(text)) => Ok(put_text(text, out)),
             (Self::Trim, Cell::Text(text)) => Ok(put_text(text.trim(), out)),
-            (Self::Plain | Self::Trim, Cell::Integer(number)) => {
-                Ok(put_text(&number.to_string(), out))
-            }
-            (Self::Plain | Self::Trim, Cell::Real(number)) => {
-                Ok(put_text(&number.to_string(), out))
-            }
+            (Self::Plain | Self::Trim, Cell::Integer(number)) => Ok(put_text(&number.to_string(), out)),
+            (Self::Plain | Self::Trim, Cell::Real(number)) => Ok(put_text(&number.to_string(), out)),
             (Self::Number(form), cell) => Ok(put_text(&form.fixed(cell)?, out)),
             (Self::Moment(form), cell) => Ok(put_text(&form.iso_text(cell)?, out)),
             (Self::Codes(codes), cell) => Ok(put_text(codes.read(cell)?, out)),
@@ -176,16 +170,10 @@ impl BytesForm {
     fn value(self, cell: Cell<'_>, out: &mut BytesMut) -> Result<Written, Misfit> {
         match (self, cell) {
             (Self::Blob, Cell::Blob(bytes)) => Ok(put_bytes(bytes, out)),
-            (Self::Hex, Cell::Text(text)) => Ok(put_bytes(
-                &hex::decode(text.trim()).map_err(|_| Misfit::NotHex)?,
-                out,
-            )),
-            (Self::Base64, Cell::Text(text)) => Ok(put_bytes(
-                &STANDARD
-                    .decode(text.trim())
-                    .map_err(|_| Misfit::NotBase64)?,
-                out,
-            )),
+            (Self::Hex, Cell::Text(text)) => Ok(put_bytes(&hex::decode(text.trim()).map_err(|_| Misfit::NotHex)?, out)),
+            (Self::Base64, Cell::Text(text)) => {
+                Ok(put_bytes(&STANDARD.decode(text.trim()).map_err(|_| Misfit::NotBase64)?, out))
+            }
             (_, Cell::Garbled) => Err(Misfit::NotUtf8),
             (_, Cell::Null | Cell::Integer(_) | Cell::Real(_) | Cell::Text(_) | Cell::Blob(_)) => {
                 Err(Misfit::WrongType)
@@ -197,12 +185,7 @@ impl BytesForm {
 impl IntegerKind {
     fn wire_type(self) -> WireType {
         match self {
-            Self::Int32
-            | Self::Int64
-            | Self::Uint32
-            | Self::Uint64
-            | Self::Sint32
-            | Self::Sint64 => WireType::Varint,
+            Self::Int32 | Self::Int64 | Self::Uint32 | Self::Uint64 | Self::Sint32 | Self::Sint64 => WireType::Varint,
             Self::Fixed32 | Self::Sfixed32 => WireType::ThirtyTwoBit,
             Self::Fixed64 | Self::Sfixed64 => WireType::SixtyFourBit,
         }
@@ -256,13 +239,7 @@ fn boolean(codes: Option<&Codes<bool>>, cell: Cell<'_>) -> Result<bool, Misfit> 
         (None, Cell::Integer(_) | Cell::Text(_) | Cell::Garbled) => Err(Misfit::NotABoolean),
         (None, Cell::Null | Cell::Real(_) | Cell::Blob(_)) => Err(Misfit::WrongType),
     };
-    found.map_err(|misfit| {
-        if misfit == Misfit::UnknownCode {
-            Misfit::NotABoolean
-        } else {
-            misfit
-        }
-    })
+    found.map_err(|misfit| if misfit == Misfit::UnknownCode { Misfit::NotABoolean } else { misfit })
 }
 
 fn put_text(text: &str, out: &mut BytesMut) -> Written {
@@ -297,9 +274,7 @@ mod tests {
     #[test]
     fn lengths_of_any_size_are_patched_in() {
         for length in [0_usize, 1, 127, 128, 300, 16_383, 16_384, 3_000_000] {
-            let body: Vec<u8> = (0..length)
-                .map(|byte| u8::try_from(byte % 251).unwrap())
-                .collect();
+            let body: Vec<u8> = (0..length).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
             let mut out = BytesMut::from(&b"before"[..]);
             length_delimited(&mut out, |out| out.put_slice(&body));
             let mut expected = b"before".to_vec();
@@ -318,70 +293,29 @@ mod tests {
         let pair = Codes::pair("1/0").unwrap();
         assert_eq!(boolean(Some(&pair), Cell::Text("1")), Ok(true));
         assert_eq!(boolean(Some(&pair), Cell::Integer(0)), Ok(false));
-        assert_eq!(
-            boolean(Some(&pair), Cell::Text("x")),
-            Err(Misfit::NotABoolean)
-        );
+        assert_eq!(boolean(Some(&pair), Cell::Text("x")), Err(Misfit::NotABoolean));
     }
 
     #[test]
     fn numbers_outside_a_fields_range_are_misfits() {
         for (kind, low, high) in [
-            (
-                IntegerKind::Int32,
-                i128::from(i32::MIN),
-                i128::from(i32::MAX),
-            ),
-            (
-                IntegerKind::Sint32,
-                i128::from(i32::MIN),
-                i128::from(i32::MAX),
-            ),
-            (
-                IntegerKind::Sfixed32,
-                i128::from(i32::MIN),
-                i128::from(i32::MAX),
-            ),
+            (IntegerKind::Int32, i128::from(i32::MIN), i128::from(i32::MAX)),
+            (IntegerKind::Sint32, i128::from(i32::MIN), i128::from(i32::MAX)),
+            (IntegerKind::Sfixed32, i128::from(i32::MIN), i128::from(i32::MAX)),
             (IntegerKind::Uint32, 0, i128::from(u32::MAX)),
             (IntegerKind::Fixed32, 0, i128::from(u32::MAX)),
-            (
-                IntegerKind::Int64,
-                i128::from(i64::MIN),
-                i128::from(i64::MAX),
-            ),
-            (
-                IntegerKind::Sint64,
-                i128::from(i64::MIN),
-                i128::from(i64::MAX),
-            ),
-            (
-                IntegerKind::Sfixed64,
-                i128::from(i64::MIN),
-                i128::from(i64::MAX),
-            ),
+            (IntegerKind::Int64, i128::from(i64::MIN), i128::from(i64::MAX)),
+            (IntegerKind::Sint64, i128::from(i64::MIN), i128::from(i64::MAX)),
+            (IntegerKind::Sfixed64, i128::from(i64::MIN), i128::from(i64::MAX)),
             (IntegerKind::Uint64, 0, i128::from(u64::MAX)),
             (IntegerKind::Fixed64, 0, i128::from(u64::MAX)),
         ] {
             let mut out = BytesMut::new();
-            assert!(
-                kind.value(low, &mut out).is_ok() && kind.value(high, &mut out).is_ok(),
-                "{kind:?}"
-            );
-            assert_eq!(
-                kind.value(low - 1, &mut out),
-                Err(Misfit::OutOfRange),
-                "{kind:?}"
-            );
-            assert_eq!(
-                kind.value(high + 1, &mut out),
-                Err(Misfit::OutOfRange),
-                "{kind:?}"
-            );
+            assert!(kind.value(low, &mut out).is_ok() && kind.value(high, &mut out).is_ok(), "{kind:?}");
+            assert_eq!(kind.value(low - 1, &mut out), Err(Misfit::OutOfRange), "{kind:?}");
+            assert_eq!(kind.value(high + 1, &mut out), Err(Misfit::OutOfRange), "{kind:?}");
         }
         let mut out = BytesMut::new();
-        assert_eq!(
-            Encoder::Float(NumberForm::Stored).value(Cell::Real(1e300), &mut out),
-            Err(Misfit::OutOfRange)
-        );
+        assert_eq!(Encoder::Float(NumberForm::Stored).value(Cell::Real(1e300), &mut out), Err(Misfit::OutOfRange));
     }
 }

@@ -70,10 +70,7 @@ impl Notation {
             pattern
         };
         // Tried on a day that no two numbers of which agree: what the pattern writes it must also read.
-        let sample = DateTime::new(2001, 2, 3, 14, 5, 6, 0)
-            .ok()?
-            .to_zoned_datetime(TimeZone::UTC)
-            .ok()?;
+        let sample = DateTime::new(2001, 2, 3, 14, 5, 6, 0).ok()?.to_zoned_datetime(TimeZone::UTC).ok()?;
         let written = strtime::format(&pattern, &sample).ok()?;
         let read = strtime::parse(&pattern, &written).ok()?;
         (read.to_date().ok()? == sample.date()).then(|| Self::Pattern {
@@ -107,26 +104,18 @@ impl MomentForm {
     pub(crate) fn instant(&self, cell: Cell<'_>) -> Result<Timestamp, Misfit> {
         match (&self.notation, cell) {
             (Notation::Iso, Cell::Text(text)) => self.iso_instant(text.trim()),
-            (Notation::Pattern { pattern, .. }, Cell::Text(text)) => {
-                self.pattern_instant(pattern, text)
-            }
+            (Notation::Pattern { pattern, .. }, Cell::Text(text)) => self.pattern_instant(pattern, text),
             (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => {
                 self.pattern_instant(pattern, &number.to_string())
             }
-            (Notation::Unix, Cell::Integer(seconds)) => {
-                Timestamp::from_second(seconds).map_err(|_| Misfit::OutOfRange)
-            }
+            (Notation::Unix, Cell::Integer(seconds)) => Timestamp::from_second(seconds).map_err(|_| Misfit::OutOfRange),
             (Notation::Unix, Cell::Real(seconds)) => since_1970(seconds),
             (Notation::UnixMillis, Cell::Integer(millis)) => {
                 Timestamp::from_millisecond(millis).map_err(|_| Misfit::OutOfRange)
             }
             (Notation::UnixMillis, Cell::Real(millis)) => since_1970(millis / 1000.0),
-            (Notation::Julian, Cell::Real(days)) => {
-                since_1970((days - JULIAN_1970) * SECONDS_A_DAY)
-            }
-            (Notation::Julian, Cell::Integer(days)) => {
-                since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY)
-            }
+            (Notation::Julian, Cell::Real(days)) => since_1970((days - JULIAN_1970) * SECONDS_A_DAY),
+            (Notation::Julian, Cell::Integer(days)) => since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY),
             (_, Cell::Garbled) => Err(Misfit::NotUtf8),
             (_, Cell::Null | Cell::Integer(_) | Cell::Real(_) | Cell::Text(_) | Cell::Blob(_)) => {
                 Err(Misfit::WrongType)
@@ -143,23 +132,18 @@ impl MomentForm {
                     return text.parse().map_err(|_| Misfit::NotAMoment);
                 }
                 // A date with a time is the date that it says, whatever its offset.
-                text.parse::<DateTime>().map(DateTime::date).or_else(|_| {
-                    self.iso_instant(text)
-                        .map(|instant| self.local_date(instant))
-                })
+                text.parse::<DateTime>()
+                    .map(DateTime::date)
+                    .or_else(|_| self.iso_instant(text).map(|instant| self.local_date(instant)))
             }
             (Notation::Pattern { pattern, .. }, Cell::Text(text)) => pattern_date(pattern, text),
-            (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => {
-                pattern_date(pattern, &number.to_string())
-            }
+            (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => pattern_date(pattern, &number.to_string()),
             // A Julian day number counts the day that has its noon.
-            (Notation::Julian, Cell::Integer(days)) => {
-                since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY)
-                    .map(|noon| noon.to_zoned_datetime(TimeZone::UTC).date())
+            (Notation::Julian, Cell::Integer(days)) => since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY)
+                .map(|noon| noon.to_zoned_datetime(TimeZone::UTC).date()),
+            (Notation::Julian, Cell::Real(_)) => {
+                self.instant(cell).map(|instant| instant.to_zoned_datetime(TimeZone::UTC).date())
             }
-            (Notation::Julian, Cell::Real(_)) => self
-                .instant(cell)
-                .map(|instant| instant.to_zoned_datetime(TimeZone::UTC).date()),
             _ => self.instant(cell).map(|instant| self.local_date(instant)),
         }
     }
@@ -172,11 +156,7 @@ impl MomentForm {
             Notation::Unix | Notation::UnixMillis => true,
             Notation::Julian => false,
         };
-        if with_time {
-            Ok(self.instant(cell)?.to_string())
-        } else {
-            Ok(self.date(cell)?.to_string())
-        }
+        if with_time { Ok(self.instant(cell)?.to_string()) } else { Ok(self.date(cell)?.to_string()) }
     }
 
     /// Writes an instant as the column has it.
@@ -185,9 +165,7 @@ impl MomentForm {
             Notation::Iso => Argument::Text(instant.to_string()),
             Notation::Pattern { pattern, .. } => {
                 let local = instant.to_zoned_datetime(self.zone.clone());
-                Argument::Text(
-                    strtime::format(pattern.as_ref(), &local).map_err(|_| Misfit::NotAMoment)?,
-                )
+                Argument::Text(strtime::format(pattern.as_ref(), &local).map_err(|_| Misfit::NotAMoment)?)
             }
             Notation::Unix => Argument::Integer(instant.as_second()),
             Notation::UnixMillis => Argument::Integer(instant.as_millisecond()),
@@ -201,25 +179,15 @@ impl MomentForm {
             Notation::Iso => Argument::Text(date.to_string()),
             Notation::Pattern { pattern, .. } => {
                 let midnight = date.to_datetime(Time::midnight());
-                Argument::Text(
-                    strtime::format(pattern.as_ref(), midnight).map_err(|_| Misfit::NotAMoment)?,
-                )
+                Argument::Text(strtime::format(pattern.as_ref(), midnight).map_err(|_| Misfit::NotAMoment)?)
             }
             Notation::Julian => {
-                let noon = date
-                    .at(12, 0, 0, 0)
-                    .to_zoned_datetime(TimeZone::UTC)
-                    .map_err(|_| Misfit::OutOfRange)?;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "the days of years up to 9999 are few"
-                )]
+                let noon = date.at(12, 0, 0, 0).to_zoned_datetime(TimeZone::UTC).map_err(|_| Misfit::OutOfRange)?;
+                #[expect(clippy::cast_possible_truncation, reason = "the days of years up to 9999 are few")]
                 Argument::Integer((days_since_1970(noon.timestamp()) + JULIAN_1970).round() as i64)
             }
             Notation::Unix | Notation::UnixMillis => {
-                let midnight = date
-                    .to_zoned_datetime(self.zone.clone())
-                    .map_err(|_| Misfit::OutOfRange)?;
+                let midnight = date.to_zoned_datetime(self.zone.clone()).map_err(|_| Misfit::OutOfRange)?;
                 return self.argument_of_instant(midnight.timestamp());
             }
         })
@@ -257,10 +225,7 @@ impl MomentForm {
     }
 
     fn local_instant(&self, local: DateTime) -> Result<Timestamp, Misfit> {
-        self.zone
-            .to_ambiguous_timestamp(local)
-            .compatible()
-            .map_err(|_| Misfit::OutOfRange)
+        self.zone.to_ambiguous_timestamp(local).compatible().map_err(|_| Misfit::OutOfRange)
     }
 
     fn local_date(&self, instant: Timestamp) -> Date {
@@ -273,16 +238,12 @@ fn read_pattern(pattern: &str, text: &str) -> Result<BrokenDownTime, Misfit> {
 }
 
 fn pattern_date(pattern: &str, text: &str) -> Result<Date, Misfit> {
-    read_pattern(pattern, text)?
-        .to_date()
-        .map_err(|_| Misfit::NotAMoment)
+    read_pattern(pattern, text)?.to_date().map_err(|_| Misfit::NotAMoment)
 }
 
 /// A day number as a double, which holds every one that can be a date.
 fn day(days: i64) -> Result<f64, Misfit> {
-    i32::try_from(days)
-        .map(f64::from)
-        .map_err(|_| Misfit::OutOfRange)
+    i32::try_from(days).map(f64::from).map_err(|_| Misfit::OutOfRange)
 }
 
 /// The instant this many seconds after 1970, to the millisecond: a Julian day in a double is no finer.
@@ -291,10 +252,7 @@ fn since_1970(seconds: f64) -> Result<Timestamp, Misfit> {
     if !millis.is_finite() || millis.abs() > 1e15 {
         return Err(Misfit::OutOfRange);
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "finite and below 10^15, checked above"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "finite and below 10^15, checked above")]
     Timestamp::from_millisecond(millis as i64).map_err(|_| Misfit::OutOfRange)
 }
 

@@ -28,11 +28,7 @@ impl NumberForm {
             return Some(Self::Text);
         }
         let (name, scale) = format.strip_suffix(')')?.split_once('(')?;
-        let scale: u32 = scale
-            .trim()
-            .parse()
-            .ok()
-            .filter(|scale| *scale <= MAX_SCALE)?;
+        let scale: u32 = scale.trim().parse().ok().filter(|scale| *scale <= MAX_SCALE)?;
         match name.trim() {
             "decimal" => Some(Self::Decimal(scale)),
             "scaled" => Some(Self::Scaled(scale)),
@@ -43,9 +39,7 @@ impl NumberForm {
     /// Reads a whole number.
     pub(crate) fn integer(self, cell: Cell<'_>) -> Result<i128, Misfit> {
         match (self, cell) {
-            (Self::Stored | Self::Text | Self::Scaled(_), Cell::Integer(number)) => {
-                Ok(i128::from(number))
-            }
+            (Self::Stored | Self::Text | Self::Scaled(_), Cell::Integer(number)) => Ok(i128::from(number)),
             (Self::Stored | Self::Text | Self::Scaled(_), Cell::Real(number)) => whole(number),
             (Self::Text, Cell::Text(text)) => decimal(text, 0),
             (Self::Decimal(scale), cell) => decimal_cell(cell, scale),
@@ -60,9 +54,7 @@ impl NumberForm {
             (Self::Scaled(scale), cell) => {
                 let scaled = Self::Text.integer(cell)?;
                 // The nearest double to the decimal, which dividing two doubles would miss now and then.
-                written(scaled, scale)
-                    .parse()
-                    .map_err(|_| Misfit::NotANumber)
+                written(scaled, scale).parse().map_err(|_| Misfit::NotANumber)
             }
             #[expect(
                 clippy::cast_precision_loss,
@@ -72,11 +64,7 @@ impl NumberForm {
             (_, Cell::Real(number)) => Ok(number),
             (Self::Text | Self::Decimal(_), Cell::Text(text)) => {
                 let number: f64 = text.trim().parse().map_err(|_| Misfit::NotANumber)?;
-                if number.is_finite() {
-                    Ok(number)
-                } else {
-                    Err(Misfit::NotANumber)
-                }
+                if number.is_finite() { Ok(number) } else { Err(Misfit::NotANumber) }
             }
             (_, Cell::Garbled) => Err(Misfit::NotUtf8),
             (_, Cell::Null | Cell::Text(_) | Cell::Blob(_)) => Err(Misfit::WrongType),
@@ -102,18 +90,13 @@ fn whole(number: f64) -> Result<i128, Misfit> {
     if number.abs() > 9_007_199_254_740_992.0 {
         return Err(Misfit::OutOfRange);
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "whole and within 2^53, checked above"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53, checked above")]
     Ok(number as i128)
 }
 
 fn decimal_cell(cell: Cell<'_>, scale: u32) -> Result<i128, Misfit> {
     match cell {
-        Cell::Integer(number) => i128::from(number)
-            .checked_mul(10_i128.pow(scale))
-            .ok_or(Misfit::OutOfRange),
+        Cell::Integer(number) => i128::from(number).checked_mul(10_i128.pow(scale)).ok_or(Misfit::OutOfRange),
         // The shortest text that is this double: 0.1 is `0.1`, although the double is a little more.
         Cell::Real(number) if number.is_finite() => decimal(&number.to_string(), scale),
         Cell::Text(text) => decimal(text, scale),
@@ -135,10 +118,8 @@ fn decimal(text: &str, scale: u32) -> Result<i128, Misfit> {
     }
     let mut value: i128 = 0;
     let mut push = |digit: u32| -> Result<(), Misfit> {
-        value = value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(i128::from(digit)))
-            .ok_or(Misfit::OutOfRange)?;
+        value =
+            value.checked_mul(10).and_then(|value| value.checked_add(i128::from(digit))).ok_or(Misfit::OutOfRange)?;
         Ok(())
     };
     for c in integer.chars() {
@@ -181,22 +162,9 @@ mod tests {
     #[test]
     fn formats_are_read() {
         assert_eq!(NumberForm::parse("number"), Some(NumberForm::Text));
-        assert_eq!(
-            NumberForm::parse("decimal(2)"),
-            Some(NumberForm::Decimal(2))
-        );
-        assert_eq!(
-            NumberForm::parse("scaled( 3 )"),
-            Some(NumberForm::Scaled(3))
-        );
-        for format in [
-            "decimal",
-            "decimal()",
-            "decimal(-1)",
-            "decimal(19)",
-            "rounded(2)",
-            "%d",
-        ] {
+        assert_eq!(NumberForm::parse("decimal(2)"), Some(NumberForm::Decimal(2)));
+        assert_eq!(NumberForm::parse("scaled( 3 )"), Some(NumberForm::Scaled(3)));
+        for format in ["decimal", "decimal()", "decimal(-1)", "decimal(19)", "rounded(2)", "%d"] {
             assert_eq!(NumberForm::parse(format), None, "{format}");
         }
     }
@@ -212,16 +180,9 @@ mod tests {
         assert_eq!(stored.integer(Cell::Text("5")), Err(Misfit::WrongType));
         assert_eq!(NumberForm::Text.integer(Cell::Text(" 007 ")), Ok(7));
         assert_eq!(NumberForm::Text.integer(Cell::Text("7.0")), Ok(7));
-        assert_eq!(
-            NumberForm::Text.integer(Cell::Text("7.1")),
-            Err(Misfit::Inexact)
-        );
+        assert_eq!(NumberForm::Text.integer(Cell::Text("7.1")), Err(Misfit::Inexact));
         for text in ["", "-", ".", "seven", "7 7", "1e3", "٧"] {
-            assert_eq!(
-                NumberForm::Text.integer(Cell::Text(text)),
-                Err(Misfit::NotANumber),
-                "{text}"
-            );
+            assert_eq!(NumberForm::Text.integer(Cell::Text(text)), Err(Misfit::NotANumber), "{text}");
         }
     }
 
@@ -235,20 +196,11 @@ mod tests {
         assert_eq!(cents.integer(Cell::Real(0.1 + 0.2)), Err(Misfit::Inexact));
         assert_eq!(cents.fixed(Cell::Text("12.300")), Ok("12.30".into()));
         assert_eq!(cents.fixed(Cell::Text("-.5")), Ok("-0.50".into()));
-        assert_eq!(
-            NumberForm::Scaled(2).fixed(Cell::Integer(-5)),
-            Ok("-0.05".into())
-        );
+        assert_eq!(NumberForm::Scaled(2).fixed(Cell::Integer(-5)), Ok("-0.05".into()));
         assert_eq!(NumberForm::Scaled(2).real(Cell::Integer(1250)), Ok(12.5));
         assert_eq!(NumberForm::Text.real(Cell::Text("12.5")), Ok(12.5));
-        assert_eq!(
-            NumberForm::Text.real(Cell::Text("inf")),
-            Err(Misfit::NotANumber)
-        );
-        assert_eq!(
-            NumberForm::Stored.real(Cell::Text("12.5")),
-            Err(Misfit::WrongType)
-        );
+        assert_eq!(NumberForm::Text.real(Cell::Text("inf")), Err(Misfit::NotANumber));
+        assert_eq!(NumberForm::Stored.real(Cell::Text("12.5")), Err(Misfit::WrongType));
     }
 
     proptest! {

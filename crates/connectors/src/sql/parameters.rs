@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use prost_reflect::{
-    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value,
-};
+use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 use crate::sql::cell::Argument;
 use crate::sql::codes::number_of;
@@ -88,14 +86,7 @@ impl Parameters {
                 Err(finding) => findings.push(*finding),
             }
         }
-        if findings.is_empty() {
-            Ok(Self {
-                request: request.clone(),
-                list,
-            })
-        } else {
-            Err(findings)
-        }
+        if findings.is_empty() { Ok(Self { request: request.clone(), list }) } else { Err(findings) }
     }
 
     /// Reads the arguments out of an encoded request.
@@ -105,19 +96,14 @@ impl Parameters {
         }
         let message = DynamicMessage::decode(self.request.clone(), request).map_err(|_| {
             // It has passed the contract's own check before.
-            ConnectorError::Failed {
-                why: Failure::Internal,
-            }
+            ConnectorError::Failed { why: Failure::Internal }
         })?;
         self.list
             .iter()
             .map(|parameter| {
                 parameter
                     .argument(&message)
-                    .map_err(|why| ConnectorError::Argument {
-                        parameter: Arc::clone(&parameter.path),
-                        why,
-                    })
+                    .map_err(|why| ConnectorError::Argument { parameter: Arc::clone(&parameter.path), why })
             })
             .collect()
     }
@@ -126,9 +112,7 @@ impl Parameters {
 /// Names the parameters only: `Debug` of a descriptor does not end on a message that holds itself.
 impl std::fmt::Debug for Parameters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.list.iter().map(|parameter| &parameter.path))
-            .finish()
+        f.debug_list().entries(self.list.iter().map(|parameter| &parameter.path)).finish()
     }
 }
 
@@ -142,11 +126,7 @@ impl Parameter {
             if !at.has_field(parent) {
                 return Ok(Argument::Null);
             }
-            let inner = at
-                .get_field(parent)
-                .as_message()
-                .cloned()
-                .ok_or(Misfit::WrongType)?;
+            let inner = at.get_field(parent).as_message().cloned().ok_or(Misfit::WrongType)?;
             at = Cow::Owned(inner);
         }
         if field.supports_presence() && !at.has_field(field) {
@@ -164,28 +144,20 @@ impl Form {
                 let items: Result<Vec<_>, _> = items.iter().map(json).collect();
                 Ok(Argument::Text(serde_json::Value::Array(items?).to_string()))
             }
-            (Self::Codes(codes), Value::EnumNumber(number)) => codes
-                .get(number)
-                .map(|code| Argument::Text(code.clone()))
-                .ok_or(Misfit::UnknownCode),
-            (Self::Moment(form), Value::String(text)) if !text.is_empty() => {
-                form.argument_of_text(text)
+            (Self::Codes(codes), Value::EnumNumber(number)) => {
+                codes.get(number).map(|code| Argument::Text(code.clone())).ok_or(Misfit::UnknownCode)
             }
+            (Self::Moment(form), Value::String(text)) if !text.is_empty() => form.argument_of_text(text),
             // A field without presence that was not set.
             (Self::Moment(_), Value::String(_)) => Ok(Argument::Null),
             (Self::Timestamp(form), Value::Message(message)) => {
                 let seconds = integer_in(message, 1)?;
-                let nanos =
-                    i32::try_from(integer_in(message, 2)?).map_err(|_| Misfit::OutOfRange)?;
-                form.argument_of_instant(
-                    Timestamp::new(seconds, nanos).map_err(|_| Misfit::OutOfRange)?,
-                )
+                let nanos = i32::try_from(integer_in(message, 2)?).map_err(|_| Misfit::OutOfRange)?;
+                form.argument_of_instant(Timestamp::new(seconds, nanos).map_err(|_| Misfit::OutOfRange)?)
             }
             (Self::Date(form), Value::Message(message)) => {
-                let year =
-                    i16::try_from(integer_in(message, 1)?).map_err(|_| Misfit::NotAMoment)?;
-                let month =
-                    i8::try_from(integer_in(message, 2)?).map_err(|_| Misfit::NotAMoment)?;
+                let year = i16::try_from(integer_in(message, 1)?).map_err(|_| Misfit::NotAMoment)?;
+                let month = i8::try_from(integer_in(message, 2)?).map_err(|_| Misfit::NotAMoment)?;
                 let day = i8::try_from(integer_in(message, 3)?).map_err(|_| Misfit::NotAMoment)?;
                 form.argument_of_date(Date::new(year, month, day).map_err(|_| Misfit::NotAMoment)?)
             }
@@ -198,34 +170,19 @@ impl Form {
     }
 }
 
-fn parameter(
-    request: &MessageDescriptor,
-    name: &str,
-    mapping: Mapping<'_>,
-) -> Result<Parameter, Box<Finding>> {
+fn parameter(request: &MessageDescriptor, name: &str, mapping: Mapping<'_>) -> Result<Parameter, Box<Finding>> {
     let fields = plan::follow(request, name).map_err(|(what, help)| {
-        Box::new(Finding::new(
-            "query",
-            format!("the parameter `:{name}` names no field: {what}"),
-            help,
-        ))
+        Box::new(Finding::new("query", format!("the parameter `:{name}` names no field: {what}"), help))
     })?;
     let colon = format!(":{name}");
     let format = mapping.formats.get(&colon).map(String::as_str);
     let values = mapping.values.get(&colon);
-    let field = fields.last().cloned().ok_or_else(|| {
-        Box::new(Finding::new(
-            "query",
-            "a parameter has no name",
-            "name a field",
-        ))
-    })?;
+    let field = fields
+        .last()
+        .cloned()
+        .ok_or_else(|| Box::new(Finding::new("query", "a parameter has no name", "name a field")))?;
     let form = form(&field, name, format, values, mapping)?;
-    Ok(Parameter {
-        path: name.into(),
-        fields,
-        form,
-    })
+    Ok(Parameter { path: name.into(), fields, form })
 }
 
 fn form(
@@ -237,10 +194,7 @@ fn form(
 ) -> Result<Form, Box<Finding>> {
     let colon = format!(":{name}");
     let cannot = |key: String, help: &str| {
-        let what = format!(
-            "the parameter `{colon}` cannot be bound as {} is declared",
-            plan::describe(field)
-        );
+        let what = format!("the parameter `{colon}` cannot be bound as {} is declared", plan::describe(field));
         Box::new(Finding::new(key, what, help))
     };
     let format_key = || plan::key("formats", &colon);
@@ -248,31 +202,19 @@ fn form(
         let notation = match format {
             None => Notation::Iso,
             Some(format) => Notation::parse(format).ok_or_else(|| {
-                cannot(
-                    format_key(),
-                    "use `iso`, `unix`, `unix-ms`, `julian` or a pattern as in `%d/%m/%Y`",
-                )
+                cannot(format_key(), "use `iso`, `unix`, `unix-ms`, `julian` or a pattern as in `%d/%m/%Y`")
             })?,
         };
         Ok(build(MomentForm::new(notation, mapping.zone.clone())))
     };
     if values.is_some() && !matches!(field.kind(), Kind::Enum(_)) {
-        return Err(cannot(
-            plan::key("values", &colon),
-            "`values` of a parameter is for enums",
-        ));
+        return Err(cannot(plan::key("values", &colon), "`values` of a parameter is for enums"));
     }
     if field.is_map() || field.is_group() {
-        return Err(cannot(
-            "query".into(),
-            "name a field that holds one value, or a list of scalars",
-        ));
+        return Err(cannot("query".into(), "name a field that holds one value, or a list of scalars"));
     }
     if field.is_list() {
-        if format.is_some()
-            || values.is_some()
-            || matches!(field.kind(), Kind::Message(_) | Kind::Bytes)
-        {
+        if format.is_some() || values.is_some() || matches!(field.kind(), Kind::Message(_) | Kind::Bytes) {
             return Err(cannot(
                 "query".into(),
                 "a repeated scalar is bound as a JSON array, as in `json_each(:ids)`; it takes no formats",
@@ -281,18 +223,13 @@ fn form(
         return Ok(Form::List);
     }
     match field.kind() {
-        Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => {
-            moment(Form::Timestamp)
-        }
+        Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => moment(Form::Timestamp),
         Kind::Message(message) if plan::is_date(&message) => moment(Form::Date),
         Kind::Message(message) if plan::wrapped(&message).is_some() => match format {
             None => Ok(Form::Wrapped),
             Some(_) => Err(cannot(format_key(), "a wrapper takes no format")),
         },
-        Kind::Message(_) => Err(cannot(
-            "query".into(),
-            "name a field in the message, as in `:name.family`",
-        )),
+        Kind::Message(_) => Err(cannot("query".into(), "name a field in the message, as in `:name.family`")),
         Kind::String => match format {
             None => Ok(Form::Plain),
             Some(_) => moment(Form::Moment),
@@ -313,10 +250,7 @@ fn form(
         | Kind::Bool
         | Kind::Bytes => match format {
             None => Ok(Form::Plain),
-            Some(_) => Err(cannot(
-                format_key(),
-                "formats of parameters are for dates, times and enums",
-            )),
+            Some(_) => Err(cannot(format_key(), "formats of parameters are for dates, times and enums")),
         },
     }
 }
@@ -331,9 +265,7 @@ fn enum_form(
     let values = match (values, format) {
         (None, None) => return Ok(Form::Plain),
         (None, Some("name")) => {
-            let names = descriptor
-                .values()
-                .map(|value| (value.number(), value.name().to_owned()));
+            let names = descriptor.values().map(|value| (value.number(), value.name().to_owned()));
             return Ok(Form::Codes(names.collect()));
         }
         (None, Some(_)) => {
@@ -341,10 +273,7 @@ fn enum_form(
             return Err(cannot(plan::key("formats", colon), help));
         }
         (Some(_), Some(_)) => {
-            return Err(cannot(
-                plan::key("formats", colon),
-                "leave either `formats` or `values` out",
-            ));
+            return Err(cannot(plan::key("formats", colon), "leave either `formats` or `values` out"));
         }
         (Some(values), None) => values,
     };
@@ -352,25 +281,15 @@ fn enum_form(
     let mut codes = BTreeMap::new();
     for (code, meaning) in values {
         if code == "*" {
-            return Err(cannot(
-                key,
-                "a parameter is bound to one code, so name each",
-            ));
+            return Err(cannot(key, "a parameter is bound to one code, so name each"));
         }
         let Some(number) = number_of(descriptor, meaning) else {
             let what = format!("`{}` has no value `{meaning}`", descriptor.full_name());
             let names = descriptor.values().map(|value| value.name().to_owned());
-            return Err(Box::new(Finding::new(
-                key,
-                what,
-                plan::did_you_mean(meaning, names),
-            )));
+            return Err(Box::new(Finding::new(key, what, plan::did_you_mean(meaning, names))));
         };
         if codes.insert(number, code.clone()).is_some() {
-            return Err(cannot(
-                key,
-                "two codes mean the same value, so leave one of them",
-            ));
+            return Err(cannot(key, "two codes mean the same value, so leave one of them"));
         }
     }
     Ok(Form::Codes(codes))
@@ -382,9 +301,7 @@ fn plain(value: &Value) -> Result<Argument, Misfit> {
         Value::I32(value) | Value::EnumNumber(value) => Argument::Integer(i64::from(*value)),
         Value::I64(value) => Argument::Integer(*value),
         Value::U32(value) => Argument::Integer(i64::from(*value)),
-        Value::U64(value) => {
-            Argument::Integer(i64::try_from(*value).map_err(|_| Misfit::OutOfRange)?)
-        }
+        Value::U64(value) => Argument::Integer(i64::try_from(*value).map_err(|_| Misfit::OutOfRange)?),
         Value::F32(value) => Argument::Real(f64::from(*value)),
         Value::F64(value) => Argument::Real(*value),
         Value::String(value) => Argument::Text(value.clone()),

@@ -66,9 +66,7 @@ impl Plan {
                 stored,
                 why: fault.misfit,
             },
-            None => ConnectorError::Malformed {
-                what: "a row has other columns than the statement",
-            },
+            None => ConnectorError::Malformed { what: "a row has other columns than the statement" },
         }
     }
 }
@@ -158,10 +156,7 @@ impl MessagePlan {
             content = Content::Something;
             if let Some(bit) = field.oneof.map(|oneof| 1_u64 << (oneof & 63)) {
                 if oneofs & bit != 0 {
-                    return Err(Fault {
-                        column: field.first_column(),
-                        misfit: Misfit::OneofTwice,
-                    });
+                    return Err(Fault { column: field.first_column(), misfit: Misfit::OneofTwice });
                 }
                 oneofs |= bit;
             }
@@ -174,10 +169,7 @@ impl FieldPlan {
     fn first_column(&self) -> usize {
         match &self.filling {
             Filling::Column(column) => column.column,
-            Filling::Message(message) => message
-                .fields
-                .first()
-                .map_or(usize::MAX, Self::first_column),
+            Filling::Message(message) => message.fields.first().map_or(usize::MAX, Self::first_column),
         }
     }
 }
@@ -204,10 +196,7 @@ impl ColumnPlan {
     fn one(&self, number: u32, cell: Cell<'_>, out: &mut BytesMut) -> Result<Content, Fault> {
         let start = out.len();
         encode_key(number, self.encoder.wire_type(), out);
-        let written = self
-            .encoder
-            .value(cell, out)
-            .map_err(|misfit| self.fault(misfit))?;
+        let written = self.encoder.value(cell, out).map_err(|misfit| self.fault(misfit))?;
         if written == Written::Default && !self.keeps_default {
             out.truncate(start);
         }
@@ -226,9 +215,7 @@ impl ColumnPlan {
             if !packed {
                 encode_key(number, self.encoder.wire_type(), out);
             }
-            self.encoder
-                .value(cell, out)
-                .map_err(|misfit| self.fault(misfit))
+            self.encoder.value(cell, out).map_err(|misfit| self.fault(misfit))
         };
         let elements = |out: &mut BytesMut| -> Result<(), Fault> {
             let Cell::Text(text) = cell else {
@@ -253,9 +240,6 @@ impl ColumnPlan {
     }
 
     fn fault(&self, misfit: Misfit) -> Fault {
-        Fault {
-            column: self.column,
-            misfit,
-        }
+        Fault { column: self.column, misfit }
     }
 }

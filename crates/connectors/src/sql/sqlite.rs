@@ -8,10 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions, Executor, Row as _, SqlSafeStr, Statement as _,
-    ValueRef,
-};
+use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Executor, Row as _, SqlSafeStr, Statement as _, ValueRef};
 
 use crate::sql::cell::{Cell, Class, Column};
 use crate::sql::plan;
@@ -52,10 +49,7 @@ impl DatabaseUrl {
         let example = "write it as in `sqlite:legacy.db` or `sqlite:///srv/legacy.db`";
         let Some(rest) = url.strip_prefix("sqlite:") else {
             let scheme = url.split(':').next().unwrap_or_default();
-            return Err((
-                format!("`{scheme}` is not a database that the gateway knows"),
-                example.into(),
-            ));
+            return Err((format!("`{scheme}` is not a database that the gateway knows"), example.into()));
         };
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         if path == ":memory:" || options.split('&').any(|option| option.starts_with("mode=")) {
@@ -92,23 +86,11 @@ pub(crate) struct Database {
 
 impl Database {
     /// Makes the pool. Nothing is opened yet.
-    pub(crate) fn new(
-        url: DatabaseUrl,
-        connections: Option<u16>,
-        lock_timeout: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new(url: DatabaseUrl, connections: Option<u16>, lock_timeout: Option<Duration>) -> Self {
         // The driver keeps milliseconds in an i32.
-        let lock_timeout = lock_timeout
-            .unwrap_or(LOCK_TIMEOUT)
-            .min(Duration::from_hours(1));
+        let lock_timeout = lock_timeout.unwrap_or(LOCK_TIMEOUT).min(Duration::from_hours(1));
         let options = url.options.busy_timeout(lock_timeout);
-        Self {
-            pool: Pool::new(
-                options,
-                url.file,
-                usize::from(connections.unwrap_or(CONNECTIONS).max(1)),
-            ),
-        }
+        Self { pool: Pool::new(options, url.file, usize::from(connections.unwrap_or(CONNECTIONS).max(1))) }
     }
 
     /// Returns the connections.
@@ -118,8 +100,7 @@ impl Database {
 
     /// Opens the file and reads its schema.
     pub(crate) async fn probe(&self) -> Result<(), ConnectorError> {
-        self.run(&["SELECT count(*) FROM sqlite_schema".to_owned()])
-            .await
+        self.run(&["SELECT count(*) FROM sqlite_schema".to_owned()]).await
     }
 
     /// Returns what the statement's columns are.
@@ -127,17 +108,10 @@ impl Database {
     /// The error is for the person who wrote the statement. Nothing is bound, so the driver's text holds no data.
     pub(crate) async fn describe(&self, statement: &Statement) -> Result<Vec<Column>, String> {
         let deadline = Instant::now() + HEALTH_TIMEOUT;
-        let mut lease = self
-            .pool
-            .lease(Some(deadline))
-            .await
-            .map_err(|error| error.to_string())?;
+        let mut lease = self.pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
         let connection = lease.connection().map_err(|error| error.to_string())?;
         let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
-        let prepared = connection
-            .prepare(sql)
-            .await
-            .map_err(|error| driver_text(&error))?;
+        let prepared = connection.prepare(sql).await.map_err(|error| driver_text(&error))?;
         let mut columns = Vec::new();
         for column in prepared.columns() {
             let declared = match column.origin().table_column() {
@@ -159,11 +133,7 @@ impl Database {
 
     /// Reads the database's schema, and lets SQLite compile the statement once more.
     pub(crate) async fn health(&self, statement: &Statement) -> Result<(), ConnectorError> {
-        self.run(&[
-            "SELECT count(*) FROM sqlite_schema".to_owned(),
-            format!("EXPLAIN {}", statement.sql),
-        ])
-        .await
+        self.run(&["SELECT count(*) FROM sqlite_schema".to_owned(), format!("EXPLAIN {}", statement.sql)]).await
     }
 
     /// Runs statements for what they say about the database, on a connection of their own: that questions take all others
@@ -180,9 +150,7 @@ impl Database {
             }
             Ok(())
         };
-        tokio::time::timeout_at(deadline.into(), run)
-            .await
-            .unwrap_or(Err(ConnectorError::Timeout))
+        tokio::time::timeout_at(deadline.into(), run).await.unwrap_or(Err(ConnectorError::Timeout))
     }
 }
 
@@ -205,24 +173,14 @@ impl plan::Row for SqliteRow {
     }
 }
 
-fn decode<'r, T: sqlx::Decode<'r, sqlx::Sqlite>>(
-    value: sqlx::sqlite::SqliteValueRef<'r>,
-) -> Option<T> {
+fn decode<'r, T: sqlx::Decode<'r, sqlx::Sqlite>>(value: sqlx::sqlite::SqliteValueRef<'r>) -> Option<T> {
     T::decode(value).ok()
 }
 
 /// The type of a table's column in the words of `CREATE TABLE`.
-async fn declared_type(
-    connection: &mut sqlx::SqliteConnection,
-    table: &str,
-    column: &str,
-) -> Option<String> {
+async fn declared_type(connection: &mut sqlx::SqliteConnection, table: &str, column: &str) -> Option<String> {
     let sql = "SELECT type FROM pragma_table_xinfo(?1) WHERE name = ?2";
-    let row = sqlx::query(sql)
-        .bind(table)
-        .bind(column)
-        .fetch_optional(&mut *connection)
-        .await;
+    let row = sqlx::query(sql).bind(table).bind(column).fetch_optional(&mut *connection).await;
     match row {
         Ok(Some(row)) => row.try_get(0).ok(),
         // The row's number, which every ordinary table has without declaring it.
@@ -253,29 +211,19 @@ fn class(declared: &str) -> Class {
 }
 
 /// Whether running the statement would begin to write.
-async fn writes(
-    connection: &mut sqlx::SqliteConnection,
-    statement: &Statement,
-) -> Result<bool, String> {
+async fn writes(connection: &mut sqlx::SqliteConnection, statement: &Statement) -> Result<bool, String> {
     let sql = format!("EXPLAIN {}", statement.sql);
-    let program = sqlx::raw_sql(AssertSqlSafe(sql))
-        .fetch_all(connection)
-        .await
-        .map_err(|error| driver_text(&error))?;
+    let program = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await.map_err(|error| driver_text(&error))?;
     Ok(program.iter().any(|step| {
         // `Transaction P1 P2`: P2 is not nought for one that writes. Source: <https://www.sqlite.org/opcode.html>.
-        step.try_get::<&str, _>("opcode")
-            .is_ok_and(|opcode| opcode == "Transaction")
+        step.try_get::<&str, _>("opcode").is_ok_and(|opcode| opcode == "Transaction")
             && step.try_get::<i64, _>("p2").is_ok_and(|p2| p2 != 0)
     }))
 }
 
 /// The driver's own text, for statements that were run without data only.
 fn driver_text(error: &sqlx::Error) -> String {
-    error.as_database_error().map_or_else(
-        || error.to_string(),
-        |database| database.message().to_owned(),
-    )
+    error.as_database_error().map_or_else(|| error.to_string(), |database| database.message().to_owned())
 }
 
 /// Says what failed without the driver's text, which may hold data.
@@ -283,14 +231,9 @@ fn driver_text(error: &sqlx::Error) -> String {
 /// Source of the codes: <https://www.sqlite.org/rescode.html>.
 pub(crate) fn failed(error: &sqlx::Error) -> ConnectorError {
     let sqlx::Error::Database(database) = error else {
-        return ConnectorError::Failed {
-            why: Failure::Internal,
-        };
+        return ConnectorError::Failed { why: Failure::Internal };
     };
-    let code: i32 = database
-        .code()
-        .and_then(|code| code.parse().ok())
-        .unwrap_or_default();
+    let code: i32 = database.code().and_then(|code| code.parse().ok()).unwrap_or_default();
     let why = match code & 0xff {
         1 => match database.message() {
             "integer overflow" => Failure::Overflow,
@@ -299,9 +242,7 @@ pub(crate) fn failed(error: &sqlx::Error) -> ConnectorError {
             _ => Failure::Statement { code },
         },
         3 | 23 => {
-            return ConnectorError::Credentials {
-                why: "the database does not permit it".into(),
-            };
+            return ConnectorError::Credentials { why: "the database does not permit it".into() };
         }
         5 | 6 => Failure::Locked,
         7 | 13 | 18 => Failure::Limit,
@@ -310,15 +251,11 @@ pub(crate) fn failed(error: &sqlx::Error) -> ConnectorError {
         10 => Failure::Storage,
         11 => Failure::Damaged,
         14 => {
-            return ConnectorError::Unreachable {
-                why: "the database file cannot be opened".into(),
-            };
+            return ConnectorError::Unreachable { why: "the database file cannot be opened".into() };
         }
         17 => Failure::SchemaChanged,
         26 => {
-            return ConnectorError::Credentials {
-                why: "the file is encrypted, or is no SQLite database".into(),
-            };
+            return ConnectorError::Credentials { why: "the file is encrypted, or is no SQLite database".into() };
         }
         _ => Failure::Statement { code },
     };
@@ -329,13 +266,11 @@ pub(crate) fn failed(error: &sqlx::Error) -> ConnectorError {
 fn cannot_open(file: &Path, error: &sqlx::Error) -> ConnectorError {
     match std::fs::File::open(file) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            ConnectorError::Credentials {
-                why: "the gateway may not read the database file".into(),
-            }
+            ConnectorError::Credentials { why: "the gateway may not read the database file".into() }
         }
-        Err(error) => ConnectorError::Unreachable {
-            why: format!("the database file cannot be opened: {}", error.kind()).into(),
-        },
+        Err(error) => {
+            ConnectorError::Unreachable { why: format!("the database file cannot be opened: {}", error.kind()).into() }
+        }
         Ok(_) => failed(error),
     }
 }

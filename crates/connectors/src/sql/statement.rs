@@ -24,13 +24,10 @@ impl Statement {
             match kind {
                 Kind::Parameter => {
                     let name = token.strip_prefix(':').unwrap_or(token);
-                    let number = parameters
-                        .iter()
-                        .position(|known| known == name)
-                        .unwrap_or_else(|| {
-                            parameters.push(name.to_owned());
-                            parameters.len() - 1
-                        });
+                    let number = parameters.iter().position(|known| known == name).unwrap_or_else(|| {
+                        parameters.push(name.to_owned());
+                        parameters.len() - 1
+                    });
                     sql.push('?');
                     sql.push_str(&(number + 1).to_string());
                 }
@@ -40,10 +37,7 @@ impl Statement {
             }
         }
         shape.end()?;
-        Ok(Self {
-            sql: sql.trim().to_owned(),
-            parameters,
-        })
+        Ok(Self { sql: sql.trim().to_owned(), parameters })
     }
 }
 
@@ -63,17 +57,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Empty => f.write_str("the statement is empty"),
             Self::Several => f.write_str("there is more than one statement"),
-            Self::NotReading { word } => write!(
-                f,
-                "the statement begins with `{word}`, and the gateway only reads"
-            ),
-            Self::Wildcard => {
-                f.write_str("the statement selects `*`, which changes when the table does")
-            }
-            Self::Unnamed { token } => write!(
-                f,
-                "the parameter `{token}` does not name a field of the request"
-            ),
+            Self::NotReading { word } => write!(f, "the statement begins with `{word}`, and the gateway only reads"),
+            Self::Wildcard => f.write_str("the statement selects `*`, which changes when the table does"),
+            Self::Unnamed { token } => write!(f, "the parameter `{token}` does not name a field of the request"),
             Self::Unclosed { what } => write!(f, "{what} is not closed"),
         }
     }
@@ -117,13 +103,8 @@ impl Shape {
         }
         if !self.begun {
             self.begun = true;
-            if !["select", "with", "values"]
-                .iter()
-                .any(|word| word.eq_ignore_ascii_case(token))
-            {
-                return Err(Fault::NotReading {
-                    word: token.to_owned(),
-                });
+            if !["select", "with", "values"].iter().any(|word| word.eq_ignore_ascii_case(token)) {
+                return Err(Fault::NotReading { word: token.to_owned() });
             }
         }
         match token {
@@ -134,18 +115,12 @@ impl Shape {
         }
         self.wildcard_next = matches!(token, "," | ".")
             || (kind == Kind::Word
-                && ["select", "distinct", "all"]
-                    .iter()
-                    .any(|word| word.eq_ignore_ascii_case(token)));
+                && ["select", "distinct", "all"].iter().any(|word| word.eq_ignore_ascii_case(token)));
         Ok(())
     }
 
     fn end(&self) -> Result<(), Fault> {
-        if self.begun {
-            Ok(())
-        } else {
-            Err(Fault::Empty)
-        }
+        if self.begun { Ok(()) } else { Err(Fault::Empty) }
     }
 }
 
@@ -181,12 +156,7 @@ impl<'t> Tokens<'t> {
             };
             from += at + 1;
             // `]` closes at once; the other marks may be doubled.
-            if close == ']'
-                || !self
-                    .rest
-                    .get(from..)
-                    .is_some_and(|rest| rest.starts_with(close))
-            {
+            if close == ']' || !self.rest.get(from..).is_some_and(|rest| rest.starts_with(close)) {
                 return Ok(self.take(Kind::Quoted, from));
             }
             from += 1;
@@ -202,9 +172,7 @@ impl<'t> Tokens<'t> {
             '"' => self.quoted('"', "a quoted name"),
             '`' => self.quoted('`', "a quoted name"),
             '[' => self.quoted(']', "a quoted name"),
-            '-' if after.starts_with('-') => {
-                Ok(self.take(Kind::Comment, rest.find('\n').unwrap_or(rest.len())))
-            }
+            '-' if after.starts_with('-') => Ok(self.take(Kind::Comment, rest.find('\n').unwrap_or(rest.len()))),
             '/' if after.starts_with('*') => match rest.get(2..).and_then(|rest| rest.find("*/")) {
                 Some(at) => Ok(self.take(Kind::Comment, at + 4)),
                 None => Err(Fault::Unclosed { what: "a comment" }),
@@ -212,15 +180,11 @@ impl<'t> Tokens<'t> {
             ';' => Ok(self.take(Kind::End, 1)),
             // A cast, in databases that have it.
             ':' if after.starts_with(':') => Ok(self.take(Kind::Other, 2)),
-            ':' if after.starts_with(starts_word) => {
-                Ok(self.take(Kind::Parameter, 1 + path_length(after)))
-            }
+            ':' if after.starts_with(starts_word) => Ok(self.take(Kind::Parameter, 1 + path_length(after))),
             '?' | ':' => Err(self.unnamed()),
             '@' | '$' if after.starts_with(continues_word) => Err(self.unnamed()),
             c if c.is_whitespace() => Ok(self.take(Kind::Space, run(char::is_whitespace))),
-            c if continues_word(c) => {
-                Ok(self.take(Kind::Word, run(|c| continues_word(c) || c == '$')))
-            }
+            c if continues_word(c) => Ok(self.take(Kind::Word, run(|c| continues_word(c) || c == '$'))),
             c => Ok(self.take(Kind::Other, c.len_utf8())),
         }
     }
@@ -228,9 +192,7 @@ impl<'t> Tokens<'t> {
     fn unnamed(&self) -> Fault {
         let after = self.rest.get(1..).unwrap_or_default();
         let length = 1 + after.find(|c| !continues_word(c)).unwrap_or(after.len());
-        Fault::Unnamed {
-            token: self.rest.get(..length).unwrap_or_default().to_owned(),
-        }
+        Fault::Unnamed { token: self.rest.get(..length).unwrap_or_default().to_owned() }
     }
 }
 
@@ -260,9 +222,7 @@ fn path_length(text: &str) -> usize {
     let mut length = 0;
     loop {
         let rest = text.get(length..).unwrap_or_default();
-        length += rest
-            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .unwrap_or(rest.len());
+        length += rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let Some(after) = text.get(length..).and_then(|rest| rest.strip_prefix('.')) else {
             return length;
         };
@@ -287,11 +247,7 @@ mod tests {
 
     #[test]
     fn names_become_numbers_and_the_same_name_the_same_number() {
-        check(
-            "SELECT a FROM t WHERE b = :b",
-            "SELECT a FROM t WHERE b = ?1",
-            &["b"],
-        );
+        check("SELECT a FROM t WHERE b = :b", "SELECT a FROM t WHERE b = ?1", &["b"]);
         check(
             "SELECT a FROM t WHERE b=:x.y_1 AND c=:z OR d=:x.y_1",
             "SELECT a FROM t WHERE b=?1 AND c=?2 OR d=?1",
@@ -307,16 +263,8 @@ mod tests {
             "SELECT ':a', \":b\", `:c`, [:d], 'it''s :e' FROM t",
             &[],
         );
-        check(
-            "SELECT a -- :x; no\nFROM t /* :y ; */ WHERE b = :b",
-            "SELECT a  \nFROM t   WHERE b = ?1",
-            &["b"],
-        );
-        check(
-            "SELECT a::text, x$y FROM t;",
-            "SELECT a::text, x$y FROM t",
-            &[],
-        );
+        check("SELECT a -- :x; no\nFROM t /* :y ; */ WHERE b = :b", "SELECT a  \nFROM t   WHERE b = ?1", &["b"]);
+        check("SELECT a::text, x$y FROM t;", "SELECT a::text, x$y FROM t", &[]);
         check(
             "SELECT strftime('%H:%M', t) AS \"at.é\" FROM t ; -- the end",
             "SELECT strftime('%H:%M', t) AS \"at.é\" FROM t",
@@ -330,53 +278,18 @@ mod tests {
             ("  -- nothing\n", Fault::Empty),
             (";", Fault::Empty),
             ("SELECT 1; SELECT 2", Fault::Several),
-            (
-                "DELETE FROM t",
-                Fault::NotReading {
-                    word: "DELETE".into(),
-                },
-            ),
-            (
-                "PRAGMA user_version",
-                Fault::NotReading {
-                    word: "PRAGMA".into(),
-                },
-            ),
+            ("DELETE FROM t", Fault::NotReading { word: "DELETE".into() }),
+            ("PRAGMA user_version", Fault::NotReading { word: "PRAGMA".into() }),
             ("SELECT * FROM t", Fault::Wildcard),
             ("select distinct t.* from t", Fault::Wildcard),
-            (
-                "WITH x AS (SELECT * FROM t) SELECT a, * FROM x",
-                Fault::Wildcard,
-            ),
-            (
-                "SELECT a FROM t WHERE b = ?",
-                Fault::Unnamed { token: "?".into() },
-            ),
-            (
-                "SELECT a FROM t WHERE b = ?12",
-                Fault::Unnamed {
-                    token: "?12".into(),
-                },
-            ),
-            (
-                "SELECT a FROM t WHERE b = @b",
-                Fault::Unnamed { token: "@b".into() },
-            ),
-            (
-                "SELECT a FROM t WHERE b = $1",
-                Fault::Unnamed { token: "$1".into() },
-            ),
-            (
-                "SELECT a FROM t WHERE b = :1",
-                Fault::Unnamed { token: ":1".into() },
-            ),
+            ("WITH x AS (SELECT * FROM t) SELECT a, * FROM x", Fault::Wildcard),
+            ("SELECT a FROM t WHERE b = ?", Fault::Unnamed { token: "?".into() }),
+            ("SELECT a FROM t WHERE b = ?12", Fault::Unnamed { token: "?12".into() }),
+            ("SELECT a FROM t WHERE b = @b", Fault::Unnamed { token: "@b".into() }),
+            ("SELECT a FROM t WHERE b = $1", Fault::Unnamed { token: "$1".into() }),
+            ("SELECT a FROM t WHERE b = :1", Fault::Unnamed { token: ":1".into() }),
             ("SELECT 'a", Fault::Unclosed { what: "a string" }),
-            (
-                "SELECT \"a",
-                Fault::Unclosed {
-                    what: "a quoted name",
-                },
-            ),
+            ("SELECT \"a", Fault::Unclosed { what: "a quoted name" }),
             ("SELECT a /* b", Fault::Unclosed { what: "a comment" }),
         ] {
             assert_eq!(Statement::parse(text), Err(fault), "{text}");

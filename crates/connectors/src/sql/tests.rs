@@ -11,9 +11,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::{
-    Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup,
-};
+use crate::{Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
 
 mod mapping;
 mod misfits;
@@ -22,25 +20,15 @@ mod running;
 
 static CONTRACTS: LazyLock<Contracts> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let files = ["everything.proto", "google/type/date.proto"].map(|name| {
-        (
-            name.to_owned(),
-            std::fs::read_to_string(folder.join(name)).unwrap(),
-        )
-    });
-    let source = Source::Protos {
-        name: "tests/fixtures".into(),
-        files: files.into(),
-    };
+    let files = ["everything.proto", "google/type/date.proto"]
+        .map(|name| (name.to_owned(), std::fs::read_to_string(folder.join(name)).unwrap()));
+    let source = Source::Protos { name: "tests/fixtures".into(), files: files.into() };
     Contracts::load(&[source]).unwrap()
 });
 
 /// Returns a message of the fixture contract.
 pub(crate) fn message(name: &str) -> MessageDescriptor {
-    CONTRACTS
-        .pool()
-        .get_message_by_name(&format!("fixture.v1.{name}"))
-        .unwrap()
+    CONTRACTS.pool().get_message_by_name(&format!("fixture.v1.{name}")).unwrap()
 }
 
 /// A folder with a database `legacy.db`.
@@ -51,9 +39,7 @@ struct Legacy {
 impl Legacy {
     /// Makes the database with a script.
     async fn of(script: &str) -> Self {
-        let legacy = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let legacy = Self { folder: tempfile::tempdir().unwrap() };
         legacy.run(script).await;
         legacy
     }
@@ -64,23 +50,14 @@ impl Legacy {
 
     /// Runs a script as the legacy system's own software does.
     async fn run(&self, script: &str) {
-        let options = SqliteConnectOptions::new()
-            .filename(self.file())
-            .create_if_missing(true);
+        let options = SqliteConnectOptions::new().filename(self.file()).create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(script.to_owned()))
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::raw_sql(AssertSqlSafe(script.to_owned())).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     }
 
     /// Prepares one binding, written as in the configuration but without its connector's kind and database.
-    async fn prepare(
-        &self,
-        method: &str,
-        connector: &str,
-    ) -> Result<Bindings, Vec<BindingProblem>> {
+    async fn prepare(&self, method: &str, connector: &str) -> Result<Bindings, Vec<BindingProblem>> {
         let text = format!(
             "method = \"fixture.v1.Patients/{method}\"\n[connector]\nkind = \"sql\"\ndatabase = \"legacy\"\n{connector}"
         );
@@ -89,15 +66,10 @@ impl Legacy {
 
     async fn prepare_text(&self, text: &str) -> Result<Bindings, Vec<BindingProblem>> {
         let binding: BindingConfig = toml::from_str(text).unwrap();
-        let database: DatabaseConfig =
-            toml::from_str("url = \"sqlite:legacy.db\"\nconnections = 1").unwrap();
+        let database: DatabaseConfig = toml::from_str("url = \"sqlite:legacy.db\"\nconnections = 1").unwrap();
         let databases = BTreeMap::from([("legacy".to_owned(), database)]);
-        let setup = Setup {
-            bindings: &[binding],
-            databases: &databases,
-            contracts: &CONTRACTS,
-            folder: self.folder.path(),
-        };
+        let setup =
+            Setup { bindings: &[binding], databases: &databases, contracts: &CONTRACTS, folder: self.folder.path() };
         Bindings::prepare(setup).await
     }
 }
@@ -115,12 +87,7 @@ async fn ask_until(
     let binding = bindings.iter().next().unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap();
-    let ask = Ask {
-        method,
-        request: request.into(),
-        deadline,
-        metadata: Vec::new(),
-    };
+    let ask = Ask { method, request: request.into(), deadline, metadata: Vec::new() };
     binding.connector().answer(ask).await
 }
 
@@ -129,20 +96,13 @@ async fn told(bindings: &Bindings, request: &str) -> Result<Vec<String>, Connect
     let answer = ask(bindings, request).await?;
     let output = bindings.iter().next().unwrap().method().output().clone();
     let messages: Vec<Result<Bytes, _>> = answer.messages.collect().await;
-    messages
-        .into_iter()
-        .map(|message| Ok(json(&output, &message?)))
-        .collect()
+    messages.into_iter().map(|message| Ok(json(&output, &message?))).collect()
 }
 
 fn json(descriptor: &MessageDescriptor, bytes: &[u8]) -> String {
     let message = DynamicMessage::decode(descriptor.clone(), bytes).unwrap();
-    let options = SerializeOptions::new()
-        .use_proto_field_name(true)
-        .stringify_64_bit_integers(false);
+    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
     let mut out = Vec::new();
-    message
-        .serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options)
-        .unwrap();
+    message.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options).unwrap();
     String::from_utf8(out).unwrap()
 }

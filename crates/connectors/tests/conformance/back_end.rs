@@ -111,11 +111,7 @@ impl BackEnd {
     }
 }
 
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    seen: Arc<Seen>,
-    manners: Manners,
-) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, seen: Arc<Seen>, manners: Manners) {
     let calls = AtomicUsize::new(0);
     let enough = Arc::new(Notify::new());
     let had_enough = Arc::clone(&enough);
@@ -156,10 +152,7 @@ impl Drop for Working {
 }
 
 /// A stream that holds the call it belongs to.
-struct Held<S>(
-    S,
-    #[expect(dead_code, reason = "it counts by being there")] Working,
-);
+struct Held<S>(S, #[expect(dead_code, reason = "it counts by being there")] Working);
 
 impl<S: Stream + Unpin> Stream for Held<S> {
     type Item = S::Item;
@@ -197,40 +190,21 @@ async fn found(number: &str, working: Working) -> Response<Body> {
         "malformed" => frames(vec![Ok(data(&[1, 0, 0, 0, 1, 7])), Ok(ok())], working),
         "large" => frames(vec![Ok(message(&[0; 65 * 1024])), Ok(ok())], working),
         "silent" => frames(vec![Ok(ok())], working),
-        "twice" => frames(
-            vec![
-                Ok(message(&patient("1"))),
-                Ok(message(&patient("1"))),
-                Ok(ok()),
-            ],
-            working,
-        ),
+        "twice" => frames(vec![Ok(message(&patient("1"))), Ok(message(&patient("1"))), Ok(ok())], working),
         "torn" => frames(vec![Ok(data(&[0, 0, 0, 0, 9, 7])), Ok(ok())], working),
         "unstatused" => frames(vec![Ok(message(&patient("1")))], working),
-        "lost" => frames(
-            vec![
-                Ok(message(&patient("1"))),
-                Err(std::io::Error::other("lost")),
-            ],
-            working,
-        ),
+        "lost" => frames(vec![Ok(message(&patient("1"))), Err(std::io::Error::other("lost"))], working),
         "late error" => frames(
             vec![
                 Ok(message(&patient("1"))),
-                Ok(trailers(&[
-                    ("grpc-status", "9"),
-                    ("grpc-message", "not%20now"),
-                    ("drawbridge-hop", "none"),
-                ])),
+                Ok(trailers(&[("grpc-status", "9"), ("grpc-message", "not%20now"), ("drawbridge-hop", "none")])),
             ],
             working,
         ),
         "proxy" => {
             let mut response = frames(Vec::new(), working);
             *response.status_mut() = http::StatusCode::BAD_GATEWAY;
-            response
-                .headers_mut()
-                .insert("content-type", HeaderValue::from_static("text/html"));
+            response.headers_mut().insert("content-type", HeaderValue::from_static("text/html"));
             response
         }
         number => {
@@ -250,24 +224,16 @@ fn all(asked: &[u8], working: Working, seen: Arc<Seen>) -> Response<Body> {
     let endless = stream::repeat_with(|| Ok(message(&patient(&"x".repeat(100))))).inspect(count);
     match asked {
         [] => body(endless.boxed(), working),
-        [0x08, first @ 0..=127] => body(
-            endless
-                .take(usize::from(*first))
-                .chain(stream::iter([Ok(ok())]))
-                .boxed(),
-            working,
-        ),
+        [0x08, first @ 0..=127] => {
+            body(endless.take(usize::from(*first)).chain(stream::iter([Ok(ok())])).boxed(), working)
+        }
         // A number below nought: one message, and then silence.
         _ => body(endless.take(1).chain(stream::pending()).boxed(), working),
     }
 }
 
 fn patient(number: &str) -> Vec<u8> {
-    [
-        &[0x0a, u8::try_from(number.len()).unwrap()],
-        number.as_bytes(),
-    ]
-    .concat()
+    [&[0x0a, u8::try_from(number.len()).unwrap()], number.as_bytes()].concat()
 }
 
 fn message(bytes: &[u8]) -> Frame<Bytes> {
@@ -291,30 +257,17 @@ fn ok() -> Frame<Bytes> {
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    pairs
-        .iter()
-        .map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        })
-        .collect()
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
 }
 
 fn frames(frames: Vec<Result<Frame<Bytes>, std::io::Error>>, working: Working) -> Response<Body> {
     body(stream::iter(frames).boxed(), working)
 }
 
-fn body(
-    frames: stream::BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>,
-    working: Working,
-) -> Response<Body> {
+fn body(frames: stream::BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>, working: Working) -> Response<Body> {
     let body = StreamBody::new(Unshared(Mutex::new(Held(frames, working))));
     let mut response = Response::new(BodyExt::boxed(body));
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -354,16 +307,10 @@ impl Authority {
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.distinguished_name.push(
             rcgen::DnType::CommonName,
-            format!(
-                "authority {:x}",
-                u64::from_le_bytes(*key.public_key_raw().last_chunk().unwrap())
-            ),
+            format!("authority {:x}", u64::from_le_bytes(*key.public_key_raw().last_chunk().unwrap())),
         );
         let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: rcgen::Issuer::new(params, key),
-            pem,
-        }
+        Self { issuer: rcgen::Issuer::new(params, key), pem }
     }
 
     /// Returns a certificate and its key, as PEM.
@@ -375,26 +322,18 @@ impl Authority {
     }
 
     /// Returns what accepts connections that present a certificate of this authority.
-    pub(crate) fn acceptor(
-        &self,
-        name: &str,
-        versions: &[&'static rustls::SupportedProtocolVersion],
-    ) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, name: &str, versions: &[&'static rustls::SupportedProtocolVersion]) -> TlsAcceptor {
         use rustls_pki_types::pem::PemObject;
         use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
         let (certificate, key) = self.issue(name);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
-            .unwrap();
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-            Arc::new(roots),
-            Arc::clone(&provider),
-        )
-        .build()
-        .unwrap();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .unwrap();
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()

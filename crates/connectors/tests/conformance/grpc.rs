@@ -19,10 +19,7 @@ fn bindings_text(connector: &str) -> String {
 }
 
 async fn rested(back_end: &BackEnd) {
-    until("rest", async || {
-        (back_end.seen.working.load(Ordering::SeqCst) == 0).then_some(())
-    })
-    .await;
+    until("rest", async || (back_end.seen.working.load(Ordering::SeqCst) == 0).then_some(())).await;
 }
 
 fn not_found() -> ConnectorError {
@@ -47,15 +44,8 @@ impl Secure {
         let folder = tempfile::tempdir().unwrap();
         authority.write(folder.path(), "gateway.example");
         let back_end = BackEnd::start(Some(authority.acceptor("localhost", versions))).await;
-        let bindings = prepare(&Self::text(&back_end, "localhost"), folder.path())
-            .await
-            .unwrap();
-        Self {
-            authority,
-            folder,
-            back_end,
-            bindings,
-        }
+        let bindings = prepare(&Self::text(&back_end, "localhost"), folder.path()).await.unwrap();
+        Self { authority, folder, back_end, bindings }
     }
 
     fn text(back_end: &BackEnd, host: &str) -> String {
@@ -87,14 +77,9 @@ impl System for Secure {
         // The back end's own authority, and a certificate of another.
         Authority::new().write(self.folder.path(), "gateway.example");
         std::fs::write(self.folder.path().join("ca.pem"), &self.authority.pem).unwrap();
-        let bindings = prepare(&Self::text(&self.back_end, "localhost"), self.folder.path())
-            .await
-            .unwrap();
+        let bindings = prepare(&Self::text(&self.back_end, "localhost"), self.folder.path()).await.unwrap();
         let health = bindings.iter().next().unwrap().health().await.unwrap_err();
-        assert!(
-            matches!(health, ConnectorError::Credentials { .. }),
-            "{health}"
-        );
+        assert!(matches!(health, ConnectorError::Credentials { .. }), "{health}");
         find(&bindings, Question::GOOD).await.unwrap_err()
     }
 
@@ -118,18 +103,9 @@ impl Plain {
     async fn with(manners: Manners) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let back_end = BackEnd::with(None, manners).await;
-        let connector = format!(
-            "address = \"http://{}\", dangerous_plaintext = true",
-            back_end.address
-        );
-        let bindings = prepare(&bindings_text(&connector), folder.path())
-            .await
-            .unwrap();
-        Self {
-            folder,
-            back_end,
-            bindings,
-        }
+        let connector = format!("address = \"http://{}\", dangerous_plaintext = true", back_end.address);
+        let bindings = prepare(&bindings_text(&connector), folder.path()).await.unwrap();
+        Self { folder, back_end, bindings }
     }
 }
 
@@ -154,14 +130,9 @@ impl System for Plain {
     async fn with_wrong_credentials(&self) -> ConnectorError {
         let authority = Authority::new();
         std::fs::write(self.folder.path().join("ca.pem"), &authority.pem).unwrap();
-        let back_end = BackEnd::start(Some(
-            authority.acceptor("localhost", rustls::DEFAULT_VERSIONS),
-        ))
-        .await;
-        let text = bindings_text(&format!(
-            "address = \"https://localhost:{}\", ca = \"ca.pem\"",
-            back_end.address.port()
-        ));
+        let back_end = BackEnd::start(Some(authority.acceptor("localhost", rustls::DEFAULT_VERSIONS))).await;
+        let text =
+            bindings_text(&format!("address = \"https://localhost:{}\", ca = \"ca.pem\"", back_end.address.port()));
         let bindings = prepare(&text, self.folder.path()).await.unwrap();
         find(&bindings, Question::GOOD).await.unwrap_err()
     }
@@ -180,53 +151,29 @@ async fn a_certificate_refused_within_the_handshake_is_a_matter_of_credentials()
     let secure = Secure::with(&[&rustls::version::TLS12]).await;
     assert!(find(secure.bindings(), Question::GOOD).await.is_ok());
     let error = secure.with_wrong_credentials().await;
-    assert!(
-        matches!(error, ConnectorError::Credentials { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectorError::Credentials { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_back_end_of_another_authority_or_name_is_not_spoken_to() {
     let secure = Secure::start().await;
     let port = secure.back_end.address.port();
-    let other = bindings_text(&format!(
-        "address = \"https://127.0.0.1:{port}\", ca = \"ca.pem\""
-    ));
+    let other = bindings_text(&format!("address = \"https://127.0.0.1:{port}\", ca = \"ca.pem\""));
     let bindings = prepare(&other, secure.folder.path()).await.unwrap();
     let error = find(&bindings, Question::GOOD).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("its certificate is not accepted"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("its certificate is not accepted"), "{error}");
 
     std::fs::write(secure.folder.path().join("ca.pem"), Authority::new().pem).unwrap();
-    let bindings = prepare(
-        &Secure::text(&secure.back_end, "localhost"),
-        secure.folder.path(),
-    )
-    .await
-    .unwrap();
+    let bindings = prepare(&Secure::text(&secure.back_end, "localhost"), secure.folder.path()).await.unwrap();
     let error = find(&bindings, Question::GOOD).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("its certificate is not accepted"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("its certificate is not accepted"), "{error}");
     assert_eq!(secure.back_end.seen.working.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn pem_files_that_cannot_be_used_are_found_at_prepare() {
     let secure = Secure::start().await;
-    for (file, key) in [
-        ("ca.pem", "ca"),
-        ("certificate.pem", "certificate"),
-        ("key.pem", "key"),
-    ] {
+    for (file, key) in [("ca.pem", "ca"), ("certificate.pem", "certificate"), ("key.pem", "key")] {
         let path = secure.folder.path().join(file);
         let good = std::fs::read(&path).unwrap();
         for bad in [None, Some("not a PEM file")] {
@@ -234,12 +181,8 @@ async fn pem_files_that_cannot_be_used_are_found_at_prepare() {
                 None => std::fs::remove_file(&path).unwrap(),
                 Some(text) => std::fs::write(&path, text).unwrap(),
             }
-            let problems = prepare(
-                &Secure::text(&secure.back_end, "localhost"),
-                secure.folder.path(),
-            )
-            .await
-            .unwrap_err();
+            let problems =
+                prepare(&Secure::text(&secure.back_end, "localhost"), secure.folder.path()).await.unwrap_err();
             assert_eq!(problems[0].key, format!("binding[0].connector.{key}"));
             assert!(problems[0].what.contains(file), "{problems:?}");
         }
@@ -256,10 +199,7 @@ async fn a_status_crosses_as_it_is() {
         details: bytes::Bytes::from_static(details),
     };
     let asked = async |number| find(plain.bindings(), number).await.unwrap_err();
-    assert_eq!(
-        asked("unauthenticated").await,
-        status(16, "who are you?", &[1, 2, 3])
-    );
+    assert_eq!(asked("unauthenticated").await, status(16, "who are you?", &[1, 2, 3]));
     // A message that came before an error is not an answer.
     assert_eq!(asked("late error").await, status(9, "not now", b""));
 }
@@ -272,24 +212,14 @@ async fn answers_that_break_the_protocol_are_refused() {
         ("twice", "more than one message answers a unary call"),
         ("torn", "it ends within a message"),
         ("unstatused", "it ends without a status"),
-        (
-            "malformed",
-            "a message is compressed, which was not offered",
-        ),
+        ("malformed", "a message is compressed, which was not offered"),
     ] {
         let error = find(plain.bindings(), number).await.unwrap_err();
-        assert!(
-            matches!(error, ConnectorError::Malformed { what } if what == says),
-            "{number}: {error}"
-        );
+        assert!(matches!(error, ConnectorError::Malformed { what } if what == says), "{number}: {error}");
     }
-    let lost = ConnectorError::Failed {
-        why: Failure::ConnectionLost,
-    };
+    let lost = ConnectorError::Failed { why: Failure::ConnectionLost };
     assert_eq!(find(plain.bindings(), "lost").await, Err(lost));
-    let proxy = ConnectorError::Failed {
-        why: Failure::Http { status: 502 },
-    };
+    let proxy = ConnectorError::Failed { why: Failure::Http { status: 502 } };
     assert_eq!(find(plain.bindings(), "proxy").await, Err(proxy));
     // None of it cost the connections.
     assert!(plain.back_end.seen.connections.load(Ordering::SeqCst) <= 2);
@@ -309,13 +239,9 @@ async fn metadata_crosses_but_for_what_lets_somebody_in() {
         ("te", "CANARY"),
         ("content-type", "CANARY"),
     ];
-    let metadata = metadata
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
+    let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let deadline = Some(Instant::now() + Duration::from_secs(20));
-    ask_with(plain.bindings(), "Find", "{}", deadline, metadata)
-        .await
-        .unwrap();
+    ask_with(plain.bindings(), "Find", "{}", deadline, metadata).await.unwrap();
     let headers = plain.back_end.seen.headers.lock().unwrap().clone();
     assert_eq!(headers["drawbridge-consumer"], "county.example");
     assert_eq!(headers["drawbridge-purpose"], "council-tax");
@@ -328,15 +254,8 @@ async fn metadata_crosses_but_for_what_lets_somebody_in() {
 
     for (name, value) in [("na me", "x"), ("name", "a\nb"), ("name", "\u{e9}\0")] {
         let metadata = vec![(name.to_owned(), value.to_owned())];
-        let error = ask_with(plain.bindings(), "Find", "{}", None, metadata)
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error,
-            ConnectorError::Failed {
-                why: Failure::Metadata
-            }
-        );
+        let error = ask_with(plain.bindings(), "Find", "{}", None, metadata).await.unwrap_err();
+        assert_eq!(error, ConnectorError::Failed { why: Failure::Metadata });
     }
 }
 
@@ -369,9 +288,7 @@ async fn bindings_to_one_back_end_share_its_connections() {
     let plain = Plain::start().await;
     for _ in 0..10 {
         assert!(find(plain.bindings(), Question::GOOD).await.is_ok());
-        let answer = ask(plain.bindings(), "All", "{\"first\":\"2\"}", None)
-            .await
-            .unwrap();
+        let answer = ask(plain.bindings(), "All", "{\"first\":\"2\"}", None).await.unwrap();
         assert_eq!(answer.messages.count().await, 2);
     }
     assert_eq!(plain.back_end.seen.connections.load(Ordering::SeqCst), 2);
@@ -379,11 +296,7 @@ async fn bindings_to_one_back_end_share_its_connections() {
 
 #[tokio::test]
 async fn connections_that_a_back_end_closes_in_good_order_cost_no_call() {
-    let plain = Plain::with(Manners {
-        calls: Some(20),
-        ..Manners::default()
-    })
-    .await;
+    let plain = Plain::with(Manners { calls: Some(20), ..Manners::default() }).await;
     for _ in 0..30 {
         let asked = (0..32).map(|_| find(plain.bindings(), Question::GOOD));
         for answer in futures_util::future::join_all(asked).await {
@@ -395,11 +308,7 @@ async fn connections_that_a_back_end_closes_in_good_order_cost_no_call() {
 
 #[tokio::test]
 async fn calls_that_a_back_end_refuses_for_now_are_sent_again() {
-    let plain = Plain::with(Manners {
-        at_once: Some(1),
-        ..Manners::default()
-    })
-    .await;
+    let plain = Plain::with(Manners { at_once: Some(1), ..Manners::default() }).await;
     for _ in 0..5 {
         let asked = (0..50).map(|_| find(plain.bindings(), Question::GOOD));
         for answer in futures_util::future::join_all(asked).await {
@@ -411,17 +320,7 @@ async fn calls_that_a_back_end_refuses_for_now_are_sent_again() {
 #[tokio::test]
 async fn plain_text_is_told_to_whoever_asks() {
     let plain = Plain::start().await;
-    assert!(
-        plain
-            .bindings()
-            .iter()
-            .all(connectors::Binding::dangerous_plaintext)
-    );
+    assert!(plain.bindings().iter().all(connectors::Binding::dangerous_plaintext));
     let secure = Secure::start().await;
-    assert!(
-        !secure
-            .bindings()
-            .iter()
-            .any(connectors::Binding::dangerous_plaintext)
-    );
+    assert!(!secure.bindings().iter().any(connectors::Binding::dangerous_plaintext));
 }

@@ -61,14 +61,9 @@ impl Sqlite {
 impl System for Sqlite {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new()
-            .filename(folder.path().join("legacy.db"))
-            .create_if_missing(true);
+        let options = SqliteConnectOptions::new().filename(folder.path().join("legacy.db")).create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
-        sqlx::raw_sql(SCHEMA)
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        sqlx::raw_sql(SCHEMA).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         let bindings = prepare(BINDINGS, folder.path()).await.unwrap();
         Self { folder, bindings }
@@ -88,27 +83,17 @@ impl System for Sqlite {
 
     /// A file that is encrypted looks so to who does not have its key.
     async fn with_wrong_credentials(&self) -> ConnectorError {
-        let encrypted: Vec<u8> = (0..8192_u32)
-            .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .collect();
+        let encrypted: Vec<u8> = (0..8192_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let instead = self.folder.path().join("encrypted.db");
         std::fs::write(&instead, encrypted).unwrap();
         std::fs::rename(&instead, self.file()).unwrap();
-        crate::until("the new file", async || {
-            crate::find(&self.bindings, crate::Question::GOOD)
-                .await
-                .err()
-        })
-        .await
+        crate::until("the new file", async || crate::find(&self.bindings, crate::Question::GOOD).await.err()).await
     }
 
     /// There is one connection: whoever gets it finds it at rest.
     async fn rest(&self) {
         let good = crate::find(&self.bindings, crate::Question::GOOD);
-        tokio::time::timeout(std::time::Duration::from_secs(10), good)
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), good).await.unwrap().unwrap();
     }
 
     fn not_found() -> ConnectorError {
@@ -128,11 +113,6 @@ async fn a_file_that_nobody_may_read_is_a_matter_of_credentials() {
         assert!(result.is_ok());
     } else {
         let problems = result.unwrap_err();
-        assert!(
-            problems
-                .iter()
-                .any(|problem| problem.what.contains("may not read")),
-            "{problems:?}"
-        );
+        assert!(problems.iter().any(|problem| problem.what.contains("may not read")), "{problems:?}");
     }
 }

@@ -113,7 +113,7 @@ impl Identity {
         write_secret(&folder.join("offline/authority.key.pem"), &self.authority.key_pem())?;
         issued(&folder.join("tls"), "gateway", &self.gateway)?;
         for (name, system) in &self.systems {
-            issued(&folder.join("systems"), name, system)?;
+            issued(&folder.join("tls/systems"), name, system)?;
         }
         Ok(())
     }

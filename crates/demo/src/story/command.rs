@@ -38,6 +38,19 @@ pub(crate) struct Ran {
     pub(crate) took: Duration,
 }
 
+impl Ran {
+    /// The exchange that a call says it was.
+    pub(crate) fn exchange(&self) -> String {
+        exchange_in(&self.stderr)
+    }
+}
+
+/// The id behind the word `exchange`; empty when there is none.
+pub(crate) fn exchange_in(said: &str) -> String {
+    let after = said.split_once("exchange ").map_or("", |(_, after)| after);
+    after.chars().take_while(|c| c.is_ascii_hexdigit() || *c == '-').collect()
+}
+
 /// A command that is still running, and whose lines are read one at a time.
 pub(crate) struct Running {
     child: Child,
@@ -156,6 +169,14 @@ mod tests {
             command.to_string(),
             r"drawbridge call trust.example @requests/patient.json --actor 'sw-1042;role=social worker' --case 'it'\''s' ''"
         );
+    }
+
+    #[test]
+    fn the_exchange_is_read_out_of_what_a_call_says() {
+        let id = "01a20b14-1c82-71ba-9e97-43e22cbecfc6";
+        assert_eq!(exchange_in(&format!("NO_AGREEMENT (PERMISSION_DENIED, exchange {id}):\n")), id);
+        assert_eq!(exchange_in(&format!("exchange {id}: answered")), id);
+        assert_eq!(exchange_in("error: cannot ask"), "");
     }
 
     #[tokio::test]

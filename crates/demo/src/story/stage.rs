@@ -3,6 +3,7 @@
 use std::io;
 
 use serde_json::Value;
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::{
     command::{CommandLine, Place, Ran},
@@ -65,6 +66,16 @@ impl Stage {
         Ok(ran)
     }
 
+    /// Prints and asks `question`, and prints `most` lines of the answer and of what the command says about it.
+    pub(crate) async fn ask(&mut self, question: &Question, most: usize) -> io::Result<Ran> {
+        let command = question.command();
+        self.teller.command(&command);
+        let ran = command.run(&self.place).await?;
+        self.teller.output(&ran.stdout, most);
+        self.teller.output(&ran.stderr, 8);
+        Ok(ran)
+    }
+
     /// The records of a member's log that meet `conditions`, newest last, as `drawbridge log list --json` writes them.
     pub(crate) async fn records(&self, member: &Member, conditions: &[&str]) -> io::Result<Vec<Value>> {
         let data = format!("{}/data", member.folder);
@@ -75,10 +86,23 @@ impl Stage {
         records.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("`{command}` wrote no JSON: {error}")))
     }
 
-    /// Whether the newest of a member's records that meet `conditions` says `value` under `key`.
-    pub(crate) async fn recorded(&self, member: &Member, conditions: &[&str], key: &str, value: &str) -> io::Result<bool> {
-        let records = self.records(member, conditions).await?;
-        Ok(records.last().is_some_and(|record| record.get(key).and_then(Value::as_str) == Some(value)))
+    /// Looks one exchange up in a member's log, and prints the command that shows the same to a reader. Returns what settled it.
+    pub(crate) async fn look_up(&mut self, member: &Member, exchange: &str) -> io::Result<Value> {
+        let data = format!("{}/data", member.folder);
+        self.teller.command(CommandLine::new(["log", "list", "--data", &data, "--exchange", exchange]));
+        let records = self.records(member, &["--exchange", exchange]).await?;
+        let settled = |record: &&Value| ["outcome", "refusal"].iter().any(|kind| record["kind"] == *kind);
+        Ok(records.iter().rev().find(settled).cloned().unwrap_or_default())
+    }
+
+    /// The first row that `sql` finds in a member's legacy system: its columns as text.
+    pub(crate) async fn legacy(&self, member: &Member, sql: &'static str) -> io::Result<String> {
+        let file = self.place.folder.join(member.folder).join("legacy.db");
+        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let mut legacy = SqliteConnection::connect_with(&options).await.map_err(io::Error::other)?;
+        let row = sqlx::query_scalar(sql).fetch_one(&mut legacy).await.map_err(io::Error::other)?;
+        legacy.close().await.map_err(io::Error::other)?;
+        Ok(row)
     }
 
     /// Asks the three gateways to end, and waits for it.

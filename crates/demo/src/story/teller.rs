@@ -80,8 +80,9 @@ impl<W: Write> Teller<W> {
     pub(crate) fn output(&mut self, text: &str, most: usize) {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         for line in lines.iter().take(most) {
-            let shown = shortened(line, 160);
-            self.line(&self.paint(Style::Output, &format!("    {shown}")));
+            for shown in laid_out(line) {
+                self.line(&self.paint(Style::Output, &format!("    {shown}")));
+            }
         }
         if lines.len() > most {
             let rest = grouped((lines.len() - most) as u64);
@@ -170,6 +171,19 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// One line of a command's output as lines of the story: a row of JSON is cut, a table stays as it is, prose is wrapped.
+fn laid_out(line: &str) -> Vec<String> {
+    let (indent, text) = line.split_at(line.len() - line.trim_start().len());
+    if text.starts_with('{') {
+        return vec![shortened(line, WIDTH)];
+    }
+    if text.contains("  ") || line.chars().count() <= WIDTH {
+        return vec![line.to_owned()];
+    }
+    let lines = wrapped(text, WIDTH - indent.len());
+    lines.into_iter().map(|line| format!("{indent}{line}")).collect()
+}
+
 fn shortened(line: &str, most: usize) -> String {
     if line.chars().count() <= most {
         return line.to_owned();
@@ -248,6 +262,9 @@ mod tests {
         assert_eq!(wrapped("unbreakable", 3), ["unbreakable"]);
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(laid_out(&format!("  {} end", "word ".repeat(20).trim_end())).len(), 2);
+        assert_eq!(laid_out(&format!("a  table {}", "cell  ".repeat(40))).len(), 1);
+        assert_eq!(laid_out(&format!("{{\"a\":\"{}\"}}", "x".repeat(200)))[0].chars().count(), WIDTH);
     }
 
     #[test]

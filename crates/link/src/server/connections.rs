@@ -117,10 +117,16 @@ impl<P> Connections<P> {
         if in_time.is_ok() {
             return Drained { closed: 0 };
         }
-        let closed = self.len();
+        let closed = self.busy();
         self.order(Order::Close);
         self.until_empty().await;
         Drained { closed }
+    }
+
+    /// How many have a stream open. One whose peer only does not answer any more is closed without loss.
+    fn busy(&self) -> usize {
+        let state = self.shared.lock();
+        state.open.values().filter(|open| open.control.open_streams() > 0).count()
     }
 
     fn order(&self, order: Order) {

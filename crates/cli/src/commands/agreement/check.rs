@@ -27,7 +27,9 @@ impl Check {
     pub(super) fn run(self) -> Outcome {
         let known = Known::read_if_there(&self.config)?;
         if known.is_none() {
-            warn("without a configuration, contracts, members and signatures are not looked at; name one with `--config`");
+            warn(
+                "without a configuration, contracts, members and signatures are not looked at; name one with `--config`",
+            );
         }
         let mut problems = Vec::new();
         let mut fine = Vec::new();

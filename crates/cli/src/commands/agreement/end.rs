@@ -37,8 +37,10 @@ impl End {
         let agreement = find(&self.agreement, known.as_ref())?;
         let agreement = agreement.agreement();
         let key = read_key(&self.key, "the member key")?;
-        let end = EndNote::sign(agreement, &key, moments::now(), self.reason.as_deref())
-            .map_err(|error| Problem::new(agreement.file(), error.to_string()).help("only the consumer and the provider can end it, each with its member key"))?;
+        let end = EndNote::sign(agreement, &key, moments::now(), self.reason.as_deref()).map_err(|error| {
+            Problem::new(agreement.file(), error.to_string())
+                .help("only the consumer and the provider can end it, each with its member key")
+        })?;
         if let Some(known) = &known {
             end.verified(&|member: &federation::MemberId| known.keys(member))?;
         }

@@ -26,7 +26,8 @@ impl List {
         let known = Known::read(&self.config)?;
         let loaded = known.load()?;
         let now = moments::now();
-        let mut rows: Vec<[String; 6]> = loaded.agreements.iter().map(|agreement| row(agreement, state(&loaded, agreement, now))).collect();
+        let mut rows: Vec<[String; 6]> =
+            loaded.agreements.iter().map(|agreement| row(agreement, state(&loaded, agreement, now))).collect();
         for waiting in &loaded.waiting {
             let signed = match (waiting.signatures.consumer, waiting.signatures.provider) {
                 (true, _) => format!("not signed by {} yet", waiting.agreement.provider()),
@@ -40,7 +41,14 @@ impl List {
         if rows.is_empty() {
             out.line(format_args!("no agreements in {}", known.folder().display()))?;
         }
-        let columns = [Column::left("ID"), Column::left("CONSUMER"), Column::left("PROVIDER"), Column::left("SYSTEMS"), Column::left("MAY ASK"), Column::left("STATE")];
+        let columns = [
+            Column::left("ID"),
+            Column::left("CONSUMER"),
+            Column::left("PROVIDER"),
+            Column::left("SYSTEMS"),
+            Column::left("MAY ASK"),
+            Column::left("STATE"),
+        ];
         let mut table = Table::new(columns);
         for row in rows {
             table.row(row, &mut out)?;
@@ -57,8 +65,11 @@ impl List {
 
 fn row(agreement: &Agreement, state: String) -> [String; 6] {
     let systems: Vec<String> = agreement.systems().iter().map(|system| system.name().to_owned()).collect();
-    let methods: BTreeSet<String> =
-        agreement.grants().iter().flat_map(|grant| grant.methods.iter().map(|method| format!("{}/{method}", grant.service))).collect();
+    let methods: BTreeSet<String> = agreement
+        .grants()
+        .iter()
+        .flat_map(|grant| grant.methods.iter().map(|method| format!("{}/{method}", grant.service)))
+        .collect();
     let methods: Vec<String> = methods.into_iter().collect();
     [
         agreement.id().to_owned(),
@@ -74,7 +85,9 @@ fn state(loaded: &Loaded, agreement: &Agreement, now: SystemTime) -> String {
     match loaded.agreements.ended(&agreement.digest(), now) {
         Some(Ended::ByNote { by, at }) => format!("ended by {by} at {}", moments::to_the_minute(at)),
         Some(Ended::Expired { at }) => format!("expired at {}", moments::to_the_minute(at)),
-        None if now < agreement.valid_from() => format!("in force from {}", moments::to_the_minute(agreement.valid_from())),
+        None if now < agreement.valid_from() => {
+            format!("in force from {}", moments::to_the_minute(agreement.valid_from()))
+        }
         None => format!("in force until {}", moments::to_the_minute(agreement.valid_until())),
     }
 }

@@ -68,7 +68,9 @@ impl New {
         let mut out = Out::new();
         let name = path.display();
         out.line(format_args!("wrote {name}"))?;
-        out.line(format_args!("next: fill it in, then `drawbridge agreement check {name}`, then both members sign it"))?;
+        out.line(format_args!(
+            "next: fill it in, then `drawbridge agreement check {name}`, then both members sign it"
+        ))?;
         out.flush()
     }
 
@@ -77,7 +79,10 @@ impl New {
             (Some(consumer), Some(provider)) => Ok((consumer, provider)),
             (Some(consumer), None) if consumer != own => Ok((consumer, own)),
             (None, Some(provider)) if provider != own => Ok((own, provider)),
-            _ => Err(Failure::usage("an agreement is between two members", format!("name the other one with `--consumer` or `--provider`; this one is `{own}`"))),
+            _ => Err(Failure::usage(
+                "an agreement is between two members",
+                format!("name the other one with `--consumer` or `--provider`; this one is `{own}`"),
+            )),
         }
     }
 
@@ -87,20 +92,27 @@ impl New {
         for name in &self.services {
             match contracts.service(name) {
                 Some(service) => methods.extend(service.methods.iter().cloned()),
-                None => problems.push(unknown("service", name, contracts.services().map(|service| service.name.clone()).collect())),
+                None => problems.push(unknown(
+                    "service",
+                    name,
+                    &contracts.services().map(|service| service.name.clone()).collect::<Vec<_>>(),
+                )),
             }
         }
         for name in &self.methods {
             match contracts.method(&format!("/{}", name.trim_start_matches('/'))) {
                 Some(method) => methods.push(method.clone()),
-                None => problems.push(unknown("method", name, method_names(contracts))),
+                None => problems.push(unknown("method", name, &method_names(contracts))),
             }
         }
         if !problems.is_empty() {
             return Err(problems.into());
         }
         if methods.is_empty() {
-            return Err(Failure::usage("no service or method is named", "name what may be asked with `--service` or `--method`"));
+            return Err(Failure::usage(
+                "no service or method is named",
+                "name what may be asked with `--service` or `--method`",
+            ));
         }
         methods.sort_by(|a, b| a.path().cmp(b.path()));
         methods.dedup_by(|a, b| a.path() == b.path());
@@ -109,17 +121,22 @@ impl New {
 }
 
 /// The names of all methods, as people write them.
-pub(in crate::commands) fn method_names(contracts: &Contracts) -> Vec<String> {
-    contracts.services().flat_map(|service| service.methods.iter().map(|method| method.path().trim_start_matches('/').to_owned())).collect()
+pub(super) fn method_names(contracts: &Contracts) -> Vec<String> {
+    contracts
+        .services()
+        .flat_map(|service| service.methods.iter().map(|method| method.path().trim_start_matches('/').to_owned()))
+        .collect()
 }
 
 /// Says that no contract has something of this name.
-pub(in crate::commands) fn unknown(what: &str, name: &str, all: Vec<String>) -> Problem {
+pub(super) fn unknown(what: &str, name: &str, all: &[String]) -> Problem {
     let problem = Problem::new("", format!("no contract that is loaded has a {what} `{name}`"));
     match nearest(name, all.iter().map(String::as_str)) {
         Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-        None if all.is_empty() => problem.help("put the contract's .proto files into a folder that `contracts.sources` names"),
-        None => problem.help(format!("there is {}", list(&all))),
+        None if all.is_empty() => {
+            problem.help("put the contract's .proto files into a folder that `contracts.sources` names")
+        }
+        None => problem.help(format!("there is {}", list(all))),
     }
 }
 

@@ -38,11 +38,12 @@ impl Sign {
         let key = read_key(&self.key, "the member key")?;
         self.refuse(&agreement, &key, known.as_ref())?;
         let member = agreement.sign(&key).map_err(|error| {
-            Problem::new(&self.file, error.to_string()).help("sign with the member key of the consumer or of the provider")
+            Problem::new(&self.file, error.to_string())
+                .help("sign with the member key of the consumer or of the provider")
         })?;
         let path = self.output.clone().unwrap_or_else(|| target(&self.file));
         let text = agreement.to_string();
-        if path == self.file || self.holds_same(&path, &agreement) {
+        if path == self.file || holds_same(&path, &agreement) {
             files::replace(&path, &text, files::PUBLIC)?;
         } else {
             files::create(&path, &text, files::PUBLIC)?;
@@ -61,17 +62,23 @@ impl Sign {
         for member in [text.consumer(), text.provider()] {
             let listed = known.keys(member);
             if member.member_key_name() == key.name() && !listed.is_empty() && !listed.contains(&key.verifier()) {
-                let what = format!("the key in `{}` is not the member key that the directory lists for `{member}`", self.key.display());
-                problems.push(Problem::new(text.file(), what).help("others would not take the signature; list the key with `drawbridge entry sign` first"));
+                let what = format!(
+                    "the key in `{}` is not the member key that the directory lists for `{member}`",
+                    self.key.display()
+                );
+                problems.push(
+                    Problem::new(text.file(), what)
+                        .help("others would not take the signature; list the key with `drawbridge entry sign` first"),
+                );
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
+}
 
-    /// Whether a file that is there is the same agreement with fewer signatures.
-    fn holds_same(&self, path: &Path, agreement: &AgreementFile) -> bool {
-        path.exists() && read(path).is_ok_and(|other| other.agreement().digest() == agreement.agreement().digest())
-    }
+/// Whether a file that is there is the same agreement, with other signatures.
+fn holds_same(path: &Path, agreement: &AgreementFile) -> bool {
+    path.exists() && read(path).is_ok_and(|other| other.agreement().digest() == agreement.agreement().digest())
 }
 
 /// A draft `x.toml` becomes `x.note`; a note stays where it is.
@@ -90,18 +97,17 @@ fn target(file: &Path) -> PathBuf {
 fn tell(agreement: &AgreementFile, member: &MemberId, path: &Path, text: &str) -> Outcome {
     let note = Note::parse(text).map_err(|error| because("cannot read back what was signed", &error))?;
     let agreement = agreement.agreement();
-    let has_signed = |party: &MemberId| note.signatures().iter().any(|signature| signature.name == party.member_key_name());
+    let has_signed =
+        |party: &MemberId| note.signatures().iter().any(|signature| signature.name == party.member_key_name());
     let mut out = Out::new();
     out.line(format_args!("signed {} for {member}", path.display()))?;
-    let missing: Vec<&MemberId> = [agreement.consumer(), agreement.provider()].into_iter().filter(|party| !has_signed(party)).collect();
-    match missing.first() {
-        Some(missing) => {
-            out.line(format_args!("  {missing} has not signed yet: send it this file"))?;
-        }
-        None => {
-            out.line(format_args!("  {} and {} have signed", agreement.consumer(), agreement.provider()))?;
-            out.line("  copy it into the agreements folder of both gateways: they notice within a second or two")?;
-        }
+    let missing: Vec<&MemberId> =
+        [agreement.consumer(), agreement.provider()].into_iter().filter(|party| !has_signed(party)).collect();
+    if let Some(missing) = missing.first() {
+        out.line(format_args!("  {missing} has not signed yet: send it this file"))?;
+    } else {
+        out.line(format_args!("  {} and {} have signed", agreement.consumer(), agreement.provider()))?;
+        out.line("  copy it into the agreements folder of both gateways: they notice within a second or two")?;
     }
     out.flush()
 }
@@ -112,7 +118,9 @@ mod tests {
 
     #[test]
     fn a_draft_becomes_a_note_beside_it() {
-        for (draft, note) in [("a/b.toml", "a/b.note"), ("a/b.note", "a/b.note"), ("a/b-2027.1", "a/b-2027.1.note"), ("b", "b.note")] {
+        for (draft, note) in
+            [("a/b.toml", "a/b.note"), ("a/b.note", "a/b.note"), ("a/b-2027.1", "a/b-2027.1.note"), ("b", "b.note")]
+        {
             assert_eq!(target(Path::new(draft)), Path::new(note));
         }
     }

@@ -65,12 +65,26 @@ mod tests {
 
     #[test]
     fn what_is_written_as_a_default_is_the_default() {
-        let text = made(&["--member", "county.example", "--address", "gw.county.example:8443", "--operations", "127.0.0.1:9464", "county"]);
+        let text = made(&[
+            "--member",
+            "county.example",
+            "--address",
+            "gw.county.example:8443",
+            "--operations",
+            "127.0.0.1:9464",
+            "county",
+        ]);
         let (settings, _) = text.split_once("# ---- Examples").unwrap();
         let uncommented: Vec<String> = settings
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')) => rest.to_owned(),
+                Some(rest)
+                    if rest
+                        .split_once(" = ")
+                        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')) =>
+                {
+                    rest.to_owned()
+                }
                 _ => line.to_owned(),
             })
             .collect();
@@ -87,7 +101,10 @@ mod tests {
         let text = made(&["--member", "county.example", "county"]);
         let limits = format!("{:?}", read(&text).config.limits);
         for key in limits.split([' ', '{', ',']).filter_map(|word| word.strip_suffix(':')) {
-            assert!(text.contains(&format!("# {key} = ")), "`limits.{key}` is not in the configuration that init makes");
+            assert!(
+                text.contains(&format!("# {key} = ")),
+                "`limits.{key}` is not in the configuration that init makes"
+            );
         }
     }
 
@@ -103,11 +120,22 @@ mod tests {
 
     #[test]
     fn a_member_listens_where_it_said() {
-        let config = read(&made(&["--member", "county.example", "--links", "127.0.0.1:1", "--clients", "127.0.0.1:2", "--development", "county"])).config;
+        let config = read(&made(&[
+            "--member",
+            "county.example",
+            "--links",
+            "127.0.0.1:1",
+            "--clients",
+            "127.0.0.1:2",
+            "--development",
+            "county",
+        ]))
+        .config;
         assert_eq!(config.links.unwrap().listen.to_string(), "127.0.0.1:1");
         assert_eq!(config.clients.unwrap().listen.to_string(), "127.0.0.1:2");
         assert!(config.development);
-        let config = read(&made(&["--member", "county.example", "--address", "gw.county.example:9443", "county"])).config;
+        let config =
+            read(&made(&["--member", "county.example", "--address", "gw.county.example:9443", "county"])).config;
         assert_eq!(config.links.unwrap().listen.to_string(), "0.0.0.0:9443");
     }
 }

@@ -4,12 +4,25 @@ use proto::link::{ConsumerClaims, ProviderClosing};
 use serde_json::{Map, Value};
 
 use super::view::digest;
-use crate::{commands::call::status_name, failure::Outcome, moments, terminal::{Out, shown}};
+use crate::{
+    commands::call::status_name,
+    failure::Outcome,
+    moments,
+    terminal::{Out, shown, some},
+};
 
 /// Writes what the consumer's gateway signed.
 pub(in crate::commands) fn consumer(claims: &ConsumerClaims, out: &mut Out) -> Outcome {
-    let mut line = |name: &str, value: String| if value.is_empty() { Ok(()) } else { out.line(format_args!("  {name:<15} {}", shown(&value))) };
-    line("asked by", format!("{}, system {} (as its gateway {} asserts)", claims.consumer, claims.consumer_system, claims.consumer_gateway))?;
+    let mut line = |name: &str, value: String| {
+        if value.is_empty() { Ok(()) } else { out.line(format_args!("  {name:<15} {}", shown(&value))) }
+    };
+    line(
+        "asked by",
+        format!(
+            "{}, system {} (as its gateway {} asserts)",
+            claims.consumer, claims.consumer_system, claims.consumer_gateway
+        ),
+    )?;
     if let Some(actor) = &claims.actor {
         let role = if actor.role.is_empty() { String::new() } else { format!(", {}", actor.role) };
         line("person", format!("{}{role} (as the system asserts)", actor.id))?;
@@ -32,11 +45,13 @@ fn asserted(text: &str) -> String {
 pub(in crate::commands) fn provider(closing: &ProviderClosing, out: &mut Out) -> Outcome {
     let status = status_name(i32::try_from(closing.status).unwrap_or(i32::MAX));
     let ended = if closing.refusal.is_empty() {
-        format!("{status}, {} messages", closing.messages)
+        format!("{status}, {}", some(closing.messages, "message"))
     } else {
         format!("refused by the provider's gateway: {} ({status})", closing.refusal)
     };
-    let mut line = |name: &str, value: String| if value.is_empty() { Ok(()) } else { out.line(format_args!("  {name:<15} {}", shown(&value))) };
+    let mut line = |name: &str, value: String| {
+        if value.is_empty() { Ok(()) } else { out.line(format_args!("  {name:<15} {}", shown(&value))) }
+    };
     line("answered by", format!("{}, gateway {}", closing.provider, closing.provider_gateway))?;
     line("outcome", ended)?;
     line("released", digest(&closing.released_digest))?;

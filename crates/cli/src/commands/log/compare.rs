@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use records::{Record, compare};
+use records::{Kind, Record, compare};
 
 use super::records;
 use crate::{
     failure::{Failure, Outcome},
     place::Log,
-    terminal::{Out, shown},
+    terminal::{Out, shown, some},
 };
 
 /// Holds the logs of two gateways against each other, exchange by exchange
@@ -29,13 +29,16 @@ impl Compare {
         let (left_keeper, right_keeper) = (left.keeper()?, right.keeper()?);
         let (a, b) = (left_keeper.member().as_str(), right_keeper.member().as_str());
         if left_keeper == right_keeper {
-            return Err(Failure::usage(format!("both folders hold the log of {left_keeper}"), "name the folders of two gateways that asked one another"));
+            return Err(Failure::usage(
+                format!("both folders hold the log of {left_keeper}"),
+                "name the folders of two gateways that asked one another",
+            ));
         }
         let (left_records, right_records) = (between(&left, a, b)?, between(&right, a, b)?);
         let compared = compare((a, left_records.iter()), (b, right_records.iter()));
         let mut out = Out::new();
         let unexplained = compared.differences.iter().filter(|difference| !difference.explained).count();
-        out.heading(format_args!("{a} and {b}: {} exchanges are told alike by both logs", compared.agreeing))?;
+        out.heading(format_args!("{a} and {b}: both logs tell {} alike", some(compared.agreeing, "exchange")))?;
         for difference in &compared.differences {
             let mark = if difference.explained { "explained  " } else { "UNEXPLAINED" };
             out.line(format_args!("  {mark}  {}  {}", difference.exchange, shown(&difference.what)))?;
@@ -52,7 +55,8 @@ impl Compare {
     }
 }
 
-/// The records of exchanges between two members. The rest is not kept in memory.
+/// The records of exchanges between two members, and the events, which say when a gateway was killed. The rest is not kept in
+/// memory.
 fn between(log: &Log, a: &str, b: &str) -> Outcome<Vec<Record>> {
     let is_between = |record: &Record| {
         record.opened.as_ref().is_some_and(|opened| {
@@ -60,5 +64,6 @@ fn between(log: &Log, a: &str, b: &str) -> Outcome<Vec<Record>> {
             parties == (a, b) || parties == (b, a)
         })
     };
-    records(log).filter(|record| record.as_ref().map_or(true, is_between)).collect()
+    let counts = |record: &Record| record.kind() == Kind::Event || is_between(record);
+    records(log).filter(|record| record.as_ref().map_or(true, counts)).collect()
 }

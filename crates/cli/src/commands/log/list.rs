@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use clap::Args;
 use records::{ExchangeId, Filter, Record};
 
-use super::{records, view::{View, reason}};
+use super::{
+    records,
+    view::{View, reason},
+};
 use crate::{
     failure::{Outcome, because},
     moments,
@@ -43,7 +46,7 @@ pub(crate) struct List {
     /// The case
     #[arg(long)]
     case: Option<String>,
-    /// How it ended: answered, refused, cancelled, unanswered or failed; or a reason as NO_AGREEMENT
+    /// How it ended: answered, refused, cancelled, unanswered or failed; or a reason as `NO_AGREEMENT`
     #[arg(long)]
     outcome: Option<String>,
     /// One exchange, with its intent and progress
@@ -124,7 +127,8 @@ impl List {
 
     fn write(&self, view: &View, table: &mut Table, out: &mut Out) -> Outcome {
         if self.json {
-            return out.line(serde_json::to_string(view).map_err(|error| because("cannot write a record as JSON", &error))?);
+            return out
+                .line(serde_json::to_string(view).map_err(|error| because("cannot write a record as JSON", &error))?);
         }
         table.row(row(view, self.wide), out)
     }
@@ -162,7 +166,8 @@ fn row(view: &View, wide: bool) -> Vec<String> {
         _ => view.method.clone(),
     };
     let took = if view.outcome.is_empty() { String::new() } else { format!("{} ms", view.duration_ms) };
-    let ended = if view.kind == "aggregate" { format!("refused {}", view.reason).trim_end().to_owned() } else { view.ended() };
+    let ended =
+        if view.kind == "aggregate" { format!("refused {}", view.reason).trim_end().to_owned() } else { view.ended() };
     let mut cells = vec![
         time,
         view.index.to_string(),
@@ -176,7 +181,13 @@ fn row(view: &View, wide: bool) -> Vec<String> {
     ];
     if wide {
         let person = if view.role.is_empty() { view.actor.clone() } else { format!("{}, {}", view.actor, view.role) };
-        cells.extend([view.messages.to_string(), view.agreement.clone(), person, view.case.clone(), view.exchange.clone().unwrap_or_default()]);
+        cells.extend([
+            view.messages.to_string(),
+            view.agreement.clone(),
+            person,
+            view.case.clone(),
+            view.exchange.clone().unwrap_or_default(),
+        ]);
     }
     cells
 }

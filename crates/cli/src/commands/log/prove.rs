@@ -40,13 +40,21 @@ impl Prove {
         let Some(record) = found.iter().find(|record| record.settles()).or(found.last()) else { return Ok(()) };
         let (checkpoint, note) = log.reader.checkpoint().map_err(|error| read_failure(&log.folder, &error))?;
         if record.index >= checkpoint.size {
-            let what = format!("no checkpoint covers record {} yet; the newest covers {}", record.index, checkpoint.size);
-            return Err(Problem::new(&log.folder, what).help("a gateway that runs makes one each second; where it was stopped, the next start does").into());
+            let what =
+                format!("no checkpoint covers record {} yet; the newest covers {}", record.index, checkpoint.size);
+            return Err(Problem::new(&log.folder, what)
+                .help("a gateway that runs makes one each second; where it was stopped, the next start does")
+                .into());
         }
-        let path = log.reader.inclusion(record.index, checkpoint.size).map_err(|error| because("cannot make the proof", &error))?;
+        let path = log
+            .reader
+            .inclusion(record.index, checkpoint.size)
+            .map_err(|error| because("cannot make the proof", &error))?;
         let leaf = record.leaf.hash();
-        merkle::verify_inclusion(leaf, record.index, checkpoint.size, &path, checkpoint.root)
-            .map_err(|_| Problem::new(&log.folder, format!("the tiles do not prove record {}", record.index)).help(ledger::Damage::HELP))?;
+        merkle::verify_inclusion(leaf, record.index, checkpoint.size, &path, checkpoint.root).map_err(|_| {
+            Problem::new(&log.folder, format!("the tiles do not prove record {}", record.index))
+                .help(ledger::Damage::HELP)
+        })?;
         let proof = json!({
             "format": FORMAT,
             "origin": checkpoint.origin,

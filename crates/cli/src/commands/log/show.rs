@@ -8,7 +8,7 @@ use super::{Which, claims, find, view::View};
 use crate::{
     failure::{Outcome, because},
     place::LogOption,
-    terminal::{Out, shown},
+    terminal::{Out, shown, some},
 };
 
 /// Shows everything that is recorded of an exchange, or one record by its index
@@ -54,7 +54,10 @@ fn json(record: &Record) -> Outcome<Value> {
         map.insert("provider_claims".to_owned(), claims::provider_json(closing));
     }
     if let Some(leaf) = &opened.shared.provider_closing_leaf {
-        map.insert("promise".to_owned(), json!({ "origin": leaf.origin, "index": leaf.index, "leaf": hex::encode(&leaf.leaf) }));
+        map.insert(
+            "promise".to_owned(),
+            json!({ "origin": leaf.origin, "index": leaf.index, "leaf": hex::encode(&leaf.leaf) }),
+        );
     }
     map.insert("shared".to_owned(), record.leaf.shared.to_string().into());
     map.insert("private".to_owned(), record.leaf.private.to_string().into());
@@ -63,17 +66,23 @@ fn json(record: &Record) -> Outcome<Value> {
 
 fn tell(record: &Record, out: &mut Out) -> Outcome {
     let view = View::of(record);
-    let time = view.time.as_deref().map(|time| format!(", {}", time.replace('T', " ").replace('Z', " UTC"))).unwrap_or_default();
+    let time = view
+        .time
+        .as_deref()
+        .map(|time| format!(", {}", time.replace('T', " ").replace('Z', " UTC")))
+        .unwrap_or_default();
     let side = if view.side.is_empty() { String::new() } else { format!(", {}'s side", view.side) };
     out.heading(format_args!("record {}: {}{side}{time}", view.index, view.kind))?;
-    let mut line = |name: &str, value: &str| if value.is_empty() { Ok(()) } else { out.line(format_args!("  {name:<15} {}", shown(value))) };
+    let mut line = |name: &str, value: &str| {
+        if value.is_empty() { Ok(()) } else { out.line(format_args!("  {name:<15} {}", shown(value))) }
+    };
     line("exchange", view.exchange.as_deref().unwrap_or_default())?;
     if !view.outcome.is_empty() {
         line("outcome", &format!("{}, after {} ms", view.ended(), view.duration_ms))?;
         line("where", &view.hop)?;
     }
     if view.messages > 0 || view.bytes > 0 {
-        line("passed on", &format!("{} messages, {} bytes", view.messages, view.bytes))?;
+        line("passed on", &format!("{}, {}", some(view.messages, "message"), some(view.bytes, "byte")))?;
     }
     if view.count > 0 {
         let since = view.since.as_deref().unwrap_or_default();
@@ -101,7 +110,11 @@ fn tell(record: &Record, out: &mut Out) -> Outcome {
 /// What is known where nothing was signed: of a refusal before the claims, or an event.
 fn unsigned(view: &View, out: &mut Out) -> Outcome {
     let asserted = |text: &str| if text.is_empty() { String::new() } else { format!("{text} (as the system asserts)") };
-    let asked = [view.provider.as_str(), view.method.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" for ");
+    let asked = [view.provider.as_str(), view.method.as_str()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" for ");
     let person = if view.role.is_empty() { view.actor.clone() } else { format!("{}, {}", view.actor, view.role) };
     let lines = [
         ("asked by", view.asker()),
@@ -112,5 +125,8 @@ fn unsigned(view: &View, out: &mut Out) -> Outcome {
         ("purpose", view.purpose.clone()),
         ("agreement", format!("{} {}", view.agreement, view.agreement_digest).trim().to_owned()),
     ];
-    lines.iter().filter(|(_, value)| !value.is_empty()).try_for_each(|(name, value)| out.line(format_args!("  {name:<15} {}", shown(value))))
+    lines
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .try_for_each(|(name, value)| out.line(format_args!("  {name:<15} {}", shown(value))))
 }

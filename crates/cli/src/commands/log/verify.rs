@@ -6,13 +6,12 @@ use clap::Args;
 use federation::Federation;
 use ledger::{Report, Tail};
 use problem::Problem;
-use records::{Side, receipt};
 
-use super::records;
+use super::{records, signatures};
 use crate::{
     failure::{Failure, Outcome},
     place::{Log, LogOption, damaged, federation_of, read_failure, read_federation},
-    terminal::{Out, warn},
+    terminal::{Out, grouped, some, warn},
 };
 
 /// Verifies a log: every record, every tile, the checkpoint, and with a directory every signature
@@ -33,7 +32,6 @@ pub(crate) struct Verify {
 struct Found {
     records: u64,
     erased: u64,
-    exchanges: u64,
     signatures: u64,
 }
 
@@ -63,7 +61,9 @@ impl Verify {
             let keys = federation.log_keys(origin);
             if !keys.contains(log.reader.key()) {
                 let what = format!("the directory does not list the key of the log `{origin}`, {}", log.reader.key());
-                return Err(Problem::new(log.folder.join("tlog/log.vkey"), what).help("either the log or the directory is not the one it seems to be").into());
+                return Err(Problem::new(log.folder.join("tlog/log.vkey"), what)
+                    .help("either the log or the directory is not the one it seems to be")
+                    .into());
             }
         }
         let report = log.reader.verify(Some(log.reader.key())).map_err(|error| read_failure(&log.folder, &error))?;
@@ -81,24 +81,40 @@ impl Verify {
 
     fn fault(&self, problem: Problem) -> Failure {
         if self.explain {
-            warn("every record is linked to the one before by a hash, and its leaf to the signed root: so a byte that was changed shows in the record that holds it, or where the hashes no longer meet");
+            warn(
+                "every record is linked to the one before by a hash, and its leaf to the signed root: so a byte that was changed shows in the record that holds it, or where the hashes no longer meet",
+            );
         }
         problem.into()
     }
 
     fn tell(&self, log: &Log, report: &Report, found: &Found, listed: bool, out: &mut Out) -> Outcome {
         out.heading(format_args!("{}: the log {} is whole", log.folder.display(), log.reader.origin()))?;
-        let erased = if found.erased == 0 { String::new() } else { format!(", {} of them erased", found.erased) };
-        out.line(format_args!("  records     {}{erased}, in {} segments of the journal; each fits its leaf and the record before it", found.records, report.segments))?;
+        let erased =
+            if found.erased == 0 { String::new() } else { format!(", {} of them erased", grouped(found.erased)) };
+        out.line(format_args!(
+            "  records     {}{erased}, in {} of the journal; each fits its leaf and the record before it",
+            grouped(found.records),
+            some(report.segments, "segment")
+        ))?;
         self.explained("a record's body is salted and hashed into its leaf, and each frame of the journal holds the hash of the one before", out)?;
-        out.line(format_args!("  tiles       {} of hashes and {} of entries; each fits the journal", report.hash_tiles, report.entry_tiles))?;
+        out.line(format_args!(
+            "  tiles       {} of hashes and {} of entries; each fits the journal",
+            report.hash_tiles, report.entry_tiles
+        ))?;
         self.explained("tiles lie in `tlog/` as C2SP tlog-tiles describes them, so that other tools read them", out)?;
         let root = report.root.map(|root| root.to_string()).unwrap_or_default();
-        out.line(format_args!("  checkpoint  {} records, root {root}", report.size))?;
-        self.explained("the root is recomputed from the records (RFC 9162), and the checkpoint is a C2SP signed note over it", out)?;
+        out.line(format_args!("  checkpoint  {}, root {root}", some(report.size, "record")))?;
+        self.explained(
+            "the root is recomputed from the records (RFC 9162), and the checkpoint is a C2SP signed note over it",
+            out,
+        )?;
         if listed {
             out.line(format_args!("  key         {}, as the directory lists it", log.reader.key()))?;
-            out.line(format_args!("  signatures  {} by gateways on {} exchanges that this side asked", found.signatures, found.exchanges))?;
+            out.line(format_args!(
+                "  signatures  {} of both sides' gateways, by keys in the directory",
+                grouped(found.signatures)
+            ))?;
             self.explained("each is over the claims, and the provider's over its promise as well", out)
         } else {
             out.line(format_args!("  key         {}, as the log's folder has it", log.reader.key()))?;
@@ -111,9 +127,8 @@ impl Verify {
     }
 }
 
-/// Holds every body against its leaf, and with a directory every signature of the exchanges that this side asked.
+/// Holds every body against its leaf, and with a directory every signature against the keys in it.
 fn contents(log: &Log, federation: Option<&Federation>) -> Outcome<Found> {
-    let origin = log.reader.origin().to_owned();
     let mut found = Found::default();
     for record in records(log) {
         let record = record?;
@@ -121,16 +136,13 @@ fn contents(log: &Log, federation: Option<&Federation>) -> Outcome<Found> {
         if record.opened.is_none() {
             found.erased = found.erased.saturating_add(1);
         }
-        let Some(federation) = federation.filter(|_| record.side() == Side::Consumer) else { continue };
-        let signed = record.opened.as_ref().is_some_and(|opened| !opened.shared.consumer_claims.is_empty());
-        let Some(receipt) = receipt::of(&record, &origin).filter(|_| signed) else { continue };
-        let verified = receipt::verify(&receipt, federation).map_err(|fault| {
+        let Some(federation) = federation else { continue };
+        let signatures = signatures::verify(&record, log.reader.origin(), federation).map_err(|fault| {
             Problem::new(&log.folder, format!("the signatures of record {} do not verify", record.index))
-                .cause(fault.to_string())
+                .cause(fault)
                 .help("either the record was forged, or the directory lacks the gateway that signed; `drawbridge log show` shows the record")
         })?;
-        found.exchanges = found.exchanges.saturating_add(1);
-        found.signatures = found.signatures.saturating_add(if verified.closing.is_some() { 2 } else { 1 });
+        found.signatures = found.signatures.saturating_add(signatures);
     }
     Ok(found)
 }

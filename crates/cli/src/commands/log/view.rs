@@ -77,15 +77,22 @@ fn is_zero(count: &u64) -> bool {
 
 impl View {
     pub(super) fn of(record: &Record) -> Self {
-        let mut view = Self { index: record.index, kind: kind(record), side: side(record), leaf: record.leaf.hash().to_string(), ..Self::default() };
+        let mut view = Self {
+            index: record.index,
+            kind: kind(record),
+            side: side(record),
+            leaf: record.leaf.hash().to_string(),
+            ..Self::default()
+        };
         view.exchange = record.exchange().map(|id| id.to_string());
         let Some(opened) = &record.opened else { return view };
-        let (shared, private, claims, closing) = (&opened.shared, &opened.private, opened.claims.as_ref(), opened.closing.as_ref());
+        let (shared, private, claims, closing) =
+            (&opened.shared, &opened.private, opened.claims.as_ref(), opened.closing.as_ref());
         view.time = Some(moments::for_programs(private.time));
         view.consumer.clone_from(&private.consumer);
         view.system.clone_from(&private.system);
         view.provider.clone_from(&private.provider);
-        view.method = private.method.trim_start_matches('/').to_owned();
+        private.method.trim_start_matches('/').clone_into(&mut view.method);
         view.purpose.clone_from(&private.purpose);
         view.legal_basis = claims.map(|claims| claims.legal_basis.clone()).unwrap_or_default();
         view.agreement.clone_from(&private.agreement);
@@ -120,6 +127,7 @@ impl View {
                 status => format!("{outcome} {status}"),
             },
             ("", reason) => reason.to_owned(),
+            (outcome, reason) if outcome.eq_ignore_ascii_case(reason) => outcome.to_owned(),
             (outcome, reason) => format!("{outcome} {reason}"),
         }
     }

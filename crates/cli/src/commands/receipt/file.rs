@@ -62,7 +62,11 @@ mod tests {
     use super::*;
 
     fn receipt() -> Receipt {
-        Receipt { format: RECEIPT_FORMAT.to_owned(), exchange_id: "0193a1c4-6b2f-7c3e-8a51-0d7c1a2b3c4d".repeat(4), ..Receipt::default() }
+        Receipt {
+            format: RECEIPT_FORMAT.to_owned(),
+            exchange_id: "0193a1c4-6b2f-7c3e-8a51-0d7c1a2b3c4d".repeat(4),
+            ..Receipt::default()
+        }
     }
 
     #[test]
@@ -81,7 +85,7 @@ mod tests {
         assert!(what.contains("not `drawbridge.receipt/v2`") && help.contains("newer"), "{what}");
         assert_eq!(parse("").unwrap_err().0, "this is not a receipt");
         assert!(parse(&text.replacen('a', "!", 3)).is_err());
-        let cut: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+        let cut = text.lines().take(2).collect::<Vec<_>>().join("\n");
         assert_eq!(parse(&cut).unwrap_err().0, "the receipt is cut off, or was changed");
     }
 }

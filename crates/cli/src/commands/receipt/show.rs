@@ -28,7 +28,10 @@ pub(crate) struct Show {
 impl Show {
     pub(super) fn run(self) -> Outcome {
         let receipt = file::read(&self.file)?;
-        let cut = |_| Problem::new(&self.file, "a part of the receipt cannot be read").help("`drawbridge receipt verify` says which");
+        let cut = |_| {
+            Problem::new(&self.file, "a part of the receipt cannot be read")
+                .help("`drawbridge receipt verify` says which")
+        };
         let mut out = Out::new();
         out.heading(format_args!("receipt of exchange {}", crate::terminal::shown(&receipt.exchange_id)))?;
         if let Some(consumer) = &receipt.consumer {
@@ -52,5 +55,10 @@ impl Show {
 
 fn part(side: &str, part: &Disclosure, out: &mut Out) -> Outcome {
     let covered = if part.checkpoint.is_empty() { "no checkpoint yet" } else { "with a checkpoint" };
-    out.line(format_args!("  {:<15} {}, record {}, {covered}", format!("{side}'s log"), crate::terminal::shown(&part.origin), part.index))
+    out.line(format_args!(
+        "  {:<15} {}, record {}, {covered}",
+        format!("{side}'s log"),
+        crate::terminal::shown(&part.origin),
+        part.index
+    ))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use problem::Problem;
+use proto::link::ConsumerClaims;
 use records::{VerifiedReceipt, receipt};
 use serde_json::json;
 
@@ -51,7 +52,9 @@ impl Verify {
         tell(&verified, &mut out)?;
         out.flush()?;
         if !covered(&verified) {
-            warn("not every log's checkpoint covers the exchange in this receipt; fetch it again with `drawbridge receipt fetch`");
+            warn(
+                "not every log's checkpoint covers the exchange in this receipt; fetch it again with `drawbridge receipt fetch`",
+            );
         }
         Ok(())
     }
@@ -63,13 +66,25 @@ fn covered(verified: &VerifiedReceipt) -> bool {
 
 fn tell(verified: &VerifiedReceipt, out: &mut Out) -> Outcome {
     out.heading(format_args!("exchange {}: the receipt is genuine", verified.exchange))?;
-    claims::consumer(&verified.claims, out)?;
-    match &verified.closing {
-        Some(closing) => claims::provider(closing, out)?,
-        None => {
-            let why = if verified.consumer.refusal.is_empty() { String::new() } else { format!(" ({})", verified.consumer.refusal) };
-            out.line(format_args!("  outcome         {}{why}, settled by the consumer's gateway alone", status_name(signed(verified.consumer.status))))?;
-        }
+    if verified.claims.method.is_empty() {
+        let ConsumerClaims { consumer, consumer_gateway, time, .. } = &verified.claims;
+        out.line(format_args!("  refused by      {consumer}, gateway {consumer_gateway}, before anybody was asked"))?;
+        out.line(format_args!("  when            {} UTC, by its clock", moments::for_people(*time)))?;
+    } else {
+        claims::consumer(&verified.claims, out)?;
+    }
+    if let Some(closing) = &verified.closing {
+        claims::provider(closing, out)?;
+    } else {
+        let why = if verified.consumer.refusal.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", verified.consumer.refusal)
+        };
+        out.line(format_args!(
+            "  outcome         {}{why}, settled by the consumer's gateway alone",
+            status_name(signed(verified.consumer.status))
+        ))?;
     }
     let is = |yes: bool| if yes { "covered by a signed checkpoint" } else { "promised; no checkpoint in this receipt" };
     out.line(format_args!("  consumer's log  {}", is(verified.consumer_covered)))?;

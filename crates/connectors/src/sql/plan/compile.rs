@@ -33,16 +33,8 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(
-        key: impl Into<String>,
-        what: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
-        Self {
-            key: key.into(),
-            what: what.into(),
-            help: Some(help.into()),
-        }
+    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { key: key.into(), what: what.into(), help: Some(help.into()) }
     }
 }
 
@@ -60,23 +52,14 @@ impl Plan {
                 Err(finding) => return Err(vec![*finding]),
             },
         };
-        let mut compiler = Compiler {
-            mapping,
-            findings: Vec::new(),
-            root: Branch::new(message),
-            labels: Vec::new(),
-        };
+        let mut compiler = Compiler { mapping, findings: Vec::new(), root: Branch::new(message), labels: Vec::new() };
         compiler.names(columns);
         for (index, column) in columns.iter().enumerate() {
             compiler.column(index, column);
         }
         compiler.root.require(&mut compiler.findings);
         if compiler.findings.is_empty() {
-            Ok(Self {
-                root: compiler.root.plan(),
-                gather,
-                labels: compiler.labels,
-            })
+            Ok(Self { root: compiler.root.plan(), gather, labels: compiler.labels })
         } else {
             Err(compiler.findings)
         }
@@ -89,41 +72,26 @@ pub(crate) fn describe(field: &FieldDescriptor) -> String {
     if field.is_list() {
         text.push_str("repeated ");
     }
-    let _ = write!(
-        text,
-        "{}, in `{}`)",
-        type_name(field),
-        field.parent_file().name()
-    );
+    let _ = write!(text, "{}, in `{}`)", type_name(field), field.parent_file().name());
     text
 }
 
 /// Follows a path of field names. Every field but the last is a single message.
-pub(crate) fn follow(
-    message: &MessageDescriptor,
-    path: &str,
-) -> Result<Vec<FieldDescriptor>, (String, String)> {
+pub(crate) fn follow(message: &MessageDescriptor, path: &str) -> Result<Vec<FieldDescriptor>, (String, String)> {
     let mut fields = Vec::new();
     let mut at = message.clone();
     let mut segments = path.split('.').peekable();
     while let Some(name) = segments.next() {
         let Some(field) = at.get_field_by_name(name) else {
             return Err((
-                format!(
-                    "`{}` in `{}` has no field `{name}`",
-                    at.full_name(),
-                    at.parent_file().name()
-                ),
+                format!("`{}` in `{}` has no field `{name}`", at.full_name(), at.parent_file().name()),
                 did_you_mean(name, at.fields().map(|field| field.name().to_owned())),
             ));
         };
         if segments.peek().is_some() {
             let Some(inner) = single(&field) else {
                 return Err((
-                    format!(
-                        "{} has no fields that a column or parameter can name",
-                        describe(&field)
-                    ),
+                    format!("{} has no fields that a column or parameter can name", describe(&field)),
                     "name a field through single messages only".into(),
                 ));
             };
@@ -136,21 +104,13 @@ pub(crate) fn follow(
 
 /// The type of a field that holds one message.
 fn single(field: &FieldDescriptor) -> Option<MessageDescriptor> {
-    field
-        .kind()
-        .as_message()
-        .filter(|_| !field.is_list() && !field.is_map() && !field.is_group())
-        .cloned()
+    field.kind().as_message().filter(|_| !field.is_list() && !field.is_map() && !field.is_group()).cloned()
 }
 
 /// Lists what there is, after what was probably meant.
 pub(crate) fn did_you_mean(word: &str, among: impl IntoIterator<Item = String>) -> String {
     let names: BTreeSet<String> = among.into_iter().collect();
-    let list = names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     match nearest(word, names.iter().map(String::as_str)) {
         Some(name) => format!("did you mean `{name}`? There are {list}"),
         None => format!("there are {list}"),
@@ -179,31 +139,16 @@ fn type_name(field: &FieldDescriptor) -> String {
     }
 }
 
-fn gathering(
-    answer: &MessageDescriptor,
-    name: &str,
-) -> Result<(u32, MessageDescriptor), Box<Finding>> {
-    let element = |field: &FieldDescriptor| {
-        field
-            .kind()
-            .as_message()
-            .filter(|_| field.is_list() && !field.is_group())
-            .cloned()
-    };
+fn gathering(answer: &MessageDescriptor, name: &str) -> Result<(u32, MessageDescriptor), Box<Finding>> {
+    let element =
+        |field: &FieldDescriptor| field.kind().as_message().filter(|_| field.is_list() && !field.is_group()).cloned();
     let Some(field) = answer.get_field_by_name(name) else {
         return Err(Box::new(Finding::new(
             "gather",
-            format!(
-                "`{}` in `{}` has no field `{name}`",
-                answer.full_name(),
-                answer.parent_file().name()
-            ),
+            format!("`{}` in `{}` has no field `{name}`", answer.full_name(), answer.parent_file().name()),
             did_you_mean(
                 name,
-                answer
-                    .fields()
-                    .filter(|field| element(field).is_some())
-                    .map(|field| field.name().to_owned()),
+                answer.fields().filter(|field| element(field).is_some()).map(|field| field.name().to_owned()),
             ),
         )));
     };
@@ -230,11 +175,7 @@ impl Compiler<'_> {
         let known: BTreeSet<&str> = columns.iter().map(|column| column.name.as_ref()).collect();
         if known.len() < columns.len() {
             for (index, column) in columns.iter().enumerate() {
-                if columns
-                    .iter()
-                    .take(index)
-                    .any(|earlier| earlier.name == column.name)
-                {
+                if columns.iter().take(index).any(|earlier| earlier.name == column.name) {
                     self.findings.push(Finding::new(
                         "query",
                         format!("the statement has two columns `{}`", column.name),
@@ -265,20 +206,10 @@ impl Compiler<'_> {
 
     fn column(&mut self, index: usize, column: &Column) {
         let declared = self.mapping.columns.get(column.name.as_ref());
-        let path = declared
-            .map_or(column.name.as_ref(), String::as_str)
-            .to_owned();
-        self.labels.push(Label {
-            column: Arc::clone(&column.name),
-            field: path.as_str().into(),
-        });
+        let path = declared.map_or(column.name.as_ref(), String::as_str).to_owned();
+        self.labels.push(Label { column: Arc::clone(&column.name), field: path.as_str().into() });
         // Where to look: at the entry in `columns` if there is one, else at the statement.
-        let key = || {
-            declared.map_or_else(
-                || "query".to_owned(),
-                |_| forms::key("columns", &column.name),
-            )
-        };
+        let key = || declared.map_or_else(|| "query".to_owned(), |_| forms::key("columns", &column.name));
         let fields = match follow(&self.root.message, &path) {
             Ok(fields) => fields,
             Err((what, help)) => {
@@ -287,11 +218,7 @@ impl Compiler<'_> {
                 } else {
                     format!("{help}; name the field with `AS \"…\"`, or in `columns`")
                 };
-                self.findings.push(Finding::new(
-                    key(),
-                    format!("{} fits no field: {what}", column.describe()),
-                    help,
-                ));
+                self.findings.push(Finding::new(key(), format!("{} fits no field: {what}", column.describe()), help));
                 return;
             }
         };
@@ -301,17 +228,9 @@ impl Compiler<'_> {
         let given = Given {
             name: column.name.as_ref(),
             class: column.class,
-            format: self
-                .mapping
-                .formats
-                .get(column.name.as_ref())
-                .map(String::as_str),
+            format: self.mapping.formats.get(column.name.as_ref()).map(String::as_str),
             values: self.mapping.values.get(column.name.as_ref()),
-            separator: self
-                .mapping
-                .separators
-                .get(column.name.as_ref())
-                .map(String::as_str),
+            separator: self.mapping.separators.get(column.name.as_ref()).map(String::as_str),
             zone: self.mapping.zone,
         };
         match forms::encoder(field, &given) {
@@ -324,17 +243,9 @@ impl Compiler<'_> {
                     shape,
                 };
                 if let Err(other) = self.root.put(parents, field, plan) {
-                    let other = self
-                        .labels
-                        .get(other)
-                        .map_or("", |label| label.column.as_ref());
-                    let what = format!(
-                        "columns `{other}` and `{}` both fill {}",
-                        column.name,
-                        describe(field)
-                    );
-                    self.findings
-                        .push(Finding::new(key(), what, "leave one of them"));
+                    let other = self.labels.get(other).map_or("", |label| label.column.as_ref());
+                    let what = format!("columns `{other}` and `{}` both fill {}", column.name, describe(field));
+                    self.findings.push(Finding::new(key(), what, "leave one of them"));
                 }
             }
             Err(Refusal { key: at, why, help }) => {
@@ -364,25 +275,16 @@ enum Growth {
 
 impl Branch {
     fn new(message: MessageDescriptor) -> Self {
-        Self {
-            message,
-            fields: BTreeMap::new(),
-        }
+        Self { message, fields: BTreeMap::new() }
     }
 
     /// Puts a column's plan in its place. The error is the column that is there already.
-    fn put(
-        &mut self,
-        parents: &[FieldDescriptor],
-        field: &FieldDescriptor,
-        plan: ColumnPlan,
-    ) -> Result<(), usize> {
+    fn put(&mut self, parents: &[FieldDescriptor], field: &FieldDescriptor, plan: ColumnPlan) -> Result<(), usize> {
         let Some((parent, rest)) = parents.split_first() else {
             if let Some((_, growth)) = self.fields.get(&field.number()) {
                 return Err(growth.first_column());
             }
-            self.fields
-                .insert(field.number(), (field.clone(), Growth::Leaf(plan)));
+            self.fields.insert(field.number(), (field.clone(), Growth::Leaf(plan)));
             return Ok(());
         };
         let (_, growth) = self.fields.entry(parent.number()).or_insert_with(|| {
@@ -421,23 +323,18 @@ impl Branch {
             .filter(|oneof| !oneof.is_synthetic())
             .map(|oneof| oneof.full_name().to_owned())
             .collect();
-        let fields = self
-            .fields
-            .into_iter()
-            .map(|(number, (field, growth))| FieldPlan {
-                number,
-                oneof: field
-                    .containing_oneof()
-                    .and_then(|oneof| oneofs.iter().position(|name| name == oneof.full_name()))
-                    .and_then(|position| u32::try_from(position).ok()),
-                filling: match growth {
-                    Growth::Leaf(plan) => Filling::Column(plan),
-                    Growth::Branch(branch) => Filling::Message(branch.plan()),
-                },
-            });
-        MessagePlan {
-            fields: fields.collect(),
-        }
+        let fields = self.fields.into_iter().map(|(number, (field, growth))| FieldPlan {
+            number,
+            oneof: field
+                .containing_oneof()
+                .and_then(|oneof| oneofs.iter().position(|name| name == oneof.full_name()))
+                .and_then(|position| u32::try_from(position).ok()),
+            filling: match growth {
+                Growth::Leaf(plan) => Filling::Column(plan),
+                Growth::Branch(branch) => Filling::Message(branch.plan()),
+            },
+        });
+        MessagePlan { fields: fields.collect() }
     }
 }
 
@@ -445,11 +342,9 @@ impl Growth {
     fn first_column(&self) -> usize {
         match self {
             Self::Leaf(plan) => plan.column,
-            Self::Branch(branch) => branch
-                .fields
-                .values()
-                .next()
-                .map_or(usize::MAX, |(_, growth)| growth.first_column()),
+            Self::Branch(branch) => {
+                branch.fields.values().next().map_or(usize::MAX, |(_, growth)| growth.first_column())
+            }
         }
     }
 }

@@ -12,8 +12,10 @@ use crate::sql::encode::{BytesForm, Encoder, IntegerKind, TextForm};
 use crate::sql::moment::{MomentForm, Notation};
 use crate::sql::number::NumberForm;
 
-const MOMENT_HELP: &str = "`iso`, `unix`, `unix-ms`, `julian`, or a pattern that holds a whole date, as in `%d/%m/%Y` or `YYYYMMDD`";
-const NUMBER_HELP: &str = "`number` for text of a number, `decimal(2)` to keep two decimals, `scaled(2)` for a column that counts hundredths";
+const MOMENT_HELP: &str =
+    "`iso`, `unix`, `unix-ms`, `julian`, or a pattern that holds a whole date, as in `%d/%m/%Y` or `YYYYMMDD`";
+const NUMBER_HELP: &str =
+    "`number` for text of a number, `decimal(2)` to keep two decimals, `scaled(2)` for a column that counts hundredths";
 
 /// What is known and declared about one column.
 #[derive(Clone, Copy, Debug)]
@@ -37,43 +39,26 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     fn of(help: impl Into<String>) -> Self {
-        Self {
-            key: None,
-            why: None,
-            help: help.into(),
-        }
+        Self { key: None, why: None, help: help.into() }
     }
 
     fn at(key: &'static str, why: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            key: Some(key),
-            why: Some(why.into()),
-            help: help.into(),
-        }
+        Self { key: Some(key), why: Some(why.into()), help: help.into() }
     }
 }
 
 /// The key of a column in one of the binding's tables, quoted where TOML asks for it.
 pub(crate) fn key(table: &str, name: &str) -> String {
-    let bare = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare {
         format!("{table}.{name}")
     } else {
-        format!(
-            "{table}.\"{}\"",
-            name.replace('\\', "\\\\").replace('"', "\\\"")
-        )
+        format!("{table}.\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
     }
 }
 
 /// Chooses the encoder for `field`.
-pub(crate) fn encoder(
-    field: &FieldDescriptor,
-    given: &Given<'_>,
-) -> Result<(Encoder, Shape), Refusal> {
+pub(crate) fn encoder(field: &FieldDescriptor, given: &Given<'_>) -> Result<(Encoder, Shape), Refusal> {
     if field.is_map() {
         return Err(Refusal::of(
             "a column cannot fill a map; leave it out, or change the contract to a repeated message",
@@ -86,10 +71,7 @@ pub(crate) fn encoder(
         return Err(Refusal::of(if field.kind().as_message().is_some() {
             "rows become a repeated message with `gather` only".to_owned()
         } else {
-            format!(
-                "say what separates the values: `separators = {{ {} = \";\" }}`",
-                quoted(given.name)
-            )
+            format!("say what separates the values: `separators = {{ {} = \";\" }}`", quoted(given.name))
         }));
     }
     let kind = field.kind();
@@ -102,11 +84,7 @@ pub(crate) fn encoder(
     }
 }
 
-fn list(
-    field: &FieldDescriptor,
-    separator: &str,
-    given: &Given<'_>,
-) -> Result<(Encoder, Shape), Refusal> {
+fn list(field: &FieldDescriptor, separator: &str, given: &Given<'_>) -> Result<(Encoder, Shape), Refusal> {
     if !field.is_list() || matches!(field.kind(), Kind::Message(_)) {
         return Err(Refusal::at(
             "separators",
@@ -115,18 +93,13 @@ fn list(
         ));
     }
     if separator.is_empty() {
-        return Err(Refusal::at(
-            "separators",
-            "the separator is empty",
-            "write the text between two values",
-        ));
+        return Err(Refusal::at("separators", "the separator is empty", "write the text between two values"));
     }
     if given.class == Class::Blob {
         return Err(Refusal::of("cast the column to text in the statement"));
     }
     // The parts of a text are texts, so numbers are read from text without being declared so.
-    let number =
-        matches!(field.kind(), Kind::Float | Kind::Double) || integer_kind(&field.kind()).is_some();
+    let number = matches!(field.kind(), Kind::Float | Kind::Double) || integer_kind(&field.kind()).is_some();
     let part = Given {
         class: if number { Class::Unknown } else { Class::Text },
         format: given.format.or(number.then_some("number")),
@@ -134,10 +107,7 @@ fn list(
         ..*given
     };
     let encoder = scalar(&field.kind(), &part)?;
-    let shape = Shape::List {
-        separator: separator.into(),
-        packed: field.is_packed(),
-    };
+    let shape = Shape::List { separator: separator.into(), packed: field.is_packed() };
     Ok((encoder, shape))
 }
 
@@ -162,24 +132,17 @@ fn scalar(kind: &Kind, given: &Given<'_>) -> Result<Encoder, Refusal> {
             }
             let codes = match given.values {
                 None => Codes::of_enum(descriptor),
-                Some(values) => {
-                    Codes::of(values, |name| number_of(descriptor, name)).map_err(|name| {
-                        Refusal::at(
-                            "values",
-                            format!("`{}` has no value `{name}`", descriptor.full_name()),
-                            super::compile::did_you_mean(
-                                &name,
-                                descriptor.values().map(|value| value.name().to_owned()),
-                            ),
-                        )
-                    })?
-                }
+                Some(values) => Codes::of(values, |name| number_of(descriptor, name)).map_err(|name| {
+                    Refusal::at(
+                        "values",
+                        format!("`{}` has no value `{name}`", descriptor.full_name()),
+                        super::compile::did_you_mean(&name, descriptor.values().map(|value| value.name().to_owned())),
+                    )
+                })?,
             };
             Ok(Encoder::Enum(codes))
         }
-        _ => Err(Refusal::of(
-            "name a field in the message, as in `AS \"name.family\"`",
-        )),
+        _ => Err(Refusal::of("name a field in the message, as in `AS \"name.family\"`")),
     }
 }
 
@@ -188,9 +151,7 @@ fn text(given: &Given<'_>) -> Result<Encoder, Refusal> {
         (Some(values), None) => TextForm::Codes(Codes::texts(values)),
         (Some(_), Some(_)) => return Err(both()),
         (None, None) if given.class == Class::Blob => {
-            return Err(Refusal::of(
-                "cast it to text in the statement, or make the field bytes",
-            ));
+            return Err(Refusal::of("cast it to text in the statement, or make the field bytes"));
         }
         (None, None) => TextForm::Plain,
         (None, Some("trim")) => TextForm::Trim,
@@ -200,14 +161,8 @@ fn text(given: &Given<'_>) -> Result<Encoder, Refusal> {
             } else if let Some(notation) = Notation::parse(format) {
                 TextForm::Moment(moment_form(notation, given)?)
             } else {
-                let help = format!(
-                    "for text: `trim`; for numbers: {NUMBER_HELP}; for dates: {MOMENT_HELP}"
-                );
-                return Err(Refusal::at(
-                    "formats",
-                    format!("`{format}` is not a format"),
-                    help,
-                ));
+                let help = format!("for text: `trim`; for numbers: {NUMBER_HELP}; for dates: {MOMENT_HELP}");
+                return Err(Refusal::at("formats", format!("`{format}` is not a format"), help));
             }
         }
     };
@@ -240,15 +195,13 @@ fn bytes(given: &Given<'_>) -> Result<Encoder, Refusal> {
 fn boolean(given: &Given<'_>) -> Result<Encoder, Refusal> {
     let codes = match (given.values, given.format) {
         (Some(_), Some(_)) => return Err(both()),
-        (Some(values), None) => Some(Codes::of(values, |meaning| meaning.parse().ok()).map_err(
-            |meaning| {
-                Refusal::at(
-                    "values",
-                    format!("`{meaning}` is neither `true` nor `false`"),
-                    "a code of a bool means `true` or `false`",
-                )
-            },
-        )?),
+        (Some(values), None) => Some(Codes::of(values, |meaning| meaning.parse().ok()).map_err(|meaning| {
+            Refusal::at(
+                "values",
+                format!("`{meaning}` is neither `true` nor `false`"),
+                "a code of a bool means `true` or `false`",
+            )
+        })?),
         (None, Some(format)) => Some(Codes::pair(format).ok_or_else(|| {
             Refusal::at(
                 "formats",
@@ -256,14 +209,7 @@ fn boolean(given: &Given<'_>) -> Result<Encoder, Refusal> {
                 "write what is true, then what is false, as in `Y/N`",
             )
         })?),
-        (None, None)
-            if matches!(
-                given.class,
-                Class::Integer | Class::Numeric | Class::Unknown
-            ) =>
-        {
-            None
-        }
+        (None, None) if matches!(given.class, Class::Integer | Class::Numeric | Class::Unknown) => None,
         (None, None) => {
             return Err(Refusal::of(format!(
                 "say what is true and what is false: `formats = {{ {} = \"Y/N\" }}`",
@@ -289,11 +235,7 @@ fn number(given: &Given<'_>, real: bool) -> Result<NumberForm, Refusal> {
                 "leave `scaled` out: the field counts the same small unit as the column",
             )),
             Some(form) => Ok(form),
-            None => Err(Refusal::at(
-                "formats",
-                format!("`{format}` is not a format of numbers"),
-                NUMBER_HELP,
-            )),
+            None => Err(Refusal::at("formats", format!("`{format}` is not a format of numbers"), NUMBER_HELP)),
         },
         None => match given.class {
             Class::Integer | Class::Numeric | Class::Unknown => Ok(NumberForm::Stored),
@@ -317,23 +259,14 @@ fn moment_message(message: &MessageDescriptor, given: &Given<'_>) -> Result<Enco
     } else if is_date(message) {
         Encoder::Date
     } else {
-        let first = message
-            .fields()
-            .next()
-            .map_or_else(|| "field".to_owned(), |field| field.name().to_owned());
-        return Err(Refusal::of(format!(
-            "name a field in the message, as in `AS \"….{first}\"`"
-        )));
+        let first = message.fields().next().map_or_else(|| "field".to_owned(), |field| field.name().to_owned());
+        return Err(Refusal::of(format!("name a field in the message, as in `AS \"….{first}\"`")));
     };
     no_values(given)?;
     let notation = match given.format {
         None => Notation::Iso,
         Some(format) => Notation::parse(format).ok_or_else(|| {
-            Refusal::at(
-                "formats",
-                format!("`{format}` is not a format of dates"),
-                format!("use {MOMENT_HELP}"),
-            )
+            Refusal::at("formats", format!("`{format}` is not a format of dates"), format!("use {MOMENT_HELP}"))
         })?,
     };
     Ok(build(moment_form(notation, given)?))
@@ -359,14 +292,9 @@ fn moment_form(notation: Notation, given: &Given<'_>) -> Result<MomentForm, Refu
 /// Whether this is `google.type.Date`, by its own definition and not by its name alone.
 pub(crate) fn is_date(message: &MessageDescriptor) -> bool {
     let part = |number, name: &str| {
-        message
-            .get_field(number)
-            .is_some_and(|field| field.name() == name && field.kind() == Kind::Int32)
+        message.get_field(number).is_some_and(|field| field.name() == name && field.kind() == Kind::Int32)
     };
-    message.full_name() == "google.type.Date"
-        && part(1, "year")
-        && part(2, "month")
-        && part(3, "day")
+    message.full_name() == "google.type.Date" && part(1, "year") && part(2, "month") && part(3, "day")
 }
 
 /// The type in a wrapper of `google/protobuf/wrappers.proto`.
@@ -383,10 +311,7 @@ pub(crate) fn wrapped(message: &MessageDescriptor) -> Option<Kind> {
         "StringValue",
         "BytesValue",
     ];
-    wrappers
-        .contains(&name)
-        .then(|| message.get_field(1).map(|field| field.kind()))
-        .flatten()
+    wrappers.contains(&name).then(|| message.get_field(1).map(|field| field.kind())).flatten()
 }
 
 fn integer_kind(kind: &Kind) -> Option<IntegerKind> {
@@ -401,35 +326,21 @@ fn integer_kind(kind: &Kind) -> Option<IntegerKind> {
         Kind::Fixed64 => Some(IntegerKind::Fixed64),
         Kind::Sfixed32 => Some(IntegerKind::Sfixed32),
         Kind::Sfixed64 => Some(IntegerKind::Sfixed64),
-        Kind::Double
-        | Kind::Float
-        | Kind::Bool
-        | Kind::String
-        | Kind::Bytes
-        | Kind::Message(_)
-        | Kind::Enum(_) => None,
+        Kind::Double | Kind::Float | Kind::Bool | Kind::String | Kind::Bytes | Kind::Message(_) | Kind::Enum(_) => None,
     }
 }
 
 fn no_format(given: &Given<'_>) -> Result<(), Refusal> {
     match given.format {
         None => Ok(()),
-        Some(_) => Err(Refusal::at(
-            "formats",
-            "it has no formats",
-            "say what its codes mean in `values`",
-        )),
+        Some(_) => Err(Refusal::at("formats", "it has no formats", "say what its codes mean in `values`")),
     }
 }
 
 fn no_values(given: &Given<'_>) -> Result<(), Refusal> {
     match given.values {
         None => Ok(()),
-        Some(_) => Err(Refusal::at(
-            "values",
-            "it has no codes",
-            "`values` is for enums, bools and strings",
-        )),
+        Some(_) => Err(Refusal::at("values", "it has no codes", "`values` is for enums, bools and strings")),
     }
 }
 

@@ -60,15 +60,9 @@ impl Pool {
         let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
-            .map_err(|_| ConnectorError::Failed {
-                why: Failure::Internal,
-            })?;
+            .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
         while let Some(kept) = self.idle.take() {
-            let mut lease = Lease {
-                held: Some(kept),
-                idle: Arc::clone(&self.idle),
-                permit: None,
-            };
+            let mut lease = Lease { held: Some(kept), idle: Arc::clone(&self.idle), permit: None };
             let Some(held) = lease.held.as_mut() else {
                 continue;
             };
@@ -88,19 +82,12 @@ impl Pool {
             }
             return Ok(lease.begin(permit, deadline));
         }
-        let lease = Lease {
-            held: Some(self.open().await?),
-            idle: Arc::clone(&self.idle),
-            permit: None,
-        };
+        let lease = Lease { held: Some(self.open().await?), idle: Arc::clone(&self.idle), permit: None };
         Ok(lease.begin(permit, deadline))
     }
 
     /// Opens a connection that is not one of the pool's, and that stops at `deadline`.
-    pub(crate) async fn beside(
-        &self,
-        deadline: Instant,
-    ) -> Result<SqliteConnection, ConnectorError> {
+    pub(crate) async fn beside(&self, deadline: Instant) -> Result<SqliteConnection, ConnectorError> {
         let held = self.open().await?;
         held.guard.arm(Some(deadline));
         Ok(held.connection)
@@ -108,11 +95,7 @@ impl Pool {
 
     async fn open(&self) -> Result<Held, ConnectorError> {
         let identity = Identity::of(&self.file);
-        let mut connection = self
-            .options
-            .connect()
-            .await
-            .map_err(|error| cannot_open(&self.file, &error))?;
+        let mut connection = self.options.connect().await.map_err(|error| cannot_open(&self.file, &error))?;
         let guard = Guard::new();
         let asked = Arc::clone(&guard);
         connection
@@ -120,21 +103,13 @@ impl Pool {
             .await
             .map_err(|error| failed(&error))?
             .set_progress_handler(STEPS, move || asked.goes_on());
-        Ok(Held {
-            connection,
-            guard,
-            running: false,
-            identity,
-            looked: Instant::now(),
-        })
+        Ok(Held { connection, guard, running: false, identity, looked: Instant::now() })
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -157,12 +132,7 @@ impl Lease {
 
     /// Returns the connection. From here on it counts as running until [`Lease::finish`].
     pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, ConnectorError> {
-        self.held
-            .as_mut()
-            .map(|held| &mut held.connection)
-            .ok_or(ConnectorError::Failed {
-                why: Failure::Internal,
-            })
+        self.held.as_mut().map(|held| &mut held.connection).ok_or(ConnectorError::Failed { why: Failure::Internal })
     }
 
     /// Says that the statement has ended by itself.
@@ -231,10 +201,7 @@ impl Identity {
     fn of(file: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let metadata = std::fs::metadata(file).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
+        Some(Self { device: metadata.dev(), inode: metadata.ino() })
     }
 
     #[cfg(not(unix))]
@@ -250,10 +217,7 @@ impl Idle {
     /// Takes one whose statement has ended if there is one, else one that is being stopped.
     fn take(&self) -> Option<Held> {
         let mut kept = self.lock();
-        let at = kept
-            .iter()
-            .rposition(|held| !held.running)
-            .or(kept.len().checked_sub(1))?;
+        let at = kept.iter().rposition(|held| !held.running).or(kept.len().checked_sub(1))?;
         Some(kept.remove(at))
     }
 

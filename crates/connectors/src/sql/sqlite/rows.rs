@@ -58,37 +58,20 @@ impl Rows {
     ///
     /// Those of [`Pool::lease`], and arguments that SQLite does not take.
     pub(crate) async fn start(pool: &Pool, query: Query) -> Result<Self, ConnectorError> {
-        if query
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
-        {
+        if query.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(ConnectorError::Timeout);
         }
         let arguments = bound(query.arguments)?;
         let lease = pool.lease(query.deadline).await?;
         let batch = Arc::new(Batch::default());
-        let timer = query
-            .deadline
-            .map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
-        let encoding = Encoding {
-            plan: query.plan,
-            limit: query.limit,
-            arena: BytesMut::with_capacity(query.arena),
-        };
+        let timer = query.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let encoding = Encoding { plan: query.plan, limit: query.limit, arena: BytesMut::with_capacity(query.arena) };
         let pump = pump(lease, query.sql, arguments, encoding, Arc::clone(&batch));
-        Ok(Self {
-            pump: Some(Box::pin(pump)),
-            batch,
-            ready: VecDeque::new(),
-            error: None,
-            timer,
-        })
+        Ok(Self { pump: Some(Box::pin(pump)), batch, ready: VecDeque::new(), error: None, timer })
     }
 
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
-        self.timer
-            .as_mut()
-            .is_some_and(|timer| timer.as_mut().poll(context).is_ready())
+        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready())
     }
 }
 
@@ -113,11 +96,7 @@ impl Stream for Rows {
         if let Some(error) = this.error.take() {
             // SQLite may have looked at the clock before our own timer fired.
             let late = error == ConnectorError::Cancelled && this.timer.is_some();
-            return Poll::Ready(Some(Err(if late {
-                ConnectorError::Timeout
-            } else {
-                error
-            })));
+            return Poll::Ready(Some(Err(if late { ConnectorError::Timeout } else { error })));
         }
         if this.pump.is_none() {
             return Poll::Ready(None);
@@ -157,9 +136,7 @@ async fn pump(
     batch: Arc<Batch>,
 ) -> Result<(), ConnectorError> {
     let result = {
-        let mut rows = lease
-            .connection()?
-            .fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
+        let mut rows = lease.connection()?.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
         loop {
             match rows.next().await {
                 Some(Ok(Either::Right(row))) => {
@@ -182,9 +159,7 @@ async fn pump(
         }
         Err(sqlx::Error::WorkerCrashed) => {
             lease.discard();
-            Err(ConnectorError::Failed {
-                why: Failure::Internal,
-            })
+            Err(ConnectorError::Failed { why: Failure::Internal })
         }
         Err(error) => {
             // It has ended, by itself or because its guard said so.
@@ -204,9 +179,7 @@ fn bound(arguments: Vec<Argument>) -> Result<SqliteArguments, ConnectorError> {
             Argument::Text(value) => bound.add(value),
             Argument::Blob(value) => bound.add(value),
         };
-        added.map_err(|_| ConnectorError::Failed {
-            why: Failure::Limit,
-        })?;
+        added.map_err(|_| ConnectorError::Failed { why: Failure::Limit })?;
     }
     Ok(bound)
 }

@@ -37,19 +37,12 @@ impl Row for Made {
 }
 
 fn columns(names: &[&str]) -> Vec<Column> {
-    let column = |name: &&str| Column {
-        name: (*name).into(),
-        declared: None,
-        class: Class::Unknown,
-    };
+    let column = |name: &&str| Column { name: (*name).into(), declared: None, class: Class::Unknown };
     names.iter().map(column).collect()
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn plan(names: &[&str], formats: &[(&str, &str)], separators: &[(&str, &str)]) -> Plan {
@@ -66,15 +59,12 @@ fn plan(names: &[&str], formats: &[(&str, &str)], separators: &[(&str, &str)]) -
 
 fn encode(plan: &Plan, row: &[Owned]) -> Result<Vec<u8>, ConnectorError> {
     let mut out = BytesMut::new();
-    plan.encode(&Made(row.to_vec()), &mut out)
-        .map(|()| out.to_vec())
+    plan.encode(&Made(row.to_vec()), &mut out).map(|()| out.to_vec())
 }
 
 fn misfit(plan: &Plan, row: &[Owned]) -> Misfit {
     let error = encode(plan, row).unwrap_err();
-    let ConnectorError::Mapping { why, .. } = error else {
-        panic!("{error}")
-    };
+    let ConnectorError::Mapping { why, .. } = error else { panic!("{error}") };
     why
 }
 
@@ -84,8 +74,7 @@ fn scalars() -> Vec<(&'static str, BoxedStrategy<(Owned, Value)>)> {
         any: impl Strategy<Value = T> + 'static,
         value: fn(T) -> Value,
     ) -> BoxedStrategy<(Owned, Value)> {
-        any.prop_map(move |number| (Owned::Integer(number.into()), value(number)))
-            .boxed()
+        any.prop_map(move |number| (Owned::Integer(number.into()), value(number))).boxed()
     }
     let positive = || 0..=i64::MAX;
     vec![
@@ -106,49 +95,18 @@ fn scalars() -> Vec<(&'static str, BoxedStrategy<(Owned, Value)>)> {
         ("an_int32", whole(any::<i32>(), Value::I32)),
         ("an_int64", whole(any::<i64>(), Value::I64)),
         ("a_uint32", whole(any::<u32>(), Value::U32)),
-        (
-            "a_uint64",
-            whole(positive(), |n| Value::U64(n.cast_unsigned())),
-        ),
+        ("a_uint64", whole(positive(), |n| Value::U64(n.cast_unsigned()))),
         ("a_sint32", whole(any::<i32>(), Value::I32)),
         ("a_sint64", whole(any::<i64>(), Value::I64)),
         ("a_fixed32", whole(any::<u32>(), Value::U32)),
-        (
-            "a_fixed64",
-            whole(positive(), |n| Value::U64(n.cast_unsigned())),
-        ),
+        ("a_fixed64", whole(positive(), |n| Value::U64(n.cast_unsigned()))),
         ("a_sfixed32", whole(any::<i32>(), Value::I32)),
         ("a_sfixed64", whole(any::<i64>(), Value::I64)),
-        (
-            "a_bool",
-            any::<bool>()
-                .prop_map(|b| (Owned::Integer(i64::from(b)), Value::Bool(b)))
-                .boxed(),
-        ),
-        (
-            "a_string",
-            "\\PC{0,200}"
-                .prop_map(|s| (Owned::Text(s.clone()), Value::String(s)))
-                .boxed(),
-        ),
-        (
-            "some_bytes",
-            any::<Vec<u8>>()
-                .prop_map(|b| (Owned::Blob(b.clone()), Value::Bytes(b.into())))
-                .boxed(),
-        ),
-        (
-            "sex",
-            (0..=2_i32)
-                .prop_map(|n| (Owned::Integer(n.into()), Value::EnumNumber(n)))
-                .boxed(),
-        ),
-        (
-            "maybe_string",
-            "[a-z]{0,3}"
-                .prop_map(|s| (Owned::Text(s.clone()), Value::String(s)))
-                .boxed(),
-        ),
+        ("a_bool", any::<bool>().prop_map(|b| (Owned::Integer(i64::from(b)), Value::Bool(b))).boxed()),
+        ("a_string", "\\PC{0,200}".prop_map(|s| (Owned::Text(s.clone()), Value::String(s))).boxed()),
+        ("some_bytes", any::<Vec<u8>>().prop_map(|b| (Owned::Blob(b.clone()), Value::Bytes(b.into()))).boxed()),
+        ("sex", (0..=2_i32).prop_map(|n| (Owned::Integer(n.into()), Value::EnumNumber(n))).boxed()),
+        ("maybe_string", "[a-z]{0,3}".prop_map(|s| (Owned::Text(s.clone()), Value::String(s))).boxed()),
         ("maybe_int", whole(-1..=1_i32, Value::I32)),
         ("right", whole(-1..=1_i32, Value::I32)),
     ]
@@ -203,36 +161,14 @@ proptest! {
 fn a_negative_zero_is_not_the_default() {
     // Source: protobuf.dev, "Default Field Values": -0 is considered distinct and will be serialized.
     let plan = plan(&["a_double", "a_float"], &[], &[]);
-    assert_eq!(
-        encode(&plan, &[Owned::Real(0.0), Owned::Integer(0)]).unwrap(),
-        b""
-    );
-    assert_eq!(
-        encode(&plan, &[Owned::Null, Owned::Real(-0.0)]).unwrap(),
-        [0x15, 0, 0, 0, 0x80]
-    );
+    assert_eq!(encode(&plan, &[Owned::Real(0.0), Owned::Integer(0)]).unwrap(), b"");
+    assert_eq!(encode(&plan, &[Owned::Null, Owned::Real(-0.0)]).unwrap(), [0x15, 0, 0, 0, 0x80]);
 }
 
 #[test]
 fn null_leaves_a_field_out_and_presence_keeps_a_default() {
-    let plan = plan(
-        &[
-            "a_string",
-            "maybe_string",
-            "wrapped_string",
-            "wrapped_int",
-            "inner.text",
-        ],
-        &[],
-        &[],
-    );
-    let nothing = [
-        Owned::Null,
-        Owned::Null,
-        Owned::Null,
-        Owned::Null,
-        Owned::Null,
-    ];
+    let plan = plan(&["a_string", "maybe_string", "wrapped_string", "wrapped_int", "inner.text"], &[], &[]);
+    let nothing = [Owned::Null, Owned::Null, Owned::Null, Owned::Null, Owned::Null];
     assert_eq!(encode(&plan, &nothing).unwrap(), b"");
     let empty = [
         Owned::Text(String::new()),
@@ -242,76 +178,40 @@ fn null_leaves_a_field_out_and_presence_keeps_a_default() {
         Owned::Text(String::new()),
     ];
     let told = json(&message("Everything"), &encode(&plan, &empty).unwrap());
-    assert_eq!(
-        told,
-        r#"{"wrapped_string":"","wrapped_int":0,"inner":{},"maybe_string":""}"#
-    );
+    assert_eq!(told, r#"{"wrapped_string":"","wrapped_int":0,"inner":{},"maybe_string":""}"#);
 }
 
 #[test]
 fn lists_are_cut_at_their_separator() {
-    let plan = plan(
-        &["tags", "numbers", "sexes"],
-        &[],
-        &[("tags", ";"), ("numbers", ","), ("sexes", " ")],
-    );
-    let row = |tags: &str, numbers: &str, sexes: &str| {
-        [tags, numbers, sexes].map(|text| Owned::Text(text.to_owned()))
-    };
+    let plan = plan(&["tags", "numbers", "sexes"], &[], &[("tags", ";"), ("numbers", ","), ("sexes", " ")]);
+    let row = |tags: &str, numbers: &str, sexes: &str| [tags, numbers, sexes].map(|text| Owned::Text(text.to_owned()));
     let told = |row: &[Owned]| json(&message("Everything"), &encode(&plan, row).unwrap());
     assert_eq!(
         told(&row("a; b;c", "1,-2, 3", "MALE 2")),
         r#"{"tags":["a","b","c"],"numbers":[1,-2,3],"sexes":["SEX_MALE","SEX_FEMALE"]}"#
     );
     assert_eq!(told(&row("", " ", "")), "{}");
-    assert_eq!(
-        told(&[Owned::Integer(7), Owned::Integer(0), Owned::Null]),
-        r#"{"tags":["7"],"numbers":[0]}"#
-    );
+    assert_eq!(told(&[Owned::Integer(7), Owned::Integer(0), Owned::Null]), r#"{"tags":["7"],"numbers":[0]}"#);
     assert_eq!(misfit(&plan, &row("a", "1,x", "")), Misfit::NotANumber);
     // Packed, as proto3 has it: one key for all of them.
-    assert_eq!(
-        encode(&plan, &row("", "1,2", "")).unwrap(),
-        [0xba, 0x01, 0x02, 0x01, 0x02]
-    );
+    assert_eq!(encode(&plan, &row("", "1,2", "")).unwrap(), [0xba, 0x01, 0x02, 0x01, 0x02]);
 }
 
 #[test]
 fn only_one_field_of_a_oneof_is_filled() {
     let plan = plan(&["left", "right", "middle.text"], &[], &[]);
     let told = |row: &[Owned]| json(&message("Everything"), &encode(&plan, row).unwrap());
-    assert_eq!(
-        told(&[Owned::Null, Owned::Integer(0), Owned::Null]),
-        r#"{"right":0}"#
-    );
-    assert_eq!(
-        told(&[Owned::Null, Owned::Null, Owned::Text("x".into())]),
-        r#"{"middle":{"text":"x"}}"#
-    );
-    assert_eq!(
-        misfit(
-            &plan,
-            &[Owned::Text("a".into()), Owned::Integer(1), Owned::Null]
-        ),
-        Misfit::OneofTwice
-    );
-    assert_eq!(
-        misfit(
-            &plan,
-            &[Owned::Null, Owned::Integer(1), Owned::Text("x".into())]
-        ),
-        Misfit::OneofTwice
-    );
+    assert_eq!(told(&[Owned::Null, Owned::Integer(0), Owned::Null]), r#"{"right":0}"#);
+    assert_eq!(told(&[Owned::Null, Owned::Null, Owned::Text("x".into())]), r#"{"middle":{"text":"x"}}"#);
+    assert_eq!(misfit(&plan, &[Owned::Text("a".into()), Owned::Integer(1), Owned::Null]), Misfit::OneofTwice);
+    assert_eq!(misfit(&plan, &[Owned::Null, Owned::Integer(1), Owned::Text("x".into())]), Misfit::OneofTwice);
 }
 
 #[test]
 fn timestamps_count_their_nanoseconds_forward() {
     let plan = plan(&["at"], &[("at", "unix")], &[]);
     let encoded = encode(&plan, &[Owned::Real(-0.25)]).unwrap();
-    assert_eq!(
-        json(&message("Everything"), &encoded),
-        r#"{"at":"1969-12-31T23:59:59.750Z"}"#
-    );
+    assert_eq!(json(&message("Everything"), &encoded), r#"{"at":"1969-12-31T23:59:59.750Z"}"#);
     let encoded = encode(&plan, &[Owned::Integer(0)]).unwrap();
     assert_eq!(encoded, [0x8a, 0x01, 0x00]);
 }
@@ -320,10 +220,7 @@ fn timestamps_count_their_nanoseconds_forward() {
 fn a_misfit_names_column_field_and_storage_and_leaves_nothing_behind() {
     let plan = plan(&["a_string", "an_int32"], &[], &[]);
     let mut out = BytesMut::from(&b"earlier"[..]);
-    let row = Made(vec![
-        Owned::Text("CANARY".into()),
-        Owned::Text("CANARY".into()),
-    ]);
+    let row = Made(vec![Owned::Text("CANARY".into()), Owned::Text("CANARY".into())]);
     let error = plan.encode(&row, &mut out).unwrap_err();
     assert_eq!(out, &b"earlier"[..]);
     assert_eq!(

@@ -22,14 +22,8 @@ async fn problems(method: &str, connector: &str) -> String {
         Ok(_) => text.push_str("fits"),
         Err(problems) => {
             for problem in problems {
-                writeln!(
-                    text,
-                    "{}: {}\n  help: {}",
-                    problem.key,
-                    problem.what,
-                    problem.help.unwrap_or_default()
-                )
-                .unwrap();
+                writeln!(text, "{}: {}\n  help: {}", problem.key, problem.what, problem.help.unwrap_or_default())
+                    .unwrap();
             }
         }
     }
@@ -37,11 +31,7 @@ async fn problems(method: &str, connector: &str) -> String {
 }
 
 async fn check(method: &str, connector: &str, expected: &str) {
-    assert_eq!(
-        problems(method, connector).await,
-        expected,
-        "{method} {connector}"
-    );
+    assert_eq!(problems(method, connector).await, expected, "{method} {connector}");
 }
 
 #[tokio::test]
@@ -90,11 +80,7 @@ async fn types_that_cannot_meet_are_named_on_both_sides() {
             "visits",
             "column `visits` (REAL) cannot fill `fixture.v1.Patient.visits` (int64, in `everything.proto`)",
         ),
-        (
-            "pic",
-            "born",
-            "column `born` (BLOB) cannot fill `fixture.v1.Patient.born` (string, in `everything.proto`)",
-        ),
+        ("pic", "born", "column `born` (BLOB) cannot fill `fixture.v1.Patient.born` (string, in `everything.proto`)"),
         (
             "pic",
             "sex",
@@ -106,58 +92,24 @@ async fn types_that_cannot_meet_are_named_on_both_sides() {
             "column `name` (TEXT) cannot fill `fixture.v1.Patient.name` (fixture.v1.Name, in `everything.proto`)",
         ),
     ] {
-        let text = problems(
-            "Find",
-            &format!("query = \"SELECT {column} AS {field} FROM pat WHERE nhs_no = :nhs_number\""),
-        )
-        .await;
+        let text =
+            problems("Find", &format!("query = \"SELECT {column} AS {field} FROM pat WHERE nhs_no = :nhs_number\""))
+                .await;
         assert!(text.contains(expected) && text.contains("help: "), "{text}");
     }
     for (column, field, expected) in [
-        (
-            "cnt",
-            "some_bytes",
-            "say how bytes are written: `formats = { some_bytes = \"hex\" }`",
-        ),
-        (
-            "snm",
-            "a_bool",
-            "say what is true and what is false: `formats = { a_bool = \"Y/N\" }`",
-        ),
-        (
-            "dob",
-            "at",
-            "say how dates are written: `formats = { at = \"…\" }`",
-        ),
+        ("cnt", "some_bytes", "say how bytes are written: `formats = { some_bytes = \"hex\" }`"),
+        ("snm", "a_bool", "say what is true and what is false: `formats = { a_bool = \"Y/N\" }`"),
+        ("dob", "at", "say how dates are written: `formats = { at = \"…\" }`"),
         ("dob", "\\\"on\\\"", "say how dates are written"),
-        (
-            "snm",
-            "tags",
-            "say what separates the values: `separators = { tags = \";\" }`",
-        ),
+        ("snm", "tags", "say what separates the values: `separators = { tags = \";\" }`"),
         ("snm", "pairs", "a column cannot fill a map"),
         ("snm", "structure", "name a field in the message"),
-        (
-            "snm",
-            "inners",
-            "rows become a repeated message with `gather` only",
-        ),
-        (
-            "snm",
-            "\\\"inners.text\\\"",
-            "name a field through single messages only",
-        ),
-        (
-            "snm",
-            "a_double",
-            "if the text is a number, say `formats = { a_double = \"number\" }`",
-        ),
+        ("snm", "inners", "rows become a repeated message with `gather` only"),
+        ("snm", "\\\"inners.text\\\"", "name a field through single messages only"),
+        ("snm", "a_double", "if the text is a number, say `formats = { a_double = \"number\" }`"),
     ] {
-        let text = problems(
-            "Everything",
-            &format!("query = \"SELECT {column} AS {field} FROM pat\""),
-        )
-        .await;
+        let text = problems("Everything", &format!("query = \"SELECT {column} AS {field} FROM pat\"")).await;
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -173,50 +125,26 @@ async fn what_is_declared_for_nothing_or_wrongly_is_found() {
             "formats = { born = \"%H:%M\" }",
             "binding[0].connector.formats.born: column `born` (TEXT) cannot fill `fixture.v1.Patient.born` (string, in `everything.proto`): `%H:%M` is not a format",
         ),
-        (
-            "formats = { sex = \"iso\" }",
-            "binding[0].connector.formats.sex: column `sex` (TEXT)",
-        ),
+        ("formats = { sex = \"iso\" }", "binding[0].connector.formats.sex: column `sex` (TEXT)"),
         (
             "values = { sex = { M = \"MAN\" } }",
             "`fixture.v1.Sex` has no value `MAN`\n  help: there are `SEX_FEMALE`, `SEX_MALE`, `SEX_UNSPECIFIED`",
         ),
-        (
-            "values = { visits = { M = \"1\" } }",
-            "binding[0].connector.values.visits",
-        ),
-        (
-            "separators = { born = \";\" }",
-            "binding[0].connector.separators.born",
-        ),
-        (
-            "formats = { visits = \"scaled(2)\" }",
-            "binding[0].connector.formats.visits",
-        ),
+        ("values = { visits = { M = \"1\" } }", "binding[0].connector.values.visits"),
+        ("separators = { born = \";\" }", "binding[0].connector.separators.born"),
+        ("formats = { visits = \"scaled(2)\" }", "binding[0].connector.formats.visits"),
         (
             "formats = { \":nhs_numbers\" = \"iso\" }",
             "binding[0].connector.formats.\":nhs_numbers\": the statement has no parameter `:nhs_numbers`",
         ),
-        (
-            "values = { \":nhs_number\" = { M = \"1\" } }",
-            "`values` of a parameter is for enums",
-        ),
-        (
-            "columns = { \":nhs_number\" = \"born\" }",
-            "`:nhs_number` is a parameter, and `columns` is for columns",
-        ),
-        (
-            "timezone = \"Europe/Londn\"",
-            "binding[0].connector.timezone: `Europe/Londn` is not a time zone",
-        ),
+        ("values = { \":nhs_number\" = { M = \"1\" } }", "`values` of a parameter is for enums"),
+        ("columns = { \":nhs_number\" = \"born\" }", "`:nhs_number` is a parameter, and `columns` is for columns"),
+        ("timezone = \"Europe/Londn\"", "binding[0].connector.timezone: `Europe/Londn` is not a time zone"),
         (
             "gather = \"name\"",
             "binding[0].connector.gather: `fixture.v1.Patient.name` (fixture.v1.Name, in `everything.proto`) cannot gather rows",
         ),
-        (
-            "address = \"https://x\"",
-            "binding[0].connector.address: a connector of kind `sql` has no key `address`",
-        ),
+        ("address = \"https://x\"", "binding[0].connector.address: a connector of kind `sql` has no key `address`"),
     ] {
         let query = "query = \"SELECT snm AS born, snm AS sex, cnt AS visits FROM pat WHERE nhs_no = :nhs_number\"";
         let text = problems("Find", &format!("{query}\n{rest}")).await;
@@ -232,57 +160,32 @@ async fn statements_that_cannot_be_are_found() {
             "database `legacy` does not take the statement: no such table: patient",
         ),
         ("SELECT * FROM pat", "the statement selects `*`"),
-        (
-            "INSERT INTO pat (nhs_no) VALUES (:nhs_number) RETURNING nhs_no",
-            "the gateway only reads",
-        ),
+        ("INSERT INTO pat (nhs_no) VALUES (:nhs_number) RETURNING nhs_no", "the gateway only reads"),
         (
             "WITH x AS (SELECT 1) INSERT INTO pat (nhs_no) VALUES ('x') RETURNING nhs_no AS nhs_number",
             "the statement would write, and the gateway only reads",
         ),
-        (
-            "SELECT snm AS born, nhs_no AS born FROM pat",
-            "the statement has two columns `born`",
-        ),
-        (
-            "SELECT snm AS born; SELECT 1",
-            "there is more than one statement",
-        ),
+        ("SELECT snm AS born, nhs_no AS born FROM pat", "the statement has two columns `born`"),
+        ("SELECT snm AS born; SELECT 1", "there is more than one statement"),
     ] {
         let text = problems("Find", &format!("query = \"{query}\"")).await;
         assert!(text.contains(expected), "{query}: {text}");
     }
-    let two =
-        "query = \"SELECT snm, nhs_no FROM pat\"\ncolumns = { snm = \"born\", nhs_no = \"born\" }";
+    let two = "query = \"SELECT snm, nhs_no FROM pat\"\ncolumns = { snm = \"born\", nhs_no = \"born\" }";
     let text = problems("Find", two).await;
-    assert!(
-        text.contains("columns `snm` and `nhs_no` both fill `fixture.v1.Patient.born`"),
-        "{text}"
-    );
+    assert!(text.contains("columns `snm` and `nhs_no` both fill `fixture.v1.Patient.born`"), "{text}");
 }
 
 #[tokio::test]
 async fn the_method_decides_how_rows_become_answers() {
     let query = "query = \"SELECT nhs_no AS nhs_number FROM pat\"";
     let text = problems("All", &format!("{query}\ngather = \"patients\"")).await;
-    assert!(
-        text.contains("binding[0].connector.gather: `fixture.v1.Patients/All` streams its answers"),
-        "{text}"
-    );
+    assert!(text.contains("binding[0].connector.gather: `fixture.v1.Patients/All` streams its answers"), "{text}");
     let text = problems("Collect", query).await;
-    assert!(
-        text.contains("`fixture.v1.Patients/Collect` takes a stream of requests"),
-        "{text}"
-    );
+    assert!(text.contains("`fixture.v1.Patients/Collect` takes a stream of requests"), "{text}");
     let text = problems("Search", query).await;
-    assert!(
-        text.contains("`fixture.v1.PatientList` in `everything.proto` has no field `nhs_number`"),
-        "{text}"
-    );
-    assert_eq!(
-        problems("Search", &format!("{query}\ngather = \"patients\"")).await,
-        "fits"
-    );
+    assert!(text.contains("`fixture.v1.PatientList` in `everything.proto` has no field `nhs_number`"), "{text}");
+    assert_eq!(problems("Search", &format!("{query}\ngather = \"patients\"")).await, "fits");
     let text = problems("Search", &format!("{query}\ngather = \"patiens\"")).await;
     assert!(text.contains("did you mean `patients`?"), "{text}");
 }
@@ -290,16 +193,9 @@ async fn the_method_decides_how_rows_become_answers() {
 #[tokio::test]
 async fn a_views_columns_have_the_types_of_their_table() {
     let text = problems("Find", "query = \"SELECT nhs_no AS visits FROM seen\"").await;
-    assert!(
-        text.contains("column `visits` (TEXT) cannot fill"),
-        "{text}"
-    );
+    assert!(text.contains("column `visits` (TEXT) cannot fill"), "{text}");
     assert_eq!(
-        problems(
-            "Find",
-            "query = \"SELECT cnt AS visits, rowid AS \\\"name.given\\\" FROM pat\""
-        )
-        .await,
+        problems("Find", "query = \"SELECT cnt AS visits, rowid AS \\\"name.given\\\" FROM pat\"").await,
         "fits"
     );
 }
@@ -332,14 +228,7 @@ async fn the_bindings_own_keys_are_checked() {
         let problems = legacy.prepare_text(text).await.unwrap_err();
         let lines: Vec<String> = problems
             .into_iter()
-            .map(|problem| {
-                format!(
-                    "{}: {} {}",
-                    problem.key,
-                    problem.what,
-                    problem.help.unwrap_or_default()
-                )
-            })
+            .map(|problem| format!("{}: {} {}", problem.key, problem.what, problem.help.unwrap_or_default()))
             .collect();
         assert_eq!(lines, [expected], "{text}");
     }
@@ -367,10 +256,7 @@ formats = { \"name.family\" = \"upper\" }
         folder: legacy.folder.path(),
     };
     let problems = Bindings::prepare(setup).await.unwrap_err();
-    let shown: Vec<String> = problems
-        .into_iter()
-        .map(|problem| problem.in_file(&file).to_string())
-        .collect();
+    let shown: Vec<String> = problems.into_iter().map(|problem| problem.in_file(&file).to_string()).collect();
     assert_eq!(
         shown,
         ["error: column `name.family` (TEXT) cannot fill `fixture.v1.Name.family` (string, in `everything.proto`): `upper` is not a format
@@ -393,22 +279,10 @@ async fn every_problem_of_every_binding_is_reported_at_once() {
     };
     let good = "SELECT cnt AS visits FROM pat";
     let databases = BTreeMap::from([
-        (
-            "legacy".to_owned(),
-            toml::from_str::<DatabaseConfig>("url = \"sqlite:legacy.db\"").unwrap(),
-        ),
-        (
-            "gone".to_owned(),
-            toml::from_str("url = \"sqlite:gone.db\"").unwrap(),
-        ),
-        (
-            "odd".to_owned(),
-            toml::from_str("url = \"oracle:thin\"").unwrap(),
-        ),
-        (
-            "rw".to_owned(),
-            toml::from_str("url = \"sqlite:legacy.db?mode=rwc\"").unwrap(),
-        ),
+        ("legacy".to_owned(), toml::from_str::<DatabaseConfig>("url = \"sqlite:legacy.db\"").unwrap()),
+        ("gone".to_owned(), toml::from_str("url = \"sqlite:gone.db\"").unwrap()),
+        ("odd".to_owned(), toml::from_str("url = \"oracle:thin\"").unwrap()),
+        ("rw".to_owned(), toml::from_str("url = \"sqlite:legacy.db?mode=rwc\"").unwrap()),
     ]);
     let problems = Bindings::prepare(Setup {
         bindings: &[
@@ -423,10 +297,7 @@ async fn every_problem_of_every_binding_is_reported_at_once() {
     })
     .await
     .unwrap_err();
-    let keys: Vec<&str> = problems
-        .iter()
-        .map(|problem| problem.key.as_str())
-        .collect();
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(
         keys,
         [
@@ -439,8 +310,5 @@ async fn every_problem_of_every_binding_is_reported_at_once() {
             "binding[3].method",
         ]
     );
-    assert!(
-        !legacy.folder.path().join("gone.db").exists(),
-        "a missing file is not made"
-    );
+    assert!(!legacy.folder.path().join("gone.db").exists(), "a missing file is not made");
 }

@@ -20,53 +20,32 @@ fn in_millis(millis: u64) -> Instant {
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
-        assert!(
-            since.elapsed() < Duration::from_secs(30),
-            "{what} did not come about"
-        );
+        assert!(since.elapsed() < Duration::from_secs(30), "{what} did not come about");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
 #[tokio::test]
 async fn no_row_is_an_answer_and_two_are_one_too_many() {
-    let legacy = Legacy::of("CREATE TABLE pat (n TEXT, s TEXT); INSERT INTO pat VALUES ('1', 'a'), ('2', 'b'), ('2', 'c')").await;
-    let query = "query = \"SELECT n AS nhs_number, s AS \\\"name.family\\\" FROM pat WHERE n = :nhs_number ORDER BY s\"";
+    let legacy =
+        Legacy::of("CREATE TABLE pat (n TEXT, s TEXT); INSERT INTO pat VALUES ('1', 'a'), ('2', 'b'), ('2', 'c')")
+            .await;
+    let query =
+        "query = \"SELECT n AS nhs_number, s AS \\\"name.family\\\" FROM pat WHERE n = :nhs_number ORDER BY s\"";
     let find = legacy.prepare("Find", query).await.unwrap();
-    assert_eq!(
-        told(&find, r#"{"nhs_number":"1"}"#).await.unwrap(),
-        [r#"{"nhs_number":"1","name":{"family":"a"}}"#]
-    );
-    assert_eq!(
-        told(&find, r#"{"nhs_number":"0"}"#).await,
-        Err(ConnectorError::NotFound)
-    );
-    assert_eq!(
-        told(&find, r#"{"nhs_number":"2"}"#).await,
-        Err(ConnectorError::TooManyRows)
-    );
+    assert_eq!(told(&find, r#"{"nhs_number":"1"}"#).await.unwrap(), [r#"{"nhs_number":"1","name":{"family":"a"}}"#]);
+    assert_eq!(told(&find, r#"{"nhs_number":"0"}"#).await, Err(ConnectorError::NotFound));
+    assert_eq!(told(&find, r#"{"nhs_number":"2"}"#).await, Err(ConnectorError::TooManyRows));
     // The connection, of which there is one, goes on after each.
     assert!(told(&find, r#"{"nhs_number":"1"}"#).await.is_ok());
 
-    let search = legacy
-        .prepare("Search", &format!("{query}\ngather = \"patients\""))
-        .await
-        .unwrap();
+    let search = legacy.prepare("Search", &format!("{query}\ngather = \"patients\"")).await.unwrap();
     let both = r#"{"patients":[{"nhs_number":"2","name":{"family":"b"}},{"nhs_number":"2","name":{"family":"c"}}]}"#;
-    assert_eq!(
-        told(&search, r#"{"nhs_number":"2"}"#).await.unwrap(),
-        [both]
-    );
-    assert_eq!(
-        told(&search, r#"{"nhs_number":"0"}"#).await.unwrap(),
-        ["{}"]
-    );
+    assert_eq!(told(&search, r#"{"nhs_number":"2"}"#).await.unwrap(), [both]);
+    assert_eq!(told(&search, r#"{"nhs_number":"0"}"#).await.unwrap(), ["{}"]);
 
     let all = legacy
-        .prepare(
-            "All",
-            "query = \"SELECT n AS nhs_number FROM pat WHERE n >= coalesce(:first, '2')\"",
-        )
+        .prepare("All", "query = \"SELECT n AS nhs_number FROM pat WHERE n >= coalesce(:first, '2')\"")
         .await
         .unwrap();
     assert_eq!(told(&all, "{}").await.unwrap().len(), 2);
@@ -87,9 +66,7 @@ async fn a_deadline_stops_a_statement_that_never_ends() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
     let endless = legacy.prepare("Find", ENDLESS_FIND).await.unwrap();
     let since = Instant::now();
-    let error = ask_until(&endless, "{}", Some(in_millis(50)))
-        .await
-        .unwrap_err();
+    let error = ask_until(&endless, "{}", Some(in_millis(50))).await.unwrap_err();
     assert_eq!(error, ConnectorError::Timeout);
     assert!(since.elapsed() < Duration::from_secs(5));
     ends(&endless).await;
@@ -103,24 +80,17 @@ async fn the_bindings_own_timeout_stops_a_statement() {
     );
     let endless = legacy.prepare_text(&text).await.unwrap();
     let mut answer = ask(&endless, "{}").await.unwrap();
-    assert_eq!(
-        answer.messages.next().await,
-        Some(Err(ConnectorError::Timeout))
-    );
+    assert_eq!(answer.messages.next().await, Some(Err(ConnectorError::Timeout)));
     assert_eq!(answer.messages.next().await, None);
-    assert_eq!(
-        endless.iter().next().unwrap().timeout(),
-        Some(Duration::from_millis(50))
-    );
+    assert_eq!(endless.iter().next().unwrap().timeout(), Some(Duration::from_millis(50)));
 }
 
 #[tokio::test]
 async fn dropping_an_answer_stops_its_statement() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
     // One row at once, and then none for ever.
-    let query = format!(
-        "query = \"{ENDLESS} SELECT i AS visits FROM n WHERE i = 1 OR i < 0 LIMIT coalesce(:first, -1)\""
-    );
+    let query =
+        format!("query = \"{ENDLESS} SELECT i AS visits FROM n WHERE i = 1 OR i < 0 LIMIT coalesce(:first, -1)\"");
     let endless = legacy.prepare("All", &query).await.unwrap();
     for _ in 0..3 {
         let mut answer = ask(&endless, "{}").await.unwrap();
@@ -138,13 +108,7 @@ async fn dropping_an_answer_stops_its_statement() {
 #[tokio::test]
 async fn ill_health_is_not_that_all_connections_are_in_use() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
-    let endless = legacy
-        .prepare(
-            "All",
-            &format!("query = \"{ENDLESS} SELECT i AS visits FROM n\""),
-        )
-        .await
-        .unwrap();
+    let endless = legacy.prepare("All", &format!("query = \"{ENDLESS} SELECT i AS visits FROM n\"")).await.unwrap();
     let mut holder = ask(&endless, "{}").await.unwrap();
     assert!(holder.messages.next().await.unwrap().is_ok());
     endless.iter().next().unwrap().health().await.unwrap();
@@ -154,25 +118,13 @@ async fn ill_health_is_not_that_all_connections_are_in_use() {
 #[tokio::test]
 async fn waiting_for_a_connection_ends_with_the_deadline() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
-    let endless = legacy
-        .prepare(
-            "All",
-            &format!("query = \"{ENDLESS} SELECT i AS visits FROM n\""),
-        )
-        .await
-        .unwrap();
+    let endless = legacy.prepare("All", &format!("query = \"{ENDLESS} SELECT i AS visits FROM n\"")).await.unwrap();
     let mut holder = ask(&endless, "{}").await.unwrap();
     assert!(holder.messages.next().await.unwrap().is_ok());
-    let error = ask_until(&endless, "{}", Some(in_millis(30)))
-        .await
-        .unwrap_err();
+    let error = ask_until(&endless, "{}", Some(in_millis(30))).await.unwrap_err();
     assert_eq!(error, ConnectorError::Timeout);
     drop(holder);
-    assert!(
-        ask_until(&endless, "{}", Some(in_millis(5000)))
-            .await
-            .is_ok()
-    );
+    assert!(ask_until(&endless, "{}", Some(in_millis(5000))).await.is_ok());
 }
 
 #[tokio::test]
@@ -185,9 +137,7 @@ async fn sqlite_waits_for_a_reader_who_stops_reading() {
     let mut rows = lease
         .connection()
         .unwrap()
-        .fetch(sqlx::query(AssertSqlSafe(format!(
-            "{ENDLESS} SELECT i FROM n LIMIT 5000000"
-        ))));
+        .fetch(sqlx::query(AssertSqlSafe(format!("{ENDLESS} SELECT i FROM n LIMIT 5000000"))));
     for _ in 0..10 {
         rows.next().await.unwrap().unwrap();
     }
@@ -201,20 +151,12 @@ async fn sqlite_waits_for_a_reader_who_stops_reading() {
         still > 50
     })
     .await;
-    assert!(
-        asked < 100,
-        "SQLite went on without a reader: {asked} thousand instructions"
-    );
+    assert!(asked < 100, "SQLite went on without a reader: {asked} thousand instructions");
     drop(rows);
     drop(lease);
 
     let all = legacy
-        .prepare(
-            "All",
-            &format!(
-                "query = \"{ENDLESS} SELECT i AS visits, 'x' AS nhs_number FROM n LIMIT 200000\""
-            ),
-        )
+        .prepare("All", &format!("query = \"{ENDLESS} SELECT i AS visits, 'x' AS nhs_number FROM n LIMIT 200000\""))
         .await
         .unwrap();
     let mut answer = ask(&all, "{}").await.unwrap();
@@ -230,29 +172,19 @@ async fn sqlite_waits_for_a_reader_who_stops_reading() {
 
 #[tokio::test]
 async fn a_message_larger_than_the_binding_allows_is_refused() {
-    let legacy = Legacy::of(
-        "CREATE TABLE t (a TEXT); INSERT INTO t VALUES (hex(zeroblob(600))), (hex(zeroblob(600)))",
-    )
-    .await;
+    let legacy =
+        Legacy::of("CREATE TABLE t (a TEXT); INSERT INTO t VALUES (hex(zeroblob(600))), (hex(zeroblob(600)))").await;
     let text = |method: &str, rest: &str| {
         format!(
             "method = \"fixture.v1.Patients/{method}\"\nmax_message = \"2KiB\"\nconnector = {{ kind = \"sql\", database = \"legacy\", query = \"SELECT a AS nhs_number FROM t {rest} }}"
         )
     };
     let limit = ConnectorError::TooLarge { limit: 2048 };
-    let fits = legacy
-        .prepare_text(&text("Find", "LIMIT 1\""))
-        .await
-        .unwrap();
+    let fits = legacy.prepare_text(&text("Find", "LIMIT 1\"")).await.unwrap();
     assert!(told(&fits, "{}").await.is_ok());
-    let gathered = legacy
-        .prepare_text(&text("Search", "\", gather = \"patients\""))
-        .await
-        .unwrap();
+    let gathered = legacy.prepare_text(&text("Search", "\", gather = \"patients\"")).await.unwrap();
     assert_eq!(told(&gathered, "{}").await, Err(limit.clone()));
-    legacy
-        .run("INSERT INTO t VALUES (hex(zeroblob(1100)))")
-        .await;
+    legacy.run("INSERT INTO t VALUES (hex(zeroblob(1100)))").await;
     let all = legacy.prepare_text(&text("All", "\"")).await.unwrap();
     let mut answer = ask(&all, "{}").await.unwrap();
     assert!(answer.messages.next().await.unwrap().is_ok());
@@ -264,10 +196,7 @@ async fn a_message_larger_than_the_binding_allows_is_refused() {
 #[tokio::test]
 async fn a_misfit_in_a_stream_comes_after_the_rows_before_it() {
     let legacy = Legacy::of("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), ('CANARY')").await;
-    let all = legacy
-        .prepare("All", "query = \"SELECT a AS visits FROM t\"")
-        .await
-        .unwrap();
+    let all = legacy.prepare("All", "query = \"SELECT a AS visits FROM t\"").await.unwrap();
     let answer = ask(&all, "{}").await.unwrap();
     let items: Vec<_> = answer.messages.collect().await;
     assert_eq!(items.len(), 3);
@@ -288,13 +217,8 @@ async fn errors_of_a_statement_do_not_repeat_its_data() {
         ("zeroblob(2000000000)", Failure::Limit),
         ("json_extract('{}', a)", Failure::Statement { code: 1 }),
     ] {
-        let find = legacy
-            .prepare(
-                "Find",
-                &format!("query = \"SELECT {expression} AS nhs_number FROM t\""),
-            )
-            .await
-            .unwrap();
+        let find =
+            legacy.prepare("Find", &format!("query = \"SELECT {expression} AS nhs_number FROM t\"")).await.unwrap();
         let error = told(&find, "{}").await.unwrap_err();
         assert_eq!(error, ConnectorError::Failed { why }, "{expression}");
         assert!(!format!("{error} {error:?}").contains("CANARY"));
@@ -303,12 +227,8 @@ async fn errors_of_a_statement_do_not_repeat_its_data() {
 
 #[tokio::test]
 async fn text_that_is_not_utf8_is_a_misfit() {
-    let legacy =
-        Legacy::of("CREATE TABLE t (a TEXT); INSERT INTO t VALUES (CAST(x'fffe41' AS TEXT))").await;
-    let find = legacy
-        .prepare("Find", "query = \"SELECT a AS nhs_number FROM t\"")
-        .await
-        .unwrap();
+    let legacy = Legacy::of("CREATE TABLE t (a TEXT); INSERT INTO t VALUES (CAST(x'fffe41' AS TEXT))").await;
+    let find = legacy.prepare("Find", "query = \"SELECT a AS nhs_number FROM t\"").await.unwrap();
     let error = told(&find, "{}").await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -319,61 +239,25 @@ async fn text_that_is_not_utf8_is_a_misfit() {
 #[tokio::test]
 async fn a_database_that_others_hold_is_said_to_be_locked() {
     let legacy = Legacy::of("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1)").await;
-    let find = legacy
-        .prepare("Find", "query = \"SELECT a AS visits FROM t\"")
-        .await
-        .unwrap();
-    let mut writer = SqliteConnectOptions::new()
-        .filename(legacy.file())
-        .connect()
-        .await
-        .unwrap();
+    let find = legacy.prepare("Find", "query = \"SELECT a AS visits FROM t\"").await.unwrap();
+    let mut writer = SqliteConnectOptions::new().filename(legacy.file()).connect().await.unwrap();
     writer.execute("BEGIN EXCLUSIVE").await.unwrap();
     let error = told(&find, "{}").await.unwrap_err();
-    assert_eq!(
-        error,
-        ConnectorError::Failed {
-            why: Failure::Locked
-        }
-    );
-    assert_eq!(
-        ask_until(&find, "{}", Some(in_millis(20)))
-            .await
-            .unwrap_err(),
-        ConnectorError::Timeout
-    );
+    assert_eq!(error, ConnectorError::Failed { why: Failure::Locked });
+    assert_eq!(ask_until(&find, "{}", Some(in_millis(20))).await.unwrap_err(), ConnectorError::Timeout);
     writer.execute("COMMIT").await.unwrap();
     assert!(told(&find, "{}").await.is_ok());
 }
 
 #[tokio::test]
 async fn what_a_legacy_system_writes_is_read_while_it_writes() {
-    let legacy = Legacy::of(
-        "PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1)",
-    )
-    .await;
-    let mut writer = SqliteConnectOptions::new()
-        .filename(legacy.file())
-        .connect()
-        .await
-        .unwrap();
-    let find = legacy
-        .prepare("Find", "query = \"SELECT max(a) AS visits FROM t\"")
-        .await
-        .unwrap();
+    let legacy = Legacy::of("PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1)").await;
+    let mut writer = SqliteConnectOptions::new().filename(legacy.file()).connect().await.unwrap();
+    let find = legacy.prepare("Find", "query = \"SELECT max(a) AS visits FROM t\"").await.unwrap();
     for round in 2..5 {
-        writer
-            .execute(sqlx::query("INSERT INTO t VALUES (?1)").bind(round))
-            .await
-            .unwrap();
-        writer
-            .execute("BEGIN IMMEDIATE; INSERT INTO t VALUES (100)")
-            .await
-            .unwrap();
-        assert_eq!(
-            told(&find, "{}").await.unwrap(),
-            [format!("{{\"visits\":{round}}}")]
-        );
+        writer.execute(sqlx::query("INSERT INTO t VALUES (?1)").bind(round)).await.unwrap();
+        writer.execute("BEGIN IMMEDIATE; INSERT INTO t VALUES (100)").await.unwrap();
+        assert_eq!(told(&find, "{}").await.unwrap(), [format!("{{\"visits\":{round}}}")]);
         writer.execute("ROLLBACK").await.unwrap();
     }
 }
@@ -381,10 +265,7 @@ async fn what_a_legacy_system_writes_is_read_while_it_writes() {
 #[tokio::test]
 async fn a_file_put_in_the_place_of_the_old_one_is_opened() {
     let legacy = Legacy::of("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1)").await;
-    let find = legacy
-        .prepare("Find", "query = \"SELECT a AS visits FROM t\"")
-        .await
-        .unwrap();
+    let find = legacy.prepare("Find", "query = \"SELECT a AS visits FROM t\"").await.unwrap();
     assert_eq!(told(&find, "{}").await.unwrap(), [r#"{"visits":1}"#]);
     let export = Legacy::of("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (2)").await;
     std::fs::rename(export.file(), legacy.file()).unwrap();
@@ -393,10 +274,7 @@ async fn a_file_put_in_the_place_of_the_old_one_is_opened() {
         if told(&find, "{}").await.unwrap() == [r#"{"visits":2}"#] {
             break;
         }
-        assert!(
-            since.elapsed() < Duration::from_secs(10),
-            "the old file is still read"
-        );
+        assert!(since.elapsed() < Duration::from_secs(10), "the old file is still read");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -404,21 +282,14 @@ async fn a_file_put_in_the_place_of_the_old_one_is_opened() {
 #[tokio::test]
 async fn a_table_that_went_away_is_a_failure_and_shows_in_health() {
     let legacy = Legacy::of("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1)").await;
-    let find = legacy
-        .prepare("Find", "query = \"SELECT a AS visits FROM t\"")
-        .await
-        .unwrap();
+    let find = legacy.prepare("Find", "query = \"SELECT a AS visits FROM t\"").await.unwrap();
     let binding = find.iter().next().unwrap();
     binding.health().await.unwrap();
     legacy.run("DROP TABLE t").await;
-    let changed = ConnectorError::Failed {
-        why: Failure::SchemaChanged,
-    };
+    let changed = ConnectorError::Failed { why: Failure::SchemaChanged };
     assert_eq!(told(&find, "{}").await, Err(changed.clone()));
     assert_eq!(binding.health().await, Err(changed));
-    legacy
-        .run("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (7)")
-        .await;
+    legacy.run("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (7)").await;
     binding.health().await.unwrap();
     assert_eq!(told(&find, "{}").await.unwrap(), [r#"{"visits":7}"#]);
 }
@@ -426,10 +297,7 @@ async fn a_table_that_went_away_is_a_failure_and_shows_in_health() {
 #[tokio::test]
 async fn many_questions_share_few_connections() {
     let legacy = Legacy::of("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1)").await;
-    let find = legacy
-        .prepare("Find", "query = \"SELECT a AS visits FROM t\"")
-        .await
-        .unwrap();
+    let find = legacy.prepare("Find", "query = \"SELECT a AS visits FROM t\"").await.unwrap();
     let failed = AtomicBool::new(false);
     let asks = (0..200).map(|_| async {
         if told(&find, "{}").await.is_err() {

@@ -3,28 +3,39 @@
 use serde_json::Value;
 
 use crate::{
-    members::{COUNCIL, POLICE, REQUESTED_NHS_NUMBER, TRUST},
+    members::{COUNCIL, ENCOUNTERS, NEIGHBOURHOODS, POLICE, REQUESTED_NHS_NUMBER, TRUST},
     story::{
         StoryError,
-        command::CommandLine,
+        command::{CommandLine, Ran},
         stage::{Question, Stage},
         teller::{grouped, spoken},
     },
 };
 
 /// What social workers say with each question: who they are, and in which case they ask.
-pub(super) const SOCIAL_WORKER: [&str; 4] = ["--actor", "sw-1042;role=social-worker", "--case", "CASE-2041"];
+pub(super) const SOCIAL_WORKER: [&str; 6] =
+    ["--actor", "sw-1042", "--role", "social-worker", "--case", "CASE-2041"];
 
 /// Fields of a patient that the agreement does not name, in the words of JSON and of the contract.
 const WITHHELD: [(&str, &str); 3] =
     [("ethnicity", "ethnicity"), ("hospitalNumber", "hospital_number"), ("maritalStatus", "marital_status")];
 
+/// The patient as the legacy system has them, columns one after another.
+const LEGACY_PATIENT: &str = "SELECT NHS_NO || ' | ' || SURNM || ' | ' || DOB || ' | ' || SEX_CD || ' | ' || MARST_CD || ' | ' || ETH_CD \
+                              FROM PATMST ORDER BY PAT_NO LIMIT 1";
+
 /// One question about one person, with what is withheld, and the receipt.
 pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("A social worker looks up one child");
+    let row = stage.legacy(&TRUST, LEGACY_PATIENT).await?;
+    stage.teller.say(
+        "This is how the trust's system has had the child for decades (table PATMST: NHS_NO, SURNM, DOB, SEX_CD, MARST_CD, \
+         ETH_CD):",
+    );
+    stage.teller.output(&row, 1);
     stage.teller.say(
         "The council's social care system asks its own gateway, naming purpose, person and case. The question crosses one \
-         link to the trust's gateway and becomes one SQL statement there.",
+         link to the trust's gateway, and becomes one SQL statement there.",
     );
     let question = Question {
         member: &COUNCIL,
@@ -35,13 +46,15 @@ pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
         more: &SOCIAL_WORKER,
         request: "patient.json",
     };
-    let command = question.command().with(["--receipt", "receipts/patient.receipt"]);
+    let command = question.command().with(["--verbose", "--receipt", "receipts/patient.receipt"]);
     let ran = stage.run(&command, 30).await?;
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
-    let number = answer.get("nhsNumber").and_then(Value::as_str);
+    let born = answer["birthDate"].as_str().unwrap_or_default().replace('-', "");
+    let family = answer["name"]["family"].as_str().unwrap_or_default();
+    let same = row.starts_with(&format!("{REQUESTED_NHS_NUMBER} | {family} | {born} |"));
     stage.teller.check(
-        ran.succeeded && number == Some(REQUESTED_NHS_NUMBER),
-        &format!("answered in {}, start of the command included", spoken(ran.took)),
+        ran.succeeded && answer["nhsNumber"] == REQUESTED_NHS_NUMBER && same,
+        &format!("the same child, in the words of the contract; {}, the start of the command included", spoken(ran.took)),
     );
     let absent = WITHHELD.iter().all(|(json, _)| answer.get(*json).is_none());
     let reported = WITHHELD.iter().all(|(_, path)| ran.stderr.contains(path));
@@ -50,10 +63,31 @@ pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
         "ethnicity, marital status and the hospital's own number are not in the answer, and the caller is told so: the \
          agreement does not name them, so they never left the trust",
     );
-    stage.teller.say("Both gateways signed and recorded it before the answer was handed over. The receipt proves it offline:");
+    recorded(stage, &ran).await?;
+    stage.teller.say("The receipt proves all of it offline, to whoever has the list of members:");
     let verify = CommandLine::new(["receipt", "verify", "receipts/patient.receipt", "--directory", "police/directory.note"]);
-    let verified = stage.run(&verify, 12).await?;
-    stage.teller.check(verified.succeeded, "even the police, who had no part in it, can verify the receipt");
+    let verified = stage.run(&verify, 20).await?;
+    stage.teller.check(
+        verified.succeeded && verified.stdout.contains(&ran.exchange()),
+        "even the police, who had no part in it, can verify the receipt",
+    );
+    Ok(())
+}
+
+/// Whether both logs tell that the exchange was answered, for the same purpose and case.
+async fn recorded(stage: &mut Stage, ran: &Ran) -> Result<(), StoryError> {
+    let exchange = ran.exchange();
+    let asked = stage.look_up(&COUNCIL, &exchange).await?;
+    let answered = stage.look_up(&TRUST, &exchange).await?;
+    let told = |record: &Value| {
+        [("outcome", "answered"), ("purpose", "safeguarding"), ("actor", "sw-1042"), ("case", "CASE-2041")]
+            .iter()
+            .all(|(key, value)| record[*key] == *value)
+    };
+    stage.teller.check(
+        told(&asked) && told(&answered),
+        "both gateways signed and recorded it before the answer was handed over: who, what, why, and in which case",
+    );
     Ok(())
 }
 
@@ -67,18 +101,17 @@ pub(super) async fn every_row(stage: &mut Stage) -> Result<(), StoryError> {
         provider: &POLICE,
         method: "police.v1.Neighbourhoods/List",
         purpose: "community-safety",
-        more: &[],
+        more: &["--verbose"],
         request: "all.json",
     };
-    let ran = stage.run(&question.command(), 2).await?;
-    let rows = ran.stdout.lines().filter(|line| !line.trim().is_empty()).count() as u64;
+    let ran = stage.ask(&question, 2).await?;
+    let rows = rows_of(&ran);
     stage.teller.check(
-        ran.succeeded && rows == crate::members::NEIGHBOURHOODS,
+        ran.succeeded && rows == NEIGHBOURHOODS,
         &format!("{} rows, one message each, in {}", grouped(rows), spoken(ran.took)),
     );
-    let counted = stage.records(&POLICE, &["--method", question.method]).await?;
-    let recorded = counted.last().and_then(|record| record.get("messages")).and_then(Value::as_u64);
-    stage.teller.check(recorded == Some(rows), "the log of the police has the same number");
+    let record = stage.look_up(&POLICE, &ran.exchange()).await?;
+    stage.teller.check(record["messages"] == rows, "the log of the police has the same number");
     Ok(())
 }
 
@@ -95,15 +128,18 @@ pub(super) async fn nobody_named(stage: &mut Stage) -> Result<(), StoryError> {
         provider: &TRUST,
         method: "health.v1.Encounters/List",
         purpose: "service-planning",
-        more: &[],
+        more: &["--verbose"],
         request: "all.json",
     };
-    let ran = stage.run(&question.command(), 2).await?;
-    let rows = ran.stdout.lines().filter(|line| !line.trim().is_empty()).count() as u64;
+    let ran = stage.ask(&question, 2).await?;
     let personal = ["nhsNumber", "type", "reason"].iter().any(|field| ran.stdout.contains(&format!("\"{field}\"")));
     stage.teller.check(
-        ran.succeeded && rows > 0 && !personal,
-        &format!("{} encounters, and not one NHS number, diagnosis or treatment among them", grouped(rows)),
+        ran.succeeded && rows_of(&ran) == ENCOUNTERS && !personal,
+        &format!("{} encounters, and no NHS number, diagnosis or treatment among them", grouped(rows_of(&ran))),
     );
     Ok(())
+}
+
+fn rows_of(ran: &Ran) -> u64 {
+    ran.stdout.lines().filter(|line| !line.trim().is_empty()).count() as u64
 }

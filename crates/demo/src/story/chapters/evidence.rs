@@ -18,9 +18,11 @@ use crate::{
 /// Both logs are verified, and read.
 pub(super) async fn both_logs(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("Both logs are verified");
-    for member in [&COUNCIL, &TRUST] {
-        let data = format!("{}/data", member.folder);
-        let ran = stage.run(&CommandLine::new(["log", "verify", "--data", &data]), 8).await?;
+    stage.teller.say("Each by the list of members that the other has:");
+    for (member, other) in [(&COUNCIL, &TRUST), (&TRUST, &COUNCIL)] {
+        let (data, directory) = (format!("{}/data", member.folder), format!("{}/directory.note", other.folder));
+        let verify = CommandLine::new(["log", "verify", "--data", &data, "--directory", &directory]);
+        let ran = stage.run(&verify, 8).await?;
         stage.teller.check(ran.succeeded, &format!("the log of {} is whole: every record, every tile, every signature", member.id));
     }
     stage.teller.say("And this is what an auditor of the trust reads, refusals and all:");
@@ -61,13 +63,23 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Flips a bit in the middle of what is written in the largest file below `folder`. Returns the file and the place, in bytes
+/// Flips a bit in the middle of what is written in the journal of the copied log. Returns the file and the place, in bytes
 /// from its start.
 fn change(folder: &Path) -> io::Result<Option<(PathBuf, usize)>> {
-    let Some(file) = largest(folder)? else { return Ok(None) };
+    let mut fullest: Option<(usize, PathBuf)> = None;
+    for entry in fs::read_dir(folder.join("ledger/journal"))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        // A segment is as long from its first record on as it will ever be; behind the last record it is empty.
+        let written = fs::read(&path)?.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+        if fullest.as_ref().is_none_or(|(most, _)| written > *most) {
+            fullest = Some((written, path));
+        }
+    }
+    let Some((written, file)) = fullest else { return Ok(None) };
     let mut bytes = fs::read(&file)?;
-    // A segment is as long from its first record on as it will ever be; behind the last record it is empty.
-    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
     let place = written / 2;
     let Some(byte) = bytes.get_mut(place) else { return Ok(None) };
     *byte ^= 1;
@@ -75,45 +87,27 @@ fn change(folder: &Path) -> io::Result<Option<(PathBuf, usize)>> {
     Ok(Some((file, place)))
 }
 
-fn largest(folder: &Path) -> io::Result<Option<PathBuf>> {
-    let mut found: Option<(u64, PathBuf)> = None;
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-                continue;
-            }
-            let length = entry.metadata()?.len();
-            if found.as_ref().is_none_or(|(longest, _)| length > *longest) {
-                found = Some((length, entry.path()));
-            }
-        }
-    }
-    Ok(found.map(|(_, file)| file))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn one_bit_in_the_written_part_of_the_largest_file_is_changed() {
+    fn one_bit_in_the_written_part_of_the_journal_is_changed() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        fs::create_dir_all(data.join("journal")).unwrap();
+        fs::create_dir_all(data.join("ledger/journal")).unwrap();
         let mut segment = vec![7; 100];
         segment.resize(4096, 0);
-        fs::write(data.join("journal/000.segment"), &segment).unwrap();
-        fs::write(data.join("checkpoint"), "small").unwrap();
+        fs::write(data.join("ledger/journal/000.seg"), &segment).unwrap();
+        fs::write(data.join("ledger/journal/next.tmp"), vec![0; 8192]).unwrap();
+        fs::write(data.join("directory.accepted"), vec![7; 8192]).unwrap();
         let copied = folder.path().join("copy");
         copy(&data, &copied).unwrap();
         let (file, place) = change(&copied).unwrap().unwrap();
-        assert_eq!((file.clone(), place), (copied.join("journal/000.segment"), 49));
+        assert_eq!((file.clone(), place), (copied.join("ledger/journal/000.seg"), 49));
         let changed = fs::read(file).unwrap();
         let differing: Vec<_> = (0..segment.len()).filter(|at| changed[*at] != segment[*at]).collect();
         assert_eq!(differing, [49]);
-        assert_eq!(fs::read(data.join("journal/000.segment")).unwrap(), segment);
+        assert_eq!(fs::read(data.join("ledger/journal/000.seg")).unwrap(), segment);
     }
 }

@@ -31,12 +31,17 @@ pub(super) async fn a_deadline(stage: &mut Stage) -> Result<(), StoryError> {
         request: "clusters.json",
     };
     let before = stage.trust.processor_time();
-    let ran = stage.run(&question.command(), 6).await?;
+    let ran = stage.ask(&question, 6).await?;
     let after = stage.trust.processor_time();
     let reason = ["CONNECTOR_TIMEOUT", "DEADLINE_EXCEEDED"].iter().any(|reason| ran.stderr.contains(reason));
     stage.teller.check(
         !ran.succeeded && reason && ran.took < Duration::from_secs(3),
         &format!("given up after {}", spoken(ran.took)),
+    );
+    let record = stage.look_up(&TRUST, &ran.exchange()).await?;
+    stage.teller.check(
+        ["CONNECTOR_TIMEOUT", "CANCELLED"].iter().any(|reason| record["reason"] == *reason),
+        "the trust's log says so too: the question was asked, and nothing was disclosed",
     );
     let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
     tokio::time::sleep(Duration::from_secs(1)).await;

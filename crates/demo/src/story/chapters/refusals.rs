@@ -29,10 +29,11 @@ pub(super) async fn without_agreement(stage: &mut Stage) -> Result<(), StoryErro
         more: &[],
         request: "patient.json",
     };
-    let ran = stage.run(&question.command(), 6).await?;
+    let ran = stage.ask(&question, 6).await?;
     refused(stage, &ran, "NO_AGREEMENT");
-    let recorded = stage.recorded(&POLICE, &["--method", question.method], "reason", "NO_AGREEMENT").await?;
-    stage.teller.check(recorded, "the refusal is in the log of the police, whose own gateway did not even send the question");
+    let record = stage.look_up(&POLICE, &ran.exchange()).await?;
+    let here = record["reason"] == "NO_AGREEMENT" && record["hop"] == "consumer";
+    stage.teller.check(here, "it is in the log of the police, whose own gateway refused: the question never left the house");
     Ok(())
 }
 
@@ -49,10 +50,11 @@ pub(super) async fn for_another_purpose(stage: &mut Stage) -> Result<(), StoryEr
         more: &SOCIAL_WORKER,
         request: "patient.json",
     };
-    let ran = stage.run(&question.command(), 6).await?;
+    let ran = stage.ask(&question, 6).await?;
     refused(stage, &ran, "WRONG_PURPOSE");
-    let recorded = stage.recorded(&COUNCIL, &["--purpose", "council-tax"], "reason", "WRONG_PURPOSE").await?;
-    stage.teller.check(recorded, "the attempt is in the council's log, with the person and the case that were named");
+    let record = stage.look_up(&COUNCIL, &ran.exchange()).await?;
+    let here = record["reason"] == "WRONG_PURPOSE" && record["actor"] == "sw-1042" && record["case"] == "CASE-2041";
+    stage.teller.check(here, "the attempt is in the council's log, with the person and the case that were named");
     Ok(())
 }
 
@@ -88,7 +90,12 @@ pub(super) async fn after_the_end(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.command(&command);
     stage.teller.output(&last.stderr, 6);
     refused(stage, &last, "AGREEMENT_ENDED");
-    stage.teller.check(started.elapsed() < END_WITHIN, &format!("that took {}, without a restart", spoken(started.elapsed())));
+    let took = started.elapsed();
+    let record = stage.look_up(&POLICE, &last.exchange()).await?;
+    stage.teller.check(
+        took < END_WITHIN && record["reason"] == "AGREEMENT_ENDED",
+        &format!("that took {}, without a restart, and it is on record", spoken(took)),
+    );
     Ok(())
 }
 
@@ -105,7 +112,7 @@ pub(super) async fn a_strangers_certificate(stage: &mut Stage) -> Result<(), Sto
         request: "patient.json",
     };
     for (why, folder) in [
-        ("A system of the police comes to the council's gateway, with a good certificate of its own authority:", "police/systems/control-room"),
+        ("A system of the police comes to the council's gateway, with a good certificate of its own authority:", "police/tls/systems/control-room"),
         (
             "Somebody makes an authority that calls itself council.example, and has it issue a certificate for the council's \
              own social care system:",
@@ -113,7 +120,8 @@ pub(super) async fn a_strangers_certificate(stage: &mut Stage) -> Result<(), Sto
         ),
     ] {
         stage.teller.say(why);
-        let with = [format!("--certificate={folder}.pem"), format!("--key={folder}.key.pem")];
+        let files = [format!("{folder}.pem"), format!("{folder}.key.pem")];
+        let with = ["--certificate", &files[0], "--key", &files[1]];
         let ran = stage.run(&question.command().with(with), 4).await?;
         stage.teller.check(!ran.succeeded && ran.stdout.is_empty(), "turned away in the TLS handshake: nothing was asked");
     }

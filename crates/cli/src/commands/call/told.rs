@@ -1,0 +1,109 @@
+//! How a call ended that was not answered, for people.
+
+use exchange::{Reason, Retry, Status};
+use records::ExchangeId;
+
+use crate::{
+    moments,
+    terminal::{colour_on_stderr, say, shown},
+};
+
+/// gRPC's names of its status codes, in their order.
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// Returns gRPC's name of a status code.
+pub(in crate::commands) fn status_name(code: i32) -> String {
+    let name = usize::try_from(code).ok().and_then(|code| NAMES.get(code));
+    name.map_or_else(|| format!("STATUS_{code}"), |name| (*name).to_owned())
+}
+
+/// Says on standard error what became of the call.
+pub(super) fn refusal(status: &Status, hop: Option<&str>, exchange: Option<ExchangeId>) {
+    say(text(status, hop, exchange, colour_on_stderr()));
+}
+
+fn text(status: &Status, hop: Option<&str>, exchange: Option<ExchangeId>, colour: bool) -> String {
+    let reason = status.reason();
+    let code = status_name(status.code);
+    let (red, end) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let by = match (reason, hop) {
+        (None, Some("legacy") | None) => "answered by the legacy system".to_owned(),
+        (_, Some("legacy")) => "at the provider's legacy system".to_owned(),
+        (_, Some("link")) => "on the link between the gateways".to_owned(),
+        (_, Some(hop)) => format!("refused by the {}'s gateway", shown(hop)),
+        (Some(_), None) => "refused by a gateway".to_owned(),
+    };
+    let id = exchange.map(|id| format!(", exchange {id}")).unwrap_or_default();
+    let head = match reason {
+        Some(reason) => format!("{red}{reason}{end} ({code}, {by}{id}):"),
+        None => format!("{red}{code}{end} ({by}{id}):"),
+    };
+    let message = shown(&status.message);
+    let message =
+        reason.map_or(message.as_str(), |reason| message.strip_prefix(&format!("{reason}: ")).unwrap_or(&message));
+    let mut text = head;
+    if !message.is_empty() {
+        text = format!("{text}\n  {message}");
+    }
+    let Some(reason) = reason else { return text };
+    format!("{text}\n  {}\n  help: `drawbridge explain {reason}`", again(reason))
+}
+
+fn again(reason: Reason) -> String {
+    match reason.retry() {
+        Retry::No => "asking again does not help until something is changed".to_owned(),
+        Retry::Later(after) => format!("ask again after {}", moments::took(after)),
+        Retry::QueryOnly => "a query may be asked again; a command only once its outcome is known".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use exchange::{Hop, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_reason_status_hop_and_exchange() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let status = Refusal::new(Reason::LinkDown, Hop::Link, "no link to `trust.example/main`").status(id);
+        let told = text(&status, Some("link"), Some(id), false);
+        assert_eq!(
+            told,
+            format!(
+                "LINK_DOWN (UNAVAILABLE, on the link between the gateways, exchange {id}):\n  no link to `trust.example/main`\n  ask again \
+                 after 1.0 s\n  help: `drawbridge explain LINK_DOWN`"
+            )
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_a_status_is_told_as_one() {
+        let status = Status { code: 5, message: "no such \x1b[2Jperson".to_owned(), ..Status::OK };
+        assert_eq!(
+            text(&status, None, None, false),
+            "NOT_FOUND (answered by the legacy system):\n  no such \u{fffd}[2Jperson"
+        );
+        assert_eq!(status_name(99), "STATUS_99");
+    }
+}

@@ -1,0 +1,77 @@
+//! What `check` finds, and how it tells it.
+
+use crate::support::Place;
+
+#[test]
+fn several_problems_are_reported_at_once_with_place_and_cure() {
+    let place = Place::with_two_members();
+    let bindings = r#"
+[database.housing]
+url = "sqlite:missing.db"
+
+[[binding]]
+method = "housing.v1.Tenancies/Fnd"
+connector = { kind = "sql", database = "housing", query = "SELECT 1 AS number" }
+
+[[binding]]
+method = "housing.v1.Tenancies/Find"
+connector = { kind = "ldpa" }
+"#;
+    let settings = place
+        .read("county/gateway.toml")
+        .replace("[operations]\nlisten = \"127.0.0.1:0\"", "[operations]\nlisten = \"127.0.0.1:1\"");
+    place.write("county/gateway.toml", &format!("{settings}{bindings}"));
+    place.write("county/agreements/broken.toml", "format = \"drawbridge.agreement/v1\"\nid = 7\n");
+    let said = place.refuses(["check", "county/gateway.toml"]);
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_type_error_is_shown_where_it_is() {
+    let place = Place::with_two_members();
+    place.change("county/gateway.toml", "# drain = \"30s\"", "drian = \"30s\"");
+    let said = place.refuses(["check", "county/gateway.toml"]);
+    assert!(
+        said.contains("county/gateway.toml:")
+            && said.contains("(limits.drian)")
+            && said.contains("did you mean `drain`?"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+    let place = Place::with_two_members();
+    std::fs::set_permissions(place.path("county/keys/gateway.key"), Permissions::from_mode(0o640)).unwrap();
+    for arguments in [["check", "--config", "county/gateway.toml"], ["run", "--config", "county/gateway.toml"]] {
+        let said = place.refuses(arguments);
+        assert!(said.contains("chmod 600") && said.contains("(keys.gateway)"), "{said}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_not_there_says_how_to_make_one() {
+    let place = Place::new();
+    let said = place.refuses(["check"]);
+    insta::assert_snapshot!(said, @r"
+    error: cannot read the configuration
+     --> gateway.toml
+      cause: No such file or directory (os error 2)
+      = help: `drawbridge init` makes one
+    ");
+}
+
+#[test]
+fn the_environment_lies_over_the_file() {
+    let place = Place::with_two_members();
+    let ran = assert_cmd::cargo::cargo_bin_cmd!("drawbridge")
+        .args(["check", "county/gateway.toml"])
+        .current_dir(place.folder())
+        .env("DRAWBRIDGE__KEYS__GATEWAY", "keys/none.key")
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(String::from_utf8(ran.stderr).unwrap().contains("none.key"));
+}

@@ -1,0 +1,119 @@
+//! Directory, entries, certificates and keys.
+
+use crate::support::Place;
+
+#[test]
+fn members_are_added_shown_and_removed() {
+    let place = Place::with_two_members();
+    let list = place.does(["directory", "show", "--directory", "county/directory.note"]);
+    assert!(list.contains("county.example") && list.contains("trust.example"), "{list}");
+    let one = place.does(["directory", "show", "--config", "county/gateway.toml", "trust.example"]);
+    assert!(one.contains("main") && one.contains("127.0.0.1:2"), "{one}");
+    let again = place.does(["directory", "add", "--config", "county/gateway.toml", "trust/entry.note"]);
+    assert_eq!(again, "trust.example: version 1 is there already\n");
+    place.does(["directory", "remove", "--config", "county/gateway.toml", "trust.example"]);
+    let said = place.refuses(["directory", "show", "--config", "county/gateway.toml", "trust.example"]);
+    assert!(said.contains("has no member `trust.example`"), "{said}");
+}
+
+#[test]
+fn a_forged_or_foreign_entry_is_refused_and_changes_nothing() {
+    let place = Place::with_two_members();
+    let before = place.read("county/directory.note");
+    place.change("trust/entry.note", "127.0.0.1:2", "127.0.0.1:3");
+    place.refuses(["directory", "add", "--config", "county/gateway.toml", "trust/entry.note"]);
+    // Somebody else who calls himself trust.example.
+    place.does(["init", "--member", "trust.example", "--development", "stranger"]);
+    let said = place.refuses(["directory", "add", "--config", "county/gateway.toml", "stranger/entry.note"]);
+    assert!(said.contains("two different entries of `trust.example`"), "{said}");
+    place.refuses(["directory", "add", "--config", "county/gateway.toml", "county/gateway.toml"]);
+    assert_eq!(place.read("county/directory.note"), before);
+}
+
+#[test]
+fn an_entry_is_renewed_and_taken_by_others() {
+    let place = Place::with_two_members();
+    let sign = ["entry", "sign", "--config", "trust/gateway.toml", "--key", "trust/offline/member.key"];
+    let said = place.does(sign.iter().chain(&["--address", "gw.trust.example:8443", "--name", "An NHS trust"]));
+    assert!(said.contains("version 2"), "{said}");
+    let taken = place.does(["directory", "add", "--config", "county/gateway.toml", "trust/entry.note"]);
+    assert_eq!(taken, "trust.example: version 2 in the place of version 1, signed by the key known so far\n");
+    let shown = place.does(["entry", "show", "trust/entry.note"]);
+    assert!(shown.contains("An NHS trust") && shown.contains("gw.trust.example:8443"), "{shown}");
+    place.does(["check", "--config", "trust/gateway.toml"]);
+}
+
+#[test]
+fn keys_are_rotated_without_breaking_what_was_signed() {
+    let place = Place::with_two_members();
+    // The gateway key.
+    place.does(["key", "new", "gateway", "--config", "trust/gateway.toml", "--output", "trust/new.key"]);
+    std::fs::rename(place.path("trust/new.key"), place.path("trust/keys/gateway.key")).unwrap();
+    let said = place.refuses(["check", "--config", "trust/gateway.toml"]);
+    assert!(said.contains("(keys.gateway)"), "{said}");
+    place.does(["entry", "sign", "--config", "trust/gateway.toml", "--key", "trust/offline/member.key"]);
+    place.does(["check", "--config", "trust/gateway.toml"]);
+    let shown = place.does(["entry", "show", "trust/entry.note"]);
+    assert_eq!(shown.matches("trust.example/gateway/main+").count(), 2, "{shown}");
+    // The member key.
+    place.does(["key", "new", "member", "--config", "trust/gateway.toml", "-o", "trust/offline/member2.key"]);
+    let sign = ["entry", "sign", "--config", "trust/gateway.toml", "--key", "trust/offline/member2.key"];
+    let said = place.misuses(sign);
+    assert!(said.contains("--former-key"), "{said}");
+    place.does(sign.iter().chain(&["--former-key", "trust/offline/member.key"]));
+    let taken = place.does(["directory", "add", "--config", "county/gateway.toml", "trust/entry.note"]);
+    assert!(taken.contains("version 3 in the place of version 1"), "{taken}");
+    let said =
+        place.refuses(["key", "new", "member", "--config", "trust/gateway.toml", "-o", "trust/offline/member2.key"]);
+    assert!(said.contains("never overwritten"), "{said}");
+    let vkey = place.does(["key", "show", "trust/offline/member2.key"]);
+    assert!(
+        vkey.starts_with("trust.example/member+") && place.read("trust/entry.note").contains(vkey.trim()),
+        "{vkey}"
+    );
+}
+
+#[test]
+fn certificates_are_issued_listed_and_taken_back() {
+    let place = Place::with_two_members();
+    let said = place.does(["certificate", "system", "revenues", "--config", "county/gateway.toml"]);
+    assert!(said.contains("spiffe://county.example/system/revenues"), "{said}");
+    let said = place.does(["certificate", "gateway", "--config", "county/gateway.toml"]);
+    assert!(said.contains("the one before stays good until"), "{said}");
+    place.does(["check", "--config", "county/gateway.toml"]);
+    let said = place.does([
+        "certificate",
+        "revoke",
+        "county/tls/systems/revenues.pem",
+        "--reason",
+        "key-compromise",
+        "--config",
+        "county/gateway.toml",
+    ]);
+    assert!(said.contains("spiffe://county.example/system/revenues: key-compromise"), "{said}");
+    let list = place.does(["certificate", "list", "--config", "county/gateway.toml"]);
+    let revoked = list.lines().find(|line| line.contains("/system/revenues")).unwrap();
+    assert!(revoked.contains("revoked") && revoked.contains("key-compromise"), "{list}");
+    assert!(list.lines().any(|line| line.contains("/system/housing") && !line.contains("revoked")), "{list}");
+    assert!(place.read("county/revocation/county.example.crl.pem").starts_with("-----BEGIN X509 CRL-----"));
+    // Others can take the list.
+    std::fs::copy(
+        place.path("county/revocation/county.example.crl.pem"),
+        place.path("trust/revocation/county.example.crl.pem"),
+    )
+    .unwrap();
+    place.does(["check", "--config", "trust/gateway.toml"]);
+    // The gateway's own certificate, taken back, is found before anybody refuses it.
+    place.does(["certificate", "revoke", "county/tls/gateway.pem", "--config", "county/gateway.toml"]);
+    let said = place.refuses(["check", "--config", "county/gateway.toml"]);
+    assert!(said.contains("(tls.certificate)"), "{said}");
+}
+
+#[test]
+fn an_authority_that_is_away_is_asked_for() {
+    let place = Place::with_two_members();
+    std::fs::rename(place.path("county/offline"), place.path("medium")).unwrap();
+    let said = place.refuses(["certificate", "gateway", "--config", "county/gateway.toml"]);
+    assert!(said.contains("--authority"), "{said}");
+    place.does(["certificate", "gateway", "--config", "county/gateway.toml", "--authority", "medium"]);
+}
