@@ -9,7 +9,9 @@ mod trust;
 
 use std::path::Path;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions, sqlite::SqliteSynchronous};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions, sqlite::SqliteSynchronous,
+};
 
 use crate::data::DataError;
 
@@ -77,10 +79,8 @@ impl Load {
             let exists = std::io::Error::new(std::io::ErrorKind::AlreadyExists, file.display().to_string());
             return Err(sqlx::Error::Io(exists).into());
         }
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .synchronous(SqliteSynchronous::Off);
+        let options =
+            SqliteConnectOptions::new().filename(file).create_if_missing(true).synchronous(SqliteSynchronous::Off);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         connection.execute("BEGIN").await?;
         connection.execute(schema).await?;

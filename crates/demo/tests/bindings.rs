@@ -278,7 +278,8 @@ async fn successors_and_dates_of_former_authorities_are_told() {
     let council = Legacy::of("council").await;
     let all = council.answers("/council.v1.Authorities/List", json!({ "former": true })).await;
     assert_eq!(all.len(), 470);
-    let two: Vec<_> = all.iter().filter(|authority| authority["successors"].as_array().is_some_and(|s| s.len() == 2)).collect();
+    let two: Vec<_> =
+        all.iter().filter(|authority| authority["successors"].as_array().is_some_and(|s| s.len() == 2)).collect();
     assert_eq!(two.len(), 2);
     for authority in two {
         assert!(authority.get("endDate").is_some() && authority.get("current").is_none(), "{authority}");
@@ -306,6 +307,7 @@ async fn codes_of_other_agencies_lead_to_the_register() {
     let all = council.answers("/council.v1.Authorities/Codes", json!({})).await;
     assert_eq!(all.len(), 445 + 433 + 354 + 207 + 406 + 207 + 217 + 408 + 175);
     let kent = council.answers("/council.v1.Authorities/Codes", json!({ "authority": "KEN" })).await;
-    let codes: Vec<_> = kent.iter().map(|code| (code["list"]["code"].as_str().unwrap(), code["code"].as_str().unwrap())).collect();
+    let codes: Vec<_> =
+        kent.iter().map(|code| (code["list"]["code"].as_str().unwrap(), code["code"].as_str().unwrap())).collect();
     assert!(codes.contains(&("GSS", "E10000016")) && codes.contains(&("ISO", "GB-KEN")), "{codes:?}");
 }

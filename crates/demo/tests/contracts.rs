@@ -41,7 +41,12 @@ fn every_method_is_a_query_and_says_what_it_is_in_law() {
             assert_eq!(method.kind(), Some(Kind::Query), "{}", method.path());
             let operation = method.operation().unwrap_or_else(|| panic!("{}", method.path()));
             let personal = service.name.starts_with("health");
-            assert_eq!(matches!(operation, Operation::Disclosure | Operation::Combination), personal, "{}", method.path());
+            assert_eq!(
+                matches!(operation, Operation::Disclosure | Operation::Combination),
+                personal,
+                "{}",
+                method.path()
+            );
             assert_eq!(method.deadline().is_some(), method.shape() == Shape::Unary, "{}", method.path());
         }
     }
@@ -79,7 +84,12 @@ fn every_nhs_number_names_the_data_subject() {
         for method in &service.methods {
             for field in method.input().fields().chain(method.output().fields()) {
                 let subject = contract::subject(&field);
-                assert_eq!(subject.as_deref() == Some("nhs-number"), field.name() == "nhs_number", "{}", field.full_name());
+                assert_eq!(
+                    subject.as_deref() == Some("nhs-number"),
+                    field.name() == "nhs_number",
+                    "{}",
+                    field.full_name()
+                );
                 found += usize::from(subject.is_some());
             }
         }

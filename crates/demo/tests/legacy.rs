@@ -6,7 +6,6 @@ use std::path::Path;
 use drawbridge_demo::{legacy, nhs};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-
 async fn open(file: &Path) -> SqliteConnection {
     SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file).read_only(true)).await.unwrap()
 }
@@ -103,7 +102,8 @@ async fn the_council_gazetteer_holds_every_row_of_the_public_data() {
     }
     counts(&mut legacy, &[("LACODE WHERE LST_CD NOT IN (SELECT LST_CD FROM LALIST)", 0)]).await;
     counts(&mut legacy, &[("LAREG WHERE TYP_CD NOT IN (SELECT TYP_CD FROM LATYP)", 0)]).await;
-    let kent = text(&mut legacy, "SELECT ST_DT || '|' || END_DT || '|' || POP_2020 FROM LAREG WHERE LA_CD = 'KEN'").await;
+    let kent =
+        text(&mut legacy, "SELECT ST_DT || '|' || END_DT || '|' || POP_2020 FROM LAREG WHERE LA_CD = 'KEN'").await;
     assert_eq!(kent, "00000000|99999999|1589057");
 }
 

@@ -85,7 +85,8 @@ async fn private_keys_are_for_their_owner_alone() {
     let mut keys = 0;
     for file in files_below(&folders.root) {
         let text = fs::read(&file).unwrap();
-        let secret = ["PRIVATE KEY", "PRIVATE+KEY"].iter().any(|mark| text.windows(mark.len()).any(|at| at == mark.as_bytes()));
+        let secret =
+            ["PRIVATE KEY", "PRIVATE+KEY"].iter().any(|mark| text.windows(mark.len()).any(|at| at == mark.as_bytes()));
         if secret {
             keys += 1;
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
@@ -129,7 +130,11 @@ async fn every_agreement_is_signed_by_both_and_fits_the_contracts() {
     let (_guard, folders) = written().await;
     for (member, count) in [(&TRUST, 3), (&POLICE, 2), (&COUNCIL, 5)] {
         let loaded = agreements(&folders.root, member.folder);
-        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(
+            loaded.problems.is_empty(),
+            "{:?}",
+            loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        );
         assert!(loaded.waiting.is_empty());
         assert_eq!(loaded.agreements.iter().len(), count, "{}", member.id);
     }

@@ -195,6 +195,10 @@ impl Consumer {
         let mut account = Account::new(&self.house, self.house.new_id(), Side::Consumer);
         account.private.consumer = query.system.member().to_string();
         account.private.system = query.system.name().to_owned();
+        // A path that no contract has is free text, and stays out of the record.
+        if let Some(method) = self.house.rules.load().contracts.method(&query.path) {
+            method.path().clone_into(&mut account.private.method);
+        }
         account
     }
 }

@@ -34,6 +34,8 @@ pub enum LegacyError {
     Status(Status),
     /// It did not answer in time.
     Timeout,
+    /// A value of the request is not one that it can be asked for; the text names the field, never the value.
+    Unfit(String),
     /// It failed; the text is for this gateway's operators and holds no payload.
     Failed(String),
 }

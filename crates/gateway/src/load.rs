@@ -81,9 +81,11 @@ impl Prepared {
             problems.extend(identity(&file, gateway, trust, tls, (gateway_key.as_ref(), log_key.as_ref()), now));
             warnings.extend(trust.warnings(now).iter().map(ToString::to_string));
         }
-        if let (Some(gateway), Some(agreements)) = (&gateway, &mut agreements) {
+        if let (Some(gateway), Some(agreements)) = (&gateway, &agreements) {
             // A broken agreement permits nothing and hinders nobody: a warning at start, an error in `drawbridge check`.
-            problems.append(&mut agreements.problems);
+            for problem in &agreements.problems {
+                warnings.push(format!("an agreement cannot be used: {}", problem.what));
+            }
             for waiting in &agreements.waiting {
                 warnings.push(format!("the agreement `{}` is not signed by both members yet", waiting.agreement.id()));
             }

@@ -62,9 +62,9 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
             details: Bytes::new(),
         }),
         ConnectorError::Timeout => LegacyError::Timeout,
+        unfit @ ConnectorError::Argument { .. } => LegacyError::Unfit(unfit.to_string()),
         other @ (ConnectorError::Unreachable { .. }
         | ConnectorError::Credentials { .. }
-        | ConnectorError::Argument { .. }
         | ConnectorError::Mapping { .. }
         | ConnectorError::TooManyRows
         | ConnectorError::TooLarge { .. }

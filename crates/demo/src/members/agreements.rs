@@ -1,6 +1,9 @@
 //! The agreements between the three members, signed by both sides of each.
 
-use std::{path::Path, time::{Duration, SystemTime}};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use contract::Contracts;
 use jiff::{Timestamp, tz::Offset};
@@ -22,14 +25,20 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Signs every agreement with the member keys of both sides and puts it into the folders of both.
-pub(super) fn write(root: &Path, keys: &[SigningKey], contracts: &Contracts, now: SystemTime) -> Result<(), MembersError> {
+pub(super) fn write(
+    root: &Path,
+    keys: &[SigningKey],
+    contracts: &Contracts,
+    now: SystemTime,
+) -> Result<(), MembersError> {
     for (id, text) in AGREEMENTS {
         let what = || format!("the agreement `{id}`");
         let mut file = AgreementFile::parse(format!("{id}.note"), &filled(text, contracts, now)?)
             .map_err(|problems| MembersError::problems(what(), &problems))?;
         let agreement = file.agreement().clone();
         for key in keys {
-            if [agreement.consumer(), agreement.provider()].iter().any(|member| member.member_key_name() == key.name()) {
+            if [agreement.consumer(), agreement.provider()].iter().any(|member| member.member_key_name() == key.name())
+            {
                 file.sign(key).map_err(|error| MembersError::make(what(), error))?;
             }
         }

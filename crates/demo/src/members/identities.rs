@@ -34,7 +34,8 @@ pub(super) fn write(
         let identity = Identity::make(member, ports, contracts, now)?;
         identity.write(&root.join(member.folder))?;
         let entry = identity.draft.sign(&identity.member_key, &[]);
-        let entry = entry.map_err(|problems| MembersError::problems(format!("the entry of `{}`", member.id), &problems))?;
+        let entry =
+            entry.map_err(|problems| MembersError::problems(format!("the entry of `{}`", member.id), &problems))?;
         write_text(&root.join(member.folder).join("entry.note"), &entry.note().to_string())?;
         directory.add(entry).map_err(|error| MembersError::make("the directory", error))?;
         keys.push(identity.member_key);
@@ -75,7 +76,8 @@ impl Identity {
     fn make(member: &Member, ports: &Ports, contracts: &Contracts, now: SystemTime) -> Result<Identity, MembersError> {
         let what = |thing: &str| format!("{thing} of `{}`", member.id);
         let id: MemberId = member.id.parse().map_err(|error| MembersError::make(what("the id"), error))?;
-        let gateway = GatewayId::new(id.clone(), GATEWAY).map_err(|error| MembersError::make(what("the gateway"), error))?;
+        let gateway =
+            GatewayId::new(id.clone(), GATEWAY).map_err(|error| MembersError::make(what("the gateway"), error))?;
         let key = |name: &str| SigningKey::generate(name).map_err(|error| MembersError::make(what("a key"), error));
         let member_key = key(&id.member_key_name())?;
         let gateway_key = key(&gateway.gateway_key_name())?;
@@ -85,7 +87,8 @@ impl Identity {
         let certified = authority.issue_gateway(&gateway, &["localhost", "127.0.0.1"], now).map_err(certificate)?;
         let mut systems = Vec::new();
         for name in member.systems {
-            let system = SystemId::new(id.clone(), name).map_err(|error| MembersError::make(what("a system"), error))?;
+            let system =
+                SystemId::new(id.clone(), name).map_err(|error| MembersError::make(what("a system"), error))?;
             systems.push((*name, authority.issue_system(&system, now).map_err(certificate)?));
         }
         let address: Address =

@@ -1,8 +1,7 @@
 //! Runs this very binary, as a reader of the story would: what is printed is what ran.
 
 use std::{
-    fmt,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -149,7 +148,11 @@ impl Running {
 /// `text` as one word of a shell.
 pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// `path` as a command run in `folder` names it.
@@ -163,8 +166,13 @@ mod tests {
 
     #[test]
     fn a_command_is_written_as_a_shell_reads_it() {
-        let command = CommandLine::new(["call", "trust.example", "@requests/patient.json"])
-            .with(["--actor", "sw-1042;role=social worker", "--case", "it's", ""]);
+        let command = CommandLine::new(["call", "trust.example", "@requests/patient.json"]).with([
+            "--actor",
+            "sw-1042;role=social worker",
+            "--case",
+            "it's",
+            "",
+        ]);
         assert_eq!(
             command.to_string(),
             r"drawbridge call trust.example @requests/patient.json --actor 'sw-1042;role=social worker' --case 'it'\''s' ''"
@@ -189,7 +197,8 @@ mod tests {
     #[tokio::test]
     async fn a_running_command_is_read_line_by_line() {
         let place = Place { folder: std::env::temp_dir(), binary: "/bin/sh".into() };
-        let mut running = CommandLine::new(["-c", "echo one; echo two; echo three; echo no >&2; exit 1"]).start(&place).unwrap();
+        let mut running =
+            CommandLine::new(["-c", "echo one; echo two; echo three; echo no >&2; exit 1"]).start(&place).unwrap();
         assert_eq!(running.line().await.unwrap().as_deref(), Some("one"));
         let (rest, status, stderr) = running.finish().await.unwrap();
         assert_eq!((rest, status.success(), stderr.as_str()), (2, false, "no\n"));

@@ -83,7 +83,8 @@ impl Stage {
         let ran = command.run(&self.place).await?;
         let lines = ran.stdout.lines().filter(|line| !line.trim().is_empty());
         let records: Result<Vec<Value>, _> = lines.map(serde_json::from_str).collect();
-        records.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("`{command}` wrote no JSON: {error}")))
+        records
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("`{command}` wrote no JSON: {error}")))
     }
 
     /// Looks one exchange up in a member's log, and prints the command that shows the same to a reader. Returns what settled it.

@@ -207,7 +207,11 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// A length of time as a person would say it: `640 ms`, `2.3 s`.
 pub(crate) fn spoken(time: Duration) -> String {
-    if time < Duration::from_secs(1) { format!("{} ms", time.as_millis()) } else { format!("{:.1} s", time.as_secs_f64()) }
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
 }
 
 #[cfg(test)]

@@ -120,7 +120,6 @@ impl Consumer {
             Ok(found) => found,
             Err(refusal) => return Err(Refused::new(account, refusal)),
         };
-        method.path().clone_into(&mut account.private.method);
         agreement.id().clone_into(&mut account.private.agreement);
         account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
         let checked = framing::single(&query.message, self.house.limits.message).map_err(|e| {

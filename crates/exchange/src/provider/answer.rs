@@ -119,6 +119,9 @@ fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
 pub(super) fn legacy_refusal(error: LegacyError) -> Refusal {
     match error {
         LegacyError::Timeout => timeout(),
+        LegacyError::Unfit(what) => {
+            Refusal::new(Reason::Malformed, Hop::Legacy, format!("the provider's system cannot be asked this: {what}"))
+        }
         LegacyError::Failed(detail) => failed(&detail),
         LegacyError::Status(status) => failed(&format!("it ended with status {}", status.code)),
     }

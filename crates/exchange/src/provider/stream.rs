@@ -288,7 +288,7 @@ fn may_go_on(house: &House, permitted: &Permitted, until: Option<Instant>, last:
 fn ended(error: LegacyError) -> End {
     match error {
         LegacyError::Status(status) => Ok(status),
-        LegacyError::Timeout | LegacyError::Failed(_) => Err(legacy_refusal(error)),
+        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) => Err(legacy_refusal(error)),
     }
 }
 

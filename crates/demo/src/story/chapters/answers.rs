@@ -13,8 +13,7 @@ use crate::{
 };
 
 /// What social workers say with each question: who they are, and in which case they ask.
-pub(super) const SOCIAL_WORKER: [&str; 6] =
-    ["--actor", "sw-1042", "--role", "social-worker", "--case", "CASE-2041"];
+pub(super) const SOCIAL_WORKER: [&str; 6] = ["--actor", "sw-1042", "--role", "social-worker", "--case", "CASE-2041"];
 
 /// Fields of a patient that the agreement does not name, in the words of JSON and of the contract.
 const WITHHELD: [(&str, &str); 3] =
@@ -54,7 +53,10 @@ pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
     let same = row.starts_with(&format!("{REQUESTED_NHS_NUMBER} | {family} | {born} |"));
     stage.teller.check(
         ran.succeeded && answer["nhsNumber"] == REQUESTED_NHS_NUMBER && same,
-        &format!("the same child, in the words of the contract; {}, the start of the command included", spoken(ran.took)),
+        &format!(
+            "the same child, in the words of the contract; {}, the start of the command included",
+            spoken(ran.took)
+        ),
     );
     let absent = WITHHELD.iter().all(|(json, _)| answer.get(*json).is_none());
     let reported = WITHHELD.iter().all(|(_, path)| ran.stderr.contains(path));
@@ -65,7 +67,8 @@ pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
     );
     recorded(stage, &ran).await?;
     stage.teller.say("The receipt proves all of it offline, to whoever has the list of members:");
-    let verify = CommandLine::new(["receipt", "verify", "receipts/patient.receipt", "--directory", "police/directory.note"]);
+    let verify =
+        CommandLine::new(["receipt", "verify", "receipts/patient.receipt", "--directory", "police/directory.note"]);
     let verified = stage.run(&verify, 20).await?;
     stage.teller.check(
         verified.succeeded && verified.stdout.contains(&ran.exchange()),
@@ -94,7 +97,9 @@ async fn recorded(stage: &mut Stage, ran: &Ran) -> Result<(), StoryError> {
 /// A stream of every row of the largest table.
 pub(super) async fn every_row(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("Every row of the largest table");
-    stage.teller.say("The council's planners read the gazetteer of the police, from the first neighbourhood to the last.");
+    stage
+        .teller
+        .say("The council's planners read the gazetteer of the police, from the first neighbourhood to the last.");
     let question = Question {
         member: &COUNCIL,
         system: "planning",

@@ -23,12 +23,18 @@ pub(super) async fn both_logs(stage: &mut Stage) -> Result<(), StoryError> {
         let (data, directory) = (format!("{}/data", member.folder), format!("{}/directory.note", other.folder));
         let verify = CommandLine::new(["log", "verify", "--data", &data, "--directory", &directory]);
         let ran = stage.run(&verify, 8).await?;
-        stage.teller.check(ran.succeeded, &format!("the log of {} is whole: every record, every tile, every signature", member.id));
+        stage.teller.check(
+            ran.succeeded,
+            &format!("the log of {} is whole: every record, every tile, every signature", member.id),
+        );
     }
     stage.teller.say("And this is what an auditor of the trust reads, refusals and all:");
     let list = CommandLine::new(["log", "list", "--data", "trust/data"]);
     let ran = stage.run(&list, 14).await?;
-    stage.teller.check(ran.succeeded && ran.stdout.contains("council.example"), "who asked what, why and under which agreement");
+    stage.teller.check(
+        ran.succeeded && ran.stdout.contains("council.example"),
+        "who asked what, why and under which agreement",
+    );
     Ok(())
 }
 
@@ -58,7 +64,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &target)? } else { fs::copy(entry.path(), target).map(drop)? }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?
+        } else {
+            fs::copy(entry.path(), target).map(drop)?
+        }
     }
     Ok(())
 }

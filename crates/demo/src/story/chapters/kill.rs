@@ -23,7 +23,9 @@ const STILL_WITHIN: Duration = Duration::from_secs(15);
 /// against each other.
 pub(super) async fn in_mid_stream(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("A gateway is killed in the middle of a stream");
-    stage.teller.say("The planners ask for every encounter beside every other one. They read a thousand rows, and pause.");
+    stage
+        .teller
+        .say("The planners ask for every encounter beside every other one. They read a thousand rows, and pause.");
     let command = QUESTION.command();
     stage.teller.command(&command);
     let mut stream = command.start(&stage.place)?;
@@ -42,7 +44,10 @@ pub(super) async fn in_mid_stream(stage: &mut Stage) -> Result<(), StoryError> {
     );
     stands_still(stage).await;
     let noted = progress(stage).await?;
-    stage.teller.check(noted > 0, &format!("the trust has {} rows on record already, though nothing has ended", grouped(noted)));
+    stage.teller.check(
+        noted > 0,
+        &format!("the trust has {} rows on record already, though nothing has ended", grouped(noted)),
+    );
 
     let id = stage.trust.id().unwrap_or_default();
     stage.teller.plain_command(&format!("kill -KILL {id}"));
@@ -96,7 +101,8 @@ async fn progress(stage: &mut Stage) -> Result<u64, StoryError> {
     let started = Instant::now();
     loop {
         let records = stage.records(&TRUST, &["--method", QUESTION.method, "--all-kinds"]).await?;
-        let noted = records.iter().filter(|record| record["kind"] == "progress").filter_map(|r| r["messages"].as_u64()).max();
+        let noted =
+            records.iter().filter(|record| record["kind"] == "progress").filter_map(|r| r["messages"].as_u64()).max();
         if noted.is_some() || started.elapsed() > NOTED_WITHIN {
             return Ok(noted.unwrap_or_default());
         }

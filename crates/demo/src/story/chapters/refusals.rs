@@ -19,7 +19,9 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// Nobody agreed to this.
 pub(super) async fn without_agreement(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("Refused: nobody agreed to this");
-    stage.teller.say("The control room of the police asks the hospital who somebody is. There is no agreement about that.");
+    stage
+        .teller
+        .say("The control room of the police asks the hospital who somebody is. There is no agreement about that.");
     let question = Question {
         member: &POLICE,
         system: "control-room",
@@ -33,14 +35,18 @@ pub(super) async fn without_agreement(stage: &mut Stage) -> Result<(), StoryErro
     refused(stage, &ran, "NO_AGREEMENT");
     let record = stage.look_up(&POLICE, &ran.exchange()).await?;
     let here = record["reason"] == "NO_AGREEMENT" && record["hop"] == "consumer";
-    stage.teller.check(here, "it is in the log of the police, whose own gateway refused: the question never left the house");
+    stage
+        .teller
+        .check(here, "it is in the log of the police, whose own gateway refused: the question never left the house");
     Ok(())
 }
 
 /// The right question for the wrong reason.
 pub(super) async fn for_another_purpose(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("Refused: the wrong purpose");
-    stage.teller.say("The social care system may look up a child, for safeguarding. It may not do so to collect council tax.");
+    stage
+        .teller
+        .say("The social care system may look up a child, for safeguarding. It may not do so to collect council tax.");
     let question = Question {
         member: &COUNCIL,
         system: "social-care",
@@ -78,7 +84,9 @@ pub(super) async fn after_the_end(stage: &mut Stage) -> Result<(), StoryError> {
     let end = CommandLine::new(["agreement", "end", "council/agreements/police-council-roads.note"])
         .with(["--key", "council/offline/member.key"]);
     let ended = stage.run(&end, 6).await?;
-    stage.teller.check(ended.succeeded, "the end note is signed, and lies where the council's gateway looks every second");
+    stage
+        .teller
+        .check(ended.succeeded, "the end note is signed, and lies where the council's gateway looks every second");
     let started = Instant::now();
     let last = loop {
         let ran = command.run(&stage.place).await?;
@@ -112,7 +120,10 @@ pub(super) async fn a_strangers_certificate(stage: &mut Stage) -> Result<(), Sto
         request: "patient.json",
     };
     for (why, folder) in [
-        ("A system of the police comes to the council's gateway, with a good certificate of its own authority:", "police/tls/systems/control-room"),
+        (
+            "A system of the police comes to the council's gateway, with a good certificate of its own authority:",
+            "police/tls/systems/control-room",
+        ),
         (
             "Somebody makes an authority that calls itself council.example, and has it issue a certificate for the council's \
              own social care system:",
@@ -123,7 +134,9 @@ pub(super) async fn a_strangers_certificate(stage: &mut Stage) -> Result<(), Sto
         let files = [format!("{folder}.pem"), format!("{folder}.key.pem")];
         let with = ["--certificate", &files[0], "--key", &files[1]];
         let ran = stage.run(&question.command().with(with), 4).await?;
-        stage.teller.check(!ran.succeeded && ran.stdout.is_empty(), "turned away in the TLS handshake: nothing was asked");
+        stage
+            .teller
+            .check(!ran.succeeded && ran.stdout.is_empty(), "turned away in the TLS handshake: nothing was asked");
     }
     Ok(())
 }

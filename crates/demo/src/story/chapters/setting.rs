@@ -123,5 +123,9 @@ pub(crate) fn invite(stage: &mut Stage, kept: bool) {
     teller.say("Have a refusal explained:");
     teller.plain_command("drawbridge explain WRONG_PURPOSE");
     teller.blank();
-    teller.say(if kept { "Ctrl-C ends the gateways; the folder stays." } else { "Ctrl-C ends the gateways and removes the folder." });
+    teller.say(if kept {
+        "Ctrl-C ends the gateways; the folder stays."
+    } else {
+        "Ctrl-C ends the gateways and removes the folder."
+    });
 }
