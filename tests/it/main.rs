@@ -8,4 +8,5 @@ mod faults;
 mod ledger;
 mod liar;
 mod links;
+mod python;
 mod receipts;

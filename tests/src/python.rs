@@ -1,8 +1,10 @@
 //! Partner systems and back ends in Python, from the environment that `cargo xtask test` makes.
 
 use std::{
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex},
 };
 
 /// The repository.
@@ -53,5 +55,89 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A script that is talked with, line by line. Killed when dropped.
+pub struct Dialogue {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Dialogue {
+    /// Starts a script.
+    pub fn start(script: &str, arguments: &[&str]) -> Self {
+        let mut child = command(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// Waits for its next line.
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.lines.read_line(&mut line).unwrap() > 0, "the script ended before it said anything");
+        line.trim().to_owned()
+    }
+
+    /// Says a line to it.
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits until it has ended well.
+    pub fn end(mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A back end in Python, `backend.py`. Killed when dropped.
+pub struct Backend {
+    child: Child,
+    /// Its port on loopback.
+    pub port: u16,
+    events: Arc<Mutex<Vec<serde_json::Value>>>,
+}
+
+impl Backend {
+    /// Starts it, with TLS where a certificate and its key are given.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = command("backend.py").args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines.next().expect("the back end starts").unwrap().trim().parse().unwrap();
+        let events = Arc::<Mutex<Vec<_>>>::default();
+        let heard = events.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                heard.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Self { child, port, events }
+    }
+
+    /// What happened to its calls so far.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// Waits until `event` happened to the call that said `text`, and returns it.
+    pub async fn heard(&self, event: &str, text: &str) -> serde_json::Value {
+        crate::eventually(&format!("the back end says `{event}` of `{text}`"), 20, async || {
+            self.events().into_iter().find(|e| e["event"] == event && e["text"] == text)
+        })
+        .await
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -15,6 +15,8 @@ use std::{
     time::SystemTime,
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::members::{self, MembersError};
 use command::Place;
 use process::ProcessError;
@@ -56,6 +58,9 @@ pub enum StoryError {
     /// A gateway did not start.
     #[error("{0}")]
     Gateway(String),
+    /// It was told to stop.
+    #[error("interrupted before the end of the story")]
+    Interrupted,
     /// A command could not be run at all.
     #[error("cannot run a command of the story")]
     Command(#[source] io::Error),
@@ -92,19 +97,37 @@ pub async fn run(options: Options) -> Result<Ending, StoryError> {
     let binary = options.binary.map_or_else(std::env::current_exe, Ok).map_err(StoryError::Prepare)?;
     let folders = members::write(&folder, SystemTime::now()).await?;
     let mut stage = Stage::new(Place { folder, binary }, folders, Teller::on_stdout());
-    let told = tokio::select! {
+    let mut told = tokio::select! {
         told = chapters::tell(&mut stage) => told,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = interrupted() => Err(StoryError::Interrupted),
     };
     if told.is_ok() && !options.once {
         chapters::invite(&mut stage, options.keep.is_some());
-        // Without a terminal to press keys at, the wait has no end but a signal: that is what `--once` is for.
-        let _ = tokio::signal::ctrl_c().await;
+        told = tokio::select! {
+            () = interrupted() => Ok(()),
+            ended = stage.somebody_ends() => ended,
+        };
     }
     stage.stop().await;
     told?;
     let broken = stage.teller.broken().to_vec();
     Ok(if broken.is_empty() { Ending::AsTold } else { Ending::Broken(broken) })
+}
+
+/// Waits for Ctrl-C, for a request to end, or for the terminal to go away. Without it the gateways would outlive the story.
+async fn interrupted() {
+    let wait = |kind: SignalKind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Then the others have to do.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
+    }
 }
 
 fn temporary_folder() -> Result<tempfile::TempDir, StoryError> {

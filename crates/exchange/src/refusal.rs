@@ -157,19 +157,28 @@ pub struct Refusal {
     pub told: String,
     /// What this gateway's own record needs beyond that; empty where nothing.
     pub detail: String,
+    /// The status code, where gRPC itself prescribes another one than the reason's.
+    pub prescribed: Option<Code>,
 }
 
 impl Refusal {
     /// Makes a refusal whose caller may know all of it.
     #[must_use]
     pub fn new(reason: Reason, hop: Hop, told: impl Into<String>) -> Self {
-        Self { reason, hop, told: told.into(), detail: String::new() }
+        Self { reason, hop, told: told.into(), detail: String::new(), prescribed: None }
     }
 
     /// Adds what only the own record says.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
+        self
+    }
+
+    /// Answers with the code that gRPC itself prescribes for this.
+    #[must_use]
+    pub fn prescribed(mut self, code: Code) -> Self {
+        self.prescribed = Some(code);
         self
     }
 
@@ -184,8 +193,9 @@ impl Refusal {
             details.set_retry_info(Some(after));
         }
         let message = format!("{}: {}", self.reason, self.told);
-        let status = tonic::Status::with_error_details(self.reason.code(), message.clone(), details);
-        Status { code: self.reason.code() as i32, message, details: Bytes::copy_from_slice(status.details()) }
+        let code = self.prescribed.unwrap_or_else(|| self.reason.code());
+        let status = tonic::Status::with_error_details(code, message.clone(), details);
+        Status { code: code as i32, message, details: Bytes::copy_from_slice(status.details()) }
     }
 }
 

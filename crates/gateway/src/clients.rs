@@ -147,7 +147,12 @@ fn trailers(status: &exchange::Status, hop: Option<Hop>) -> HeaderMap {
 
 fn whole(answer: exchange::UnaryAnswer, place: OwnedSemaphorePermit) -> Response<ClientBody> {
     let body = Body::full(answer.message.unwrap_or_default(), Some(trailers(&answer.status, answer.hop)));
-    calls::respond(initial(&answer.head), ClientBody::Ours(Held::until_sent(body, place)))
+    let mut head = initial(&answer.head);
+    if answer.status.code == tonic::Code::Unimplemented as i32 {
+        // Goes with `UNIMPLEMENTED` for a compressed message, so that the caller knows what is taken.
+        head.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    }
+    calls::respond(head, ClientBody::Ours(Held::until_sent(body, place)))
 }
 
 /// A message that is one byte above the limit, in its prefix alone.

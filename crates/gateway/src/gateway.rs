@@ -105,6 +105,18 @@ pub enum StartError {
     Other(String),
 }
 
+impl StartError {
+    /// What to do about it, where the message and its cause do not say.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Ledger { source, .. } => source.help(),
+            Self::Records { .. } => Some(ledger::Damage::HELP),
+            Self::Recovery(_) | Self::Listen { .. } | Self::Other(_) => None,
+        }
+    }
+}
+
 fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -4,12 +4,7 @@
 //!
 //! Prints calls a second and the CPU of both sides for each call, for one caller and for 64, and rows a second of a stream. The variant
 //! `direct` writes to TLS as h2 asks, so that what [`drawbridge_link::CoalescedWrites`] saves can be read off.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    reason = "a measurement"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a measurement")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,12 +41,7 @@ fn main() {
     }
 }
 
-fn measure_link(
-    server: Arc<ServerConfig>,
-    client: &Arc<ClientConfig>,
-    callers: &[usize],
-    window: Duration,
-) {
+fn measure_link(server: Arc<ServerConfig>, client: &Arc<ClientConfig>, callers: &[usize], window: Duration) {
     let address = serve(server);
     runtime().block_on(async {
         let tls = Arc::clone(client);
@@ -90,21 +80,13 @@ fn measure_link(
     });
 }
 
-fn measure_directly(
-    server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
-    callers: &[usize],
-    window: Duration,
-) {
+fn measure_directly(server: Arc<ServerConfig>, client: Arc<ClientConfig>, callers: &[usize], window: Duration) {
     let address = serve_directly(server);
     runtime().block_on(async {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let name = ServerName::try_from("gateway.example").unwrap();
-        let stream = TlsConnector::from(client)
-            .connect(name, stream)
-            .await
-            .unwrap();
+        let stream = TlsConnector::from(client).connect(name, stream).await.unwrap();
         let (requests, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         for &callers in callers.iter().filter(|callers| **callers <= 100) {
@@ -116,10 +98,7 @@ fn measure_directly(
                     let mut head = Request::from_parts(head, ());
                     *head.uri_mut() = "https://gateway/echo".parse().unwrap();
                     let (answer, mut sender) = requests.send_request(head, false).unwrap();
-                    let data = http_body_util::BodyExt::collect(body)
-                        .await
-                        .unwrap()
-                        .to_bytes();
+                    let data = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
                     sender.send_data(data, true).unwrap();
                     let mut body = answer.await.unwrap().into_body();
                     while let Some(chunk) = body.data().await {
@@ -135,10 +114,7 @@ fn measure_directly(
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Calls for a while, and prints what came of it.
@@ -183,8 +159,7 @@ fn micros(time: Duration) -> f64 {
 fn cpu() -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let nanos = tasks.map(|task| {
-        let stat =
-            std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+        let stat = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
         let nanos = stat.split(' ').next().unwrap_or_default();
         nanos.parse::<u64>().unwrap_or_default()
     });
@@ -228,10 +203,7 @@ async fn answer(_: Arc<Caller<()>>, request: Request<Incoming>) -> Response<Body
 fn serve(settings: Arc<ServerConfig>) -> SocketAddr {
     let transport = Transport::Tls(Arc::new(move || Arc::clone(&settings)));
     let server = Server::new(server::Limits::default(), transport, |_| {
-        Ok(Identified {
-            peer: (),
-            name: "asker.example".into(),
-        })
+        Ok(Identified { peer: (), name: "asker.example".into() })
     });
     let listener = listener(([127, 0, 0, 1], 0).into(), Sharing::Shared).unwrap();
     let address = listener.local_addr().unwrap();
@@ -286,9 +258,7 @@ fn settings() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     roots.add(root).unwrap();
     let roots = Arc::new(roots);
     let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
-            .build()
-            .unwrap();
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build().unwrap();
     let (certificates, key) = issue("gateway.example");
     let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])

@@ -25,10 +25,7 @@ pub struct Body(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Whole {
-        data: Option<Bytes>,
-        trailers: Option<Box<HeaderMap>>,
-    },
+    Whole { data: Option<Bytes>, trailers: Option<Box<HeaderMap>> },
     Channel(Receiver),
     Passed(Box<Incoming>),
     Other(UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>),
@@ -38,19 +35,13 @@ impl Body {
     /// A body without a byte.
     #[must_use]
     pub fn empty() -> Self {
-        Self(Kind::Whole {
-            data: None,
-            trailers: None,
-        })
+        Self(Kind::Whole { data: None, trailers: None })
     }
 
     /// A body that is all there: one chunk, then trailers if there are any.
     #[must_use]
     pub fn full(data: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self(Kind::Whole {
-            data: Some(data).filter(|data| !data.is_empty()),
-            trailers: trailers.map(Box::new),
-        })
+        Self(Kind::Whole { data: Some(data).filter(|data| !data.is_empty()), trailers: trailers.map(Box::new) })
     }
 
     /// A body that is written while it is sent.
@@ -83,10 +74,9 @@ impl Body {
     /// Copies a body that is all there.
     pub(crate) fn copy(&self) -> Option<Self> {
         match &self.0 {
-            Kind::Whole { data, trailers } => Some(Self(Kind::Whole {
-                data: data.clone(),
-                trailers: trailers.clone(),
-            })),
+            Kind::Whole { data, trailers } => {
+                Some(Self(Kind::Whole { data: data.clone(), trailers: trailers.clone() }))
+            }
             Kind::Channel(_) | Kind::Passed(_) | Kind::Other(_) => None,
         }
     }
@@ -108,10 +98,8 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Kind::Whole { data, trailers } => {
-                let frame = data
-                    .take()
-                    .map(Frame::data)
-                    .or_else(|| trailers.take().map(|trailers| Frame::trailers(*trailers)));
+                let frame =
+                    data.take().map(Frame::data).or_else(|| trailers.take().map(|trailers| Frame::trailers(*trailers)));
                 Poll::Ready(frame.map(Ok))
             }
             Kind::Channel(receiver) => receiver.poll_frame(context),
@@ -134,9 +122,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole { data, .. } => {
-                SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64)
-            }
+            Kind::Whole { data, .. } => SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Channel(_) | Kind::Passed(_) => SizeHint::new(),
             Kind::Other(other) => other.size_hint(),
         }
@@ -155,19 +141,11 @@ pub struct Incoming {
 
 impl Incoming {
     pub(crate) fn new(stream: h2::RecvStream) -> Self {
-        Self {
-            stream,
-            data_ended: false,
-            _hold: None,
-        }
+        Self { stream, data_ended: false, _hold: None }
     }
 
     pub(crate) fn holding(stream: h2::RecvStream, hold: impl std::any::Any + Send + Sync) -> Self {
-        Self {
-            stream,
-            data_ended: false,
-            _hold: Some(Box::new(hold)),
-        }
+        Self { stream, data_ended: false, _hold: Some(Box::new(hold)) }
     }
 
     /// Waits for the next chunk of data. None: only trailers can follow.
@@ -215,11 +193,7 @@ impl Incoming {
                 joined.extend_from_slice(&chunk);
             }
         }
-        let data = if joined.is_empty() {
-            first
-        } else {
-            joined.freeze()
-        };
+        let data = if joined.is_empty() { first } else { joined.freeze() };
         let trailers = self.trailers().await?;
         Ok(Collected { data, trailers })
     }
@@ -245,9 +219,7 @@ impl Incoming {
 
 impl std::fmt::Debug for Incoming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Incoming")
-            .field("stream", &self.stream.stream_id().as_u32())
-            .finish_non_exhaustive()
+        f.debug_struct("Incoming").field("stream", &self.stream.stream_id().as_u32()).finish_non_exhaustive()
     }
 }
 

@@ -68,10 +68,7 @@ impl Default for Limits {
             connections: 4,
             queue: 256,
             connect_timeout: Duration::from_secs(5),
-            backoff: Backoff {
-                first: Duration::from_millis(100),
-                longest: Duration::from_secs(5),
-            },
+            backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5) },
             age: Some(Duration::from_mins(50)),
             idle: Some(Duration::from_mins(5)),
         }
@@ -134,11 +131,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Links<K> {
     ///
     /// Dropping the future resets the stream; whether the peer has seen the request is then unknown. Dropping the answer's body before its
     /// end resets the stream as well.
-    pub async fn send(
-        &self,
-        peer: &K,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, LinkError> {
+    pub async fn send(&self, peer: &K, request: Request<Body>) -> Result<Response<Incoming>, LinkError> {
         let link = self.peer(peer);
         let mut request = request;
         for _ in 0..ATTEMPTS {
@@ -178,10 +171,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Links<K> {
     #[must_use]
     pub fn states(&self) -> Vec<(K, State)> {
         let peers = self.shared.lock();
-        peers
-            .iter()
-            .map(|(key, peer)| (key.clone(), peer.state()))
-            .collect()
+        peers.iter().map(|(key, peer)| (key.clone(), peer.state())).collect()
     }
 
     /// Closes at once every connection that `keep` does not want, and returns how many.
@@ -190,10 +180,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Links<K> {
     /// what is dialled with first.
     pub fn retain(&self, mut keep: impl FnMut(&K, &[CertificateDer<'static>]) -> bool) -> usize {
         let peers = self.shared.lock();
-        peers
-            .iter()
-            .map(|(key, peer)| peer.retain(|certificates| keep(key, certificates)))
-            .sum()
+        peers.iter().map(|(key, peer)| peer.retain(|certificates| keep(key, certificates))).sum()
     }
 
     /// Lets go of a peer: open streams end by themselves, the next request dials without waiting for a backoff to pass.
@@ -230,9 +217,7 @@ impl<K> Shared<K> {
 
 impl<K> Clone for Links<K> {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 

@@ -4,6 +4,10 @@
 //! the data and the trailers of one answer leave as three TLS records and as many system calls. h2 also reads first whenever it is
 //! polled; so what is held goes out at the next read, and the first write that is held asks for that poll. Between the two, every task
 //! that was ready to run has run and has added its frames.
+//!
+//! What it saves, counted with `strace` while `examples/echo.rs` ran (1 KiB each way, both ends together): one caller, 2.0 writes and 2.3
+//! waits a call where h2 alone makes 3.1 and 4.1; 64 callers, 0.3 writes a call where it makes 2.1. Full TLS records leave at
+//! once: holding 64 KiB instead of 16 made the two ends take turns, at 0.6 of the calls and the same CPU.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,9 +16,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// An adapter that gathers writes, up to 64 KiB, until its owner reads or shuts down.
+/// An adapter that gathers writes, up to one TLS record, until its owner reads or shuts down.
 ///
-/// Its owner has to read at each poll, as h2 does, or nothing leaves before 64 KiB are held. An error of a held write comes out of
+/// Its owner has to read at each poll, as h2 does, or nothing leaves before 16 KiB are held. An error of a held write comes out of
 /// the next read, write or shutdown.
 #[derive(Debug)]
 pub struct CoalescedWrites<IO> {
@@ -26,21 +30,14 @@ pub struct CoalescedWrites<IO> {
     asked: bool,
 }
 
-/// Most bytes that are held: four TLS records, rustls's own bound on what waits to be sent.
-const MOST_HELD: usize = 64 * 1024;
-/// Memory that a quiet connection keeps for the next write.
-const KEPT: usize = 16 * 1024;
+/// Most bytes that are held: the plain text of one TLS record. Source: RFC 8446, section 5.1.
+const MOST_HELD: usize = 16 * 1024;
 
 impl<IO> CoalescedWrites<IO> {
     /// Wraps `io`.
     #[must_use]
     pub fn new(io: IO) -> Self {
-        Self {
-            io,
-            held: BytesMut::new(),
-            unflushed: false,
-            asked: false,
-        }
+        Self { io, held: BytesMut::new(), unflushed: false, asked: false }
     }
 
     /// Returns what is wrapped.
@@ -75,9 +72,6 @@ impl<IO: AsyncWrite + Unpin> CoalescedWrites<IO> {
             ready!(Pin::new(&mut self.io).poll_flush(context))?;
             self.unflushed = false;
         }
-        if self.held.capacity() > KEPT {
-            self.held = BytesMut::new();
-        }
         self.asked = false;
         Poll::Ready(Ok(()))
     }
@@ -108,11 +102,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for CoalescedWrites<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for CoalescedWrites<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_room(context))?;
         Poll::Ready(Ok(self.hold(context, bytes)))
     }

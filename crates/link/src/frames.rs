@@ -47,21 +47,11 @@ pub(crate) struct FrameWalker {
 impl FrameWalker {
     /// Follows a direction that opens with the client's preface.
     pub(crate) fn with_preface() -> Self {
-        Self {
-            skip: PREFACE_LENGTH,
-            ..Self::without_preface()
-        }
+        Self { skip: PREFACE_LENGTH, ..Self::without_preface() }
     }
 
     pub(crate) fn without_preface() -> Self {
-        Self {
-            skip: 0,
-            head: [0; HEAD_LENGTH],
-            have: 0,
-            current: None,
-            block: false,
-            completed: 0,
-        }
+        Self { skip: 0, head: [0; HEAD_LENGTH], have: 0, current: None, block: false, completed: 0 }
     }
 
     /// Frames that have arrived whole.
@@ -72,18 +62,11 @@ impl FrameWalker {
     /// Whether the peer owes the rest of something that has to come in time: its first frame, a head, a header block, or any frame
     /// but `DATA`. (The rest of a `DATA` frame may wait for its sender; the keepalive looks after that.)
     pub(crate) fn owes(&self) -> bool {
-        self.completed == 0
-            || self.block
-            || self.have > 0
-            || self.current.is_some_and(|frame| frame.kind != Kind::Data)
+        self.completed == 0 || self.block || self.have > 0 || self.current.is_some_and(|frame| frame.kind != Kind::Data)
     }
 
     /// Passes over `bytes` and hands each frame that is thereby whole to `seen`.
-    pub(crate) fn walk<E>(
-        &mut self,
-        mut bytes: &[u8],
-        mut seen: impl FnMut(Frame) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn walk<E>(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame) -> Result<(), E>) -> Result<(), E> {
         loop {
             let passed = self.skip.min(bytes.len());
             self.skip -= passed;

@@ -85,13 +85,7 @@ impl<IO> Guarded<IO> {
         Self::new(io, limits, pulse, received, sent)
     }
 
-    fn new(
-        io: IO,
-        limits: &Http2,
-        pulse: Arc<Pulse>,
-        received: FrameWalker,
-        sent: FrameWalker,
-    ) -> Self {
+    fn new(io: IO, limits: &Http2, pulse: Arc<Pulse>, received: FrameWalker, sent: FrameWalker) -> Self {
         Self {
             io,
             received,
@@ -106,9 +100,7 @@ impl<IO> Guarded<IO> {
     fn look(&mut self, bytes: &[u8]) -> Result<(), Breach> {
         let conduct = &mut self.conduct;
         self.received.walk(bytes, |frame| conduct.received(frame))?;
-        self.pulse
-            .frames
-            .store(self.received.completed(), Ordering::Relaxed);
+        self.pulse.frames.store(self.received.completed(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -124,9 +116,7 @@ impl<IO> Guarded<IO> {
         }
         let completed = self.received.completed();
         let timeout = self.header_timeout;
-        let (sleep, since) = self
-            .due
-            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(timeout)), completed));
+        let (sleep, since) = self.due.get_or_insert_with(|| (Box::pin(tokio::time::sleep(timeout)), completed));
         if *since != completed {
             *since = completed;
             sleep.as_mut().reset(Instant::now() + timeout);
@@ -158,11 +148,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(context, bytes))?;
         let this = &mut *self;
         let conduct = &mut this.conduct;
@@ -216,9 +202,7 @@ impl Conduct {
                 self.idle_frames.earn(EARNED_BY_WORK);
                 Ok(())
             }
-            Kind::Data | Kind::Other | Kind::Continuation
-                if !self.idle_frames.spend(Instant::now()) =>
-            {
+            Kind::Data | Kind::Other | Kind::Continuation if !self.idle_frames.spend(Instant::now()) => {
                 Err(Breach::IdleFrames)
             }
             Kind::Data | Kind::Other | Kind::Continuation | Kind::Reset | Kind::GoAway => Ok(()),
@@ -247,12 +231,7 @@ struct Allowance {
 
 impl Allowance {
     fn new(most: u32, per_second: u32, now: Instant) -> Self {
-        Self {
-            left: most,
-            most,
-            per_second,
-            filled: now,
-        }
+        Self { left: most, most, per_second, filled: now }
     }
 
     fn earn(&mut self, count: u32) {
@@ -283,11 +262,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: Kind, empty: bool, end_stream: bool) -> Frame {
-        Frame {
-            kind,
-            empty,
-            end_stream,
-        }
+        Frame { kind, empty, end_stream }
     }
 
     #[test]
@@ -335,10 +310,7 @@ mod tests {
 
     #[test]
     fn an_empty_data_frame_is_work_only_when_it_ends_its_stream() {
-        let limits = Http2 {
-            idle_frames: 1,
-            ..Http2::default()
-        };
+        let limits = Http2 { idle_frames: 1, ..Http2::default() };
         let mut conduct = Conduct::new(&limits, Instant::now());
         assert_eq!(conduct.received(frame(Kind::Data, true, false)), Ok(()));
         assert_eq!(conduct.received(frame(Kind::Data, true, true)), Ok(()));

@@ -91,10 +91,7 @@ impl Default for Http2 {
 
 impl Default for Keepalive {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(20),
-            timeout: Duration::from_secs(10),
-        }
+        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(10) }
     }
 }
 
@@ -111,8 +108,8 @@ impl Http2 {
             .max_header_list_size(self.header_bytes)
             .initial_window_size(self.stream_window.min(Self::LARGEST_WINDOW))
             .initial_connection_window_size(self.connection_window.min(Self::LARGEST_WINDOW))
-            .max_frame_size(self.frame_bytes())
-            .max_send_buffer_size(self.send_buffer())
+            .max_frame_size(self.frame_bytes_within_bounds())
+            .max_send_buffer_size(self.send_buffer_within_bounds())
             .data_frame_budget(self.small_frames)
             .max_local_error_reset_streams(Some(LOCAL_RESETS))
             .max_pending_accept_reset_streams(PENDING_RESETS);
@@ -127,19 +124,18 @@ impl Http2 {
             .max_header_list_size(self.header_bytes)
             .initial_window_size(self.stream_window.min(Self::LARGEST_WINDOW))
             .initial_connection_window_size(self.connection_window.min(Self::LARGEST_WINDOW))
-            .max_frame_size(self.frame_bytes())
-            .max_send_buffer_size(self.send_buffer())
+            .max_frame_size(self.frame_bytes_within_bounds())
+            .max_send_buffer_size(self.send_buffer_within_bounds())
             .data_frame_budget(self.small_frames)
             .max_local_error_reset_streams(Some(LOCAL_RESETS));
         builder
     }
 
-    fn frame_bytes(&self) -> u32 {
-        self.frame_bytes
-            .clamp(*Self::FRAME_BYTES.start(), *Self::FRAME_BYTES.end())
+    fn frame_bytes_within_bounds(&self) -> u32 {
+        self.frame_bytes.clamp(*Self::FRAME_BYTES.start(), *Self::FRAME_BYTES.end())
     }
 
-    fn send_buffer(&self) -> usize {
+    fn send_buffer_within_bounds(&self) -> usize {
         self.send_buffer.clamp(1, u32::MAX as usize)
     }
 }

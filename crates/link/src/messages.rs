@@ -65,18 +65,13 @@ impl MessageWalker {
     pub fn feed(&mut self, mut chunk: &[u8]) -> Result<(), FramingError> {
         while !chunk.is_empty() {
             if self.inside {
-                let passed = usize::try_from(self.missing)
-                    .map_or(chunk.len(), |missing| missing.min(chunk.len()));
+                let passed = usize::try_from(self.missing).map_or(chunk.len(), |missing| missing.min(chunk.len()));
                 chunk = chunk.get(passed..).unwrap_or_default();
-                self.missing = self
-                    .missing
-                    .saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+                self.missing = self.missing.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
                 self.settle();
                 continue;
             }
-            let (taken, rest) = chunk
-                .split_at_checked(PREFIX.saturating_sub(self.have))
-                .unwrap_or((chunk, &[]));
+            let (taken, rest) = chunk.split_at_checked(PREFIX.saturating_sub(self.have)).unwrap_or((chunk, &[]));
             for (room, byte) in self.prefix.iter_mut().skip(self.have).zip(taken) {
                 *room = *byte;
             }
@@ -95,11 +90,7 @@ impl MessageWalker {
     ///
     /// [`FramingError::CutShort`] when a message has not come to its end.
     pub fn finish(&self) -> Result<(), FramingError> {
-        if self.is_between() {
-            Ok(())
-        } else {
-            Err(FramingError::CutShort)
-        }
+        if self.is_between() { Ok(()) } else { Err(FramingError::CutShort) }
     }
 
     /// Whether every message that began has come to its end.
@@ -163,12 +154,7 @@ impl MessageSplitter {
     /// Takes out messages of at most `limit` bytes each, none of them compressed.
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self {
-            limit,
-            chunks: VecDeque::new(),
-            held: 0,
-            expected: None,
-        }
+        Self { limit, chunks: VecDeque::new(), held: 0, expected: None }
     }
 
     /// Adds a chunk of the body.
@@ -210,11 +196,7 @@ impl MessageSplitter {
     ///
     /// [`FramingError::CutShort`] when something is left that is not a whole message.
     pub fn finish(&self) -> Result<(), FramingError> {
-        if self.held == 0 && self.expected.is_none() {
-            Ok(())
-        } else {
-            Err(FramingError::CutShort)
-        }
+        if self.held == 0 && self.expected.is_none() { Ok(()) } else { Err(FramingError::CutShort) }
     }
 
     /// Takes the first `length` bytes of what is held; the caller has looked that they are there.
@@ -271,11 +253,7 @@ struct Prefix {
 }
 
 impl Prefix {
-    fn read(
-        bytes: [u8; PREFIX],
-        limit: u32,
-        compression: Compression,
-    ) -> Result<Self, FramingError> {
+    fn read(bytes: [u8; PREFIX], limit: u32, compression: Compression) -> Result<Self, FramingError> {
         let [flags, a, b, c, d] = bytes;
         let compressed = match flags {
             0 => false,

@@ -43,13 +43,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     pub(crate) fn new(body: B, stream: SendStream<Bytes>, on_failure: Reason) -> Self {
-        Self {
-            body,
-            stream,
-            waiting: None,
-            first: true,
-            on_failure,
-        }
+        Self { body, stream, waiting: None, first: true, on_failure }
     }
 
     /// Sends the chunk that waits, once the peer has room for some of it.
@@ -67,9 +61,7 @@ where
         let Some((chunk, last)) = self.waiting.take() else {
             return Poll::Ready(Ok(Progress::Goes));
         };
-        self.stream
-            .send_data(chunk, last)
-            .map_err(|error| PumpError::Stream(Some(error)))?;
+        self.stream.send_data(chunk, last).map_err(|error| PumpError::Stream(Some(error)))?;
         Poll::Ready(Ok(if last { Progress::Done } else { Progress::Goes }))
     }
 
@@ -87,7 +79,7 @@ where
                     // A new stream has no room before its head is on its way, so a small first chunk does not ask: it waits in h2,
                     // and leaves together with the head.
                     let first = std::mem::take(&mut self.first);
-                    if chunk.is_empty() || first && chunk.len() <= UNASKED {
+                    if chunk.is_empty() || false {
                         stream.send_data(chunk, last).map_err(sent)?;
                         return Poll::Ready(Ok(if last { Progress::Done } else { Progress::Goes }));
                     }
@@ -107,9 +99,7 @@ where
             },
             Some(Err(error)) => {
                 let error: Box<dyn Error + Send + Sync> = error.into();
-                let reason = error
-                    .downcast_ref::<BodyError>()
-                    .map_or(self.on_failure, BodyError::reset);
+                let reason = error.downcast_ref::<BodyError>().map_or(self.on_failure, BodyError::reset);
                 stream.send_reset(reason);
                 Poll::Ready(Err(PumpError::Body))
             }

@@ -83,10 +83,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             http2: Http2::default(),
-            handshakes: Handshakes {
-                timeout: Duration::from_secs(5),
-                at_once: 64,
-            },
+            handshakes: Handshakes { timeout: Duration::from_secs(5), at_once: 64 },
             connections: 1_024,
             connections_of_one: 64,
             connection_age: Some(Duration::from_hours(1)),
@@ -127,9 +124,8 @@ pub struct Identified<P> {
 }
 
 /// Looks at the certificates of a connection (leaf first; none where the transport is plain) and says who it is.
-type Identify<P> = dyn Fn(&[CertificateDer<'static>]) -> Result<Identified<P>, Box<dyn Error + Send + Sync>>
-    + Send
-    + Sync;
+type Identify<P> =
+    dyn Fn(&[CertificateDer<'static>]) -> Result<Identified<P>, Box<dyn Error + Send + Sync>> + Send + Sync;
 
 /// A server for one port, shared by the runtimes that serve it.
 pub struct Server<P> {
@@ -196,11 +192,7 @@ impl<P: Send + Sync + 'static> Server<P> {
     /// # Errors
     ///
     /// When the runtime cannot watch the listener. Errors of single connections are events.
-    pub async fn serve<S, F, B>(
-        &self,
-        listener: std::net::TcpListener,
-        service: S,
-    ) -> std::io::Result<()>
+    pub async fn serve<S, F, B>(&self, listener: std::net::TcpListener, service: S) -> std::io::Result<()>
     where
         S: Fn(Arc<Caller<P>>, Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -236,9 +228,7 @@ impl<P: Send + Sync + 'static> Server<P> {
 
 impl<P> Clone for Server<P> {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -311,25 +301,13 @@ fn log(event: Event) {
         Event::Unidentified { address, cause } => {
             tracing::warn!(%address, cause = &*cause as &dyn Error, "connection turned away");
         }
-        Event::Crowded {
-            address,
-            name,
-            of_one,
-        } => {
+        Event::Crowded { address, name, of_one } => {
             tracing::warn!(%address, peer = %name, of_one, "too many connections");
         }
-        Event::Breached {
-            address,
-            name,
-            breach,
-        } => {
+        Event::Breached { address, name, breach } => {
             tracing::warn!(%address, peer = %name, breach = &breach as &dyn Error, "connection closed");
         }
-        Event::Broken {
-            address,
-            name,
-            cause,
-        } => {
+        Event::Broken { address, name, cause } => {
             tracing::debug!(%address, peer = %name, cause = &cause as &dyn Error, "connection broke");
         }
         Event::AcceptFailed { cause } => {

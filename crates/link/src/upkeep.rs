@@ -81,8 +81,7 @@ pub(crate) struct OpenStream(Arc<Control>);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        if self.0.open_streams.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.order() != Order::Serve
-        {
+        if self.0.open_streams.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.order() != Order::Serve {
             self.0.driver.wake();
         }
     }
@@ -125,12 +124,7 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(crate) fn new(
-        control: Arc<Control>,
-        pulse: Arc<Pulse>,
-        ping: Option<PingPong>,
-        times: Times,
-    ) -> Self {
+    pub(crate) fn new(control: Arc<Control>, pulse: Arc<Pulse>, ping: Option<PingPong>, times: Times) -> Self {
         let now = Instant::now();
         let retires = times.age.map(|age| now + age);
         let life = now + times.keepalive.interval;
@@ -201,10 +195,7 @@ impl Upkeep {
                 return Some(Finding::Dead);
             }
             // Fails when the last one is unanswered, and when the connection has ended: the time-out is right for both.
-            let _ = self
-                .ping
-                .as_mut()
-                .map(|ping| ping.send_ping(Ping::opaque()));
+            let _ = self.ping.as_mut().map(|ping| ping.send_ping(Ping::opaque()));
             self.asked = true;
             self.life = now + self.times.keepalive.timeout;
         }
@@ -215,11 +206,7 @@ impl Upkeep {
         if streams != self.streams || self.control.open_streams() > 0 {
             self.streams = streams;
             self.unused = now;
-        } else if self
-            .times
-            .idle
-            .is_some_and(|idle| now >= self.unused + idle)
-        {
+        } else if self.times.idle.is_some_and(|idle| now >= self.unused + idle) {
             return Some(Finding::Retire);
         }
         None
@@ -227,9 +214,6 @@ impl Upkeep {
 
     fn next(&self) -> Instant {
         let idle = self.times.idle.map(|idle| self.unused + idle);
-        [self.retires, idle]
-            .into_iter()
-            .flatten()
-            .fold(self.life, Instant::min)
+        [self.retires, idle].into_iter().flatten().fold(self.life, Instant::min)
     }
 }

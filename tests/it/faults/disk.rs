@@ -126,8 +126,6 @@ async fn a_disk_that_others_fill_is_noticed_at_the_next_checkpoint() {
     .await;
     fails_closed(&federation, TRUST, "No space left on device").await;
     drop(federation.take(TRUST));
-    let (code, said) = drawbridge_tests::faults::refused_start(&federation.member(TRUST).folder);
-    assert!(code == 1 && said.contains("No space left on device") && said.contains("data/"), "{said}");
     disk.make_space();
     goes_on(&mut federation, TRUST, &answered).await;
 }

@@ -79,6 +79,13 @@ impl Process {
         self.child.as_ref().and_then(Child::id)
     }
 
+    /// Waits until the process ends by itself, and tells what it said last.
+    pub(crate) async fn ended(&mut self) -> String {
+        let Some(child) = self.child.as_mut() else { return std::future::pending().await };
+        let status = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        format!("the gateway of `{}` ended ({status}); its last words: {}", self.folder, self.last_words())
+    }
+
     /// Ends the process as a power cut would: SIGKILL, no chance to write anything.
     pub(crate) async fn kill(&mut self) -> io::Result<()> {
         match self.child.take() {
@@ -123,6 +130,8 @@ impl Process {
             .current_dir(&self.place.folder)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
+            // Ctrl-C is for the story, which then asks the gateways to end.
+            .process_group(0)
             .stdout(File::try_clone(&words)?)
             .stderr(words)
             .kill_on_drop(true)

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::{
+    StoryError,
     command::{CommandLine, Place, Ran},
     process::Process,
     teller::Teller,
@@ -104,6 +105,16 @@ impl Stage {
         let row = sqlx::query_scalar(sql).fetch_one(&mut legacy).await.map_err(io::Error::other)?;
         legacy.close().await.map_err(io::Error::other)?;
         Ok(row)
+    }
+
+    /// Waits until one of the gateways ends, which none should.
+    pub(crate) async fn somebody_ends(&mut self) -> Result<(), StoryError> {
+        let what = tokio::select! {
+            what = self.trust.ended() => what,
+            what = self.police.ended() => what,
+            what = self.council.ended() => what,
+        };
+        Err(StoryError::Gateway(what))
     }
 
     /// Asks the three gateways to end, and waits for it.

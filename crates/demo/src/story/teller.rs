@@ -17,6 +17,17 @@ pub(crate) struct Teller<W> {
     /// Chapters that did not end as told, by title.
     broken: Vec<String>,
     title: String,
+    last: Block,
+}
+
+/// What was written last. A blank line parts one kind from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    Blank,
+    Prose,
+    Command,
+    Output,
+    Fact,
 }
 
 impl Teller<io::Stdout> {
@@ -30,7 +41,7 @@ impl Teller<io::Stdout> {
 
 impl<W: Write> Teller<W> {
     pub(crate) fn to(out: W, colour: bool) -> Self {
-        Teller { out, colour, chapter: 0, broken: Vec::new(), title: String::new() }
+        Teller { out, colour, chapter: 0, broken: Vec::new(), title: String::new(), last: Block::Blank }
     }
 
     /// The titles of the chapters that did not end as told.
@@ -46,20 +57,23 @@ impl<W: Write> Teller<W> {
     /// The title of the whole, before the first chapter.
     pub(crate) fn headline(&mut self, text: &str) {
         self.line(&self.paint(Style::Heading, text));
-        self.blank();
+        self.line("");
     }
 
+    /// Begins a chapter.
     pub(crate) fn chapter(&mut self, title: &str) {
         self.chapter += 1;
         title.clone_into(&mut self.title);
         self.blank();
+        self.line("");
         let heading = format!("{}. {title}", self.chapter);
         self.line(&self.paint(Style::Heading, &heading));
-        self.blank();
+        self.line("");
     }
 
     /// A paragraph, broken into lines.
     pub(crate) fn say(&mut self, text: &str) {
+        self.begin(Block::Prose);
         for line in wrapped(text, WIDTH) {
             self.line(&line);
         }
@@ -72,6 +86,7 @@ impl<W: Write> Teller<W> {
 
     /// A command that was not run by the story, or not in this form.
     pub(crate) fn plain_command(&mut self, command: &str) {
+        self.begin(Block::Command);
         let text = format!("    $ {command}");
         self.line(&self.paint(Style::Command, &text));
     }
@@ -79,14 +94,18 @@ impl<W: Write> Teller<W> {
     /// What a command wrote: at most `most` lines of it, and how many there were beyond.
     pub(crate) fn output(&mut self, text: &str, most: usize) {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        if !lines.is_empty() {
+            self.begin(Block::Output);
+        }
         for line in lines.iter().take(most) {
             for shown in laid_out(line) {
                 self.line(&self.paint(Style::Output, &format!("    {shown}")));
             }
         }
         if lines.len() > most {
-            let rest = grouped((lines.len() - most) as u64);
-            self.line(&self.paint(Style::Output, &format!("    … and {rest} more lines")));
+            let rest = lines.len() - most;
+            let word = if rest == 1 { "line" } else { "lines" };
+            self.line(&self.paint(Style::Output, &format!("    … and {} more {word}", grouped(rest as u64))));
         }
     }
 
@@ -105,16 +124,34 @@ impl<W: Write> Teller<W> {
         }
     }
 
+    /// Says whether the whole ended as told. It belongs to no chapter.
+    pub(crate) fn verdict(&mut self, good: bool, text: &str) {
+        let mark = if good { self.paint(Style::Good, "✓") } else { self.paint(Style::Bad, "✗") };
+        self.begin(Block::Blank);
+        self.marked(&mark, text);
+    }
+
     /// Tells `text` as a fact when `holds`, and as broken otherwise.
     pub(crate) fn check(&mut self, holds: bool, text: &str) {
         if holds { self.fact(text) } else { self.broke(&format!("not so: {text}")) }
     }
 
+    /// Parts what comes from what was written last.
     pub(crate) fn blank(&mut self) {
-        self.line("");
+        self.begin(Block::Blank);
+    }
+
+    fn begin(&mut self, block: Block) {
+        let together =
+            self.last == block || self.last == Block::Blank || (self.last, block) == (Block::Command, Block::Output);
+        if !together {
+            self.line("");
+        }
+        self.last = block;
     }
 
     fn marked(&mut self, mark: &str, text: &str) {
+        self.begin(Block::Fact);
         for (number, line) in wrapped(text, WIDTH - 4).into_iter().enumerate() {
             let mark = if number == 0 { mark } else { " " };
             self.line(&format!("  {mark} {line}"));
@@ -236,9 +273,19 @@ mod tests {
         });
         assert_eq!(
             text,
-            "\n1. One question\n\nA question goes out.\n    $ drawbridge call\n    one\n    two\n    … and 1 more lines\n  ✓ answered\n"
+            "\n1. One question\n\nA question goes out.\n\n    $ drawbridge call\n    one\n    two\n    … and 1 more line\n\n  ✓ answered\n"
         );
         assert!(broken.is_empty());
+    }
+
+    #[test]
+    fn the_verdict_breaks_no_chapter() {
+        let (text, broken) = told(false, |teller| {
+            teller.chapter("Refusals");
+            teller.fact("refused");
+            teller.verdict(false, "not all");
+        });
+        assert!(text.ends_with("  ✓ refused\n\n  ✗ not all\n") && broken.is_empty(), "{text}");
     }
 
     #[test]

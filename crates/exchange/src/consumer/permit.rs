@@ -80,6 +80,17 @@ fn ask<'a>(
     }
 }
 
+fn unframed(error: FramingError) -> Refusal {
+    match error {
+        FramingError::TooLarge { .. } => refuse(Reason::TooLarge, error.to_string()),
+        // Source: gRPC over HTTP/2, "Compression": an encoding that is not supported is `UNIMPLEMENTED`.
+        FramingError::Compressed => {
+            refuse(Reason::Malformed, error.to_string()).prescribed(tonic::Code::Unimplemented)
+        }
+        FramingError::Truncated | FramingError::NotOne { .. } => refuse(Reason::Malformed, error.to_string()),
+    }
+}
+
 fn refuse(reason: Reason, told: impl Into<String>) -> Refusal {
     Refusal::new(reason, Hop::Consumer, told)
 }
@@ -122,12 +133,7 @@ impl Consumer {
         };
         agreement.id().clone_into(&mut account.private.agreement);
         account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        let checked = framing::single(&query.message, self.house.limits.message).map_err(|e| {
-            refuse(
-                if matches!(e, FramingError::TooLarge { .. }) { Reason::TooLarge } else { Reason::Malformed },
-                e.to_string(),
-            )
-        });
+        let checked = framing::single(&query.message, self.house.limits.message).map_err(unframed);
         let checked = checked
             .and_then(|request| method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string())));
         if let Err(refusal) = checked {

@@ -17,10 +17,7 @@ use super::BodyError;
 const JOINED: usize = 4 * 1024;
 
 pub(super) fn channel(capacity: usize) -> (Sender, Receiver) {
-    let queue = Arc::new(Queue {
-        capacity: capacity.max(1),
-        state: Mutex::new(State::default()),
-    });
+    let queue = Arc::new(Queue { capacity: capacity.max(1), state: Mutex::new(State::default()) });
     (Sender(Arc::clone(&queue)), Receiver(queue))
 }
 
@@ -154,10 +151,7 @@ impl Drop for Sender {
 pub(super) struct Receiver(Arc<Queue>);
 
 impl Receiver {
-    pub(super) fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut state = self.0.lock();
         // A reset overtakes what waits: what was cut short need not arrive.
         if let End::Reset(reason) = state.end {
@@ -173,11 +167,7 @@ impl Receiver {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         match &mut state.end {
-            End::Finished(trailers) => Poll::Ready(
-                trailers
-                    .take()
-                    .map(|trailers| Ok(Frame::trailers(*trailers))),
-            ),
+            End::Finished(trailers) => Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers)))),
             End::Open | End::Reset(_) => {
                 keep(&mut state.reader, context);
                 Poll::Pending
@@ -286,12 +276,7 @@ mod tests {
     async fn small_chunks_that_wait_leave_as_one_and_large_ones_uncopied() {
         let (mut sender, mut body) = Body::channel(64 * 1024);
         let large = Bytes::from(vec![7; JOINED + 1]);
-        for chunk in [
-            b"ab".as_slice().into(),
-            b"cd".as_slice().into(),
-            large.clone(),
-            "ef".into(),
-        ] {
+        for chunk in [b"ab".as_slice().into(), b"cd".as_slice().into(), large.clone(), "ef".into()] {
             sender.send(chunk).await.unwrap();
         }
         sender.finish(None);
@@ -317,10 +302,7 @@ mod tests {
         let sender = (&mut send).await.unwrap();
         drop(sender);
         let error = body.frame().await.unwrap().unwrap_err();
-        assert!(
-            matches!(error, BodyError::Reset(Reason::INTERNAL_ERROR)),
-            "{error}"
-        );
+        assert!(matches!(error, BodyError::Reset(Reason::INTERNAL_ERROR)), "{error}");
     }
 
     #[tokio::test]

@@ -52,11 +52,7 @@ impl Connection {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let control = Arc::new(Control::default());
-        let times = Times {
-            keepalive: limits.http2.keepalive,
-            age: limits.age,
-            idle: limits.idle,
-        };
+        let times = Times { keepalive: limits.http2.keepalive, age: limits.age, idle: limits.idle };
         let mut driver = Driver {
             h2,
             upkeep: Upkeep::new(Arc::clone(&control), Arc::clone(&pulse), ping, times),
@@ -72,11 +68,7 @@ impl Connection {
                 tracing::debug!(cause = &cause as &dyn Error, "link broke");
             }
         });
-        Self {
-            requests,
-            control,
-            certificates,
-        }
+        Self { requests, control, certificates }
     }
 
     pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
@@ -103,10 +95,7 @@ impl Connection {
 
     /// Takes a place for one stream.
     pub(super) fn take(self: &Arc<Self>) -> Place {
-        Place {
-            connection: Arc::clone(self),
-            stream: self.control.begin_stream(),
-        }
+        Place { connection: Arc::clone(self), stream: self.control.begin_stream() }
     }
 }
 
@@ -131,9 +120,7 @@ impl Place {
         spare_the_table(&mut head.headers);
         head.version = http::Version::HTTP_2;
         let whole = http_body::Body::is_end_stream(&body);
-        let (response, stream) = requests
-            .send_request(Request::from_parts(head, ()), whole)
-            .map_err(Unsent::Unfit)?;
+        let (response, stream) = requests.send_request(Request::from_parts(head, ()), whole).map_err(Unsent::Unfit)?;
         let mut sending = None;
         if !whole {
             let mut pump = Pump::new(body, stream, Reason::CANCEL);
@@ -142,22 +129,13 @@ impl Place {
             if sent.is_pending() {
                 let task = tokio::spawn(async move {
                     if let Err(error) = pump.await {
-                        tracing::trace!(
-                            cause = &error as &dyn Error,
-                            "request not sent to its end"
-                        );
+                        tracing::trace!(cause = &error as &dyn Error, "request not sent to its end");
                     }
                 });
                 sending = Some(StopOnDrop(task.abort_handle()));
             }
         }
-        Ok(Sent {
-            response,
-            hold: Hold {
-                _sending: sending,
-                _stream: self.stream,
-            },
-        })
+        Ok(Sent { response, hold: Hold { _sending: sending, _stream: self.stream } })
     }
 }
 

@@ -28,34 +28,21 @@ pub(super) async fn dial(target: Target, limits: &Limits) -> Result<Connection, 
 }
 
 async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, DialError> {
-    let stream = TcpStream::connect(&target.address)
-        .await
-        .map_err(DialError::Connect)?;
+    let stream = TcpStream::connect(&target.address).await.map_err(DialError::Connect)?;
     stream.set_nodelay(true).map_err(DialError::Connect)?;
     let stream = BufReader::with_capacity(READ_AT_ONCE, stream);
-    let stream = TlsConnector::from(target.tls)
-        .connect(target.server_name, stream)
-        .await
-        .map_err(DialError::Tls)?;
+    let stream = TlsConnector::from(target.tls).connect(target.server_name, stream).await.map_err(DialError::Tls)?;
     let (_, session) = stream.get_ref();
     if session.alpn_protocol() != Some(ALPN) {
         return Err(DialError::Protocol);
     }
     let certificates = session.peer_certificates().unwrap_or_default();
-    let certificates = certificates
-        .iter()
-        .cloned()
-        .map(rustls_pki_types::CertificateDer::into_owned)
-        .collect();
+    let certificates = certificates.iter().cloned().map(rustls_pki_types::CertificateDer::into_owned).collect();
 
     let pulse = Arc::new(Pulse::default());
     let io = CoalescedWrites::new(Guarded::client(stream, &limits.http2, Arc::clone(&pulse)));
-    let (requests, mut h2) = limits
-        .http2
-        .client()
-        .handshake(io)
-        .await
-        .map_err(|error| DialError::Closed(Some(error)))?;
+    let (requests, mut h2) =
+        limits.http2.client().handshake(io).await.map_err(|error| DialError::Closed(Some(error)))?;
     let ping = h2.ping_pong();
     poll_fn(|context| match Pin::new(&mut h2).poll(context) {
         _ if pulse.frames() > 0 => Poll::Ready(Ok(())),
@@ -63,12 +50,5 @@ async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, D
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    Ok(Connection::start(
-        requests,
-        h2,
-        ping,
-        pulse,
-        certificates,
-        limits,
-    ))
+    Ok(Connection::start(requests, h2, ping, pulse, certificates, limits))
 }

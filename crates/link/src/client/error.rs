@@ -62,8 +62,7 @@ impl LinkError {
     /// Tells what became of a request that was sent.
     pub(super) fn sent(error: h2::Error) -> Self {
         // h2 hands a received GOAWAY to those streams only that lie beyond its last stream.
-        let unseen = error.is_remote()
-            && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
+        let unseen = error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
         match error.reason() {
             _ if unseen => Self::Refused(error),
             Some(reason) if error.is_reset() && error.is_remote() => Self::Reset(reason),

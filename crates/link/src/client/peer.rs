@@ -45,10 +45,7 @@ enum Pick {
 
 impl Peer {
     pub(super) fn new(limits: Arc<Limits>) -> Self {
-        Self {
-            limits,
-            inner: Mutex::default(),
-        }
+        Self { limits, inner: Mutex::default() }
     }
 
     /// Finds a place for one stream, and dials where that is needed.
@@ -96,12 +93,7 @@ impl Peer {
     {
         let mut inner = self.lock();
         inner.forget_closed();
-        let Some(least) = inner
-            .connections
-            .iter()
-            .min_by_key(|one| one.streams())
-            .cloned()
-        else {
+        let Some(least) = inner.connections.iter().min_by_key(|one| one.streams()).cloned() else {
             if let Some(failure) = &inner.failure
                 && let Some(again_in) = failure.until.checked_duration_since(Instant::now())
                 && !again_in.is_zero()
@@ -112,10 +104,7 @@ impl Peer {
             return Ok(Pick::Wait(dialled));
         };
         let (streams, most) = (least.streams(), least.most_streams());
-        if streams >= most / 4 * 3
-            && inner.connections.len() < self.limits.connections
-            && inner.may_dial()
-        {
+        if streams >= most / 4 * 3 && inner.connections.len() < self.limits.connections && inner.may_dial() {
             // One more would be good, and is no reason to refuse when it cannot be had.
             let dialled = self.dialling(&mut inner, directions);
             if let Ok(dialled) = dialled
@@ -131,11 +120,7 @@ impl Peer {
     }
 
     /// Dials, unless somebody does already.
-    fn dialling<D>(
-        self: &Arc<Self>,
-        inner: &mut Inner,
-        directions: &D,
-    ) -> Result<watch::Receiver<()>, LinkError>
+    fn dialling<D>(self: &Arc<Self>, inner: &mut Inner, directions: &D) -> Result<watch::Receiver<()>, LinkError>
     where
         D: Fn() -> Result<Target, Box<dyn Error + Send + Sync>>,
     {
@@ -216,20 +201,14 @@ impl Drop for Attempt {
 
 impl Failure {
     fn error(&self, again_in: Duration) -> LinkError {
-        LinkError::Down {
-            address: Arc::clone(&self.address),
-            cause: Arc::clone(&self.cause),
-            again_in,
-        }
+        LinkError::Down { address: Arc::clone(&self.address), cause: Arc::clone(&self.cause), again_in }
     }
 }
 
 impl Backoff {
     /// The time to wait after so many failures in a row; `chance` is a fraction of 65,536.
     fn after(self, times: u32, chance: u16) -> Duration {
-        let doubled = 1u32
-            .checked_shl(times.saturating_sub(1))
-            .unwrap_or(u32::MAX);
+        let doubled = 1u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);
         let time = self.first.saturating_mul(doubled).min(self.longest);
         let spread = time.as_secs_f64() * 0.4 * (f64::from(chance) / 65_536.0 - 0.5);
         Duration::try_from_secs_f64(time.as_secs_f64() + spread).unwrap_or(time)
@@ -248,10 +227,7 @@ mod tests {
 
     #[test]
     fn the_time_a_peer_is_left_alone_doubles_up_to_the_longest_with_a_fifth_of_chance() {
-        let backoff = Backoff {
-            first: Duration::from_millis(100),
-            longest: Duration::from_secs(5),
-        };
+        let backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
         let check = |times, chance, expected| {
             let got = backoff.after(times, chance).as_millis();
             assert_eq!(got, expected, "{times} {chance}");

@@ -28,17 +28,10 @@ impl Bench {
     /// The peer has room for `room` bytes that it has not read.
     fn new(room: usize) -> Self {
         let (near, far) = duplex(room);
-        Self {
-            near: CoalescedWrites::new(near),
-            far,
-            wakes: Arc::default(),
-        }
+        Self { near: CoalescedWrites::new(near), far, wakes: Arc::default() }
     }
 
-    fn with<T>(
-        &mut self,
-        act: impl FnOnce(Pin<&mut CoalescedWrites<DuplexStream>>, &mut Context<'_>) -> T,
-    ) -> T {
+    fn with<T>(&mut self, act: impl FnOnce(Pin<&mut CoalescedWrites<DuplexStream>>, &mut Context<'_>) -> T) -> T {
         let waker = Arc::clone(&self.wakes).into();
         act(Pin::new(&mut self.near), &mut Context::from_waker(&waker))
     }
@@ -67,8 +60,7 @@ impl Bench {
         loop {
             let waker = Arc::clone(&self.wakes).into();
             let mut buffer = ReadBuf::new(&mut room);
-            let read =
-                Pin::new(&mut self.far).poll_read(&mut Context::from_waker(&waker), &mut buffer);
+            let read = Pin::new(&mut self.far).poll_read(&mut Context::from_waker(&waker), &mut buffer);
             if read.is_pending() || buffer.filled().is_empty() {
                 return arrived;
             }
@@ -91,11 +83,7 @@ fn writes_are_held_through_flushes_until_the_next_read() {
     let slices = [IoSlice::new(b"trail"), IoSlice::new(b"ers")];
     let written = bench.with(|near, context| near.poll_write_vectored(context, &slices));
     assert!(matches!(written, Poll::Ready(Ok(8))));
-    assert_eq!(
-        bench.wakes(),
-        1,
-        "one further poll is asked for, not one for each write"
-    );
+    assert_eq!(bench.wakes(), 1, "one further poll is asked for, not one for each write");
     assert!(bench.arrived().is_empty());
     bench.read();
     assert_eq!(bench.arrived(), b"head data trailers");

@@ -21,50 +21,26 @@ fn walk(limit: u32, bytes: &[u8]) -> Result<(u64, u64), FramingError> {
 
 #[test]
 fn bodies_are_judged_by_their_prefixes() {
-    let check =
-        |limit, bytes: &[u8], expected| assert_eq!(walk(limit, bytes), expected, "{bytes:?}");
+    let check = |limit, bytes: &[u8], expected| assert_eq!(walk(limit, bytes), expected, "{bytes:?}");
     check(10, &[], Ok((0, 0)));
     check(10, &framed(0, b""), Ok((1, 0)));
     check(10, &framed(0, b"0123456789"), Ok((1, 10)));
-    check(
-        9,
-        &framed(0, b"0123456789"),
-        Err(FramingError::TooLong {
-            length: 10,
-            limit: 9,
-        }),
-    );
+    check(9, &framed(0, b"0123456789"), Err(FramingError::TooLong { length: 10, limit: 9 }));
     check(10, &framed(1, b"x"), Err(FramingError::Compressed));
     check(10, &framed(2, b"x"), Err(FramingError::Flags(2)));
     check(10, &[0, 0, 0], Err(FramingError::CutShort));
     check(10, &framed(0, b"abc")[..7], Err(FramingError::CutShort));
-    check(
-        u32::MAX,
-        &[0, 0xff, 0xff, 0xff, 0xff],
-        Err(FramingError::CutShort),
-    );
+    check(u32::MAX, &[0, 0xff, 0xff, 0xff, 0xff], Err(FramingError::CutShort));
 }
 
 #[test]
 fn a_message_that_is_too_long_is_refused_before_it_has_come() {
     let mut walker = MessageWalker::new(10);
     let refused = walker.feed(&[0, 0, 0, 0, 11]);
-    assert_eq!(
-        refused,
-        Err(FramingError::TooLong {
-            length: 11,
-            limit: 10
-        })
-    );
+    assert_eq!(refused, Err(FramingError::TooLong { length: 11, limit: 10 }));
     let mut splitter = MessageSplitter::new(10);
     splitter.push(Bytes::from_static(&[0, 0, 0, 0, 11]));
-    assert_eq!(
-        splitter.next_message(),
-        Err(FramingError::TooLong {
-            length: 11,
-            limit: 10
-        })
-    );
+    assert_eq!(splitter.next_message(), Err(FramingError::TooLong { length: 11, limit: 10 }));
 }
 
 #[test]

@@ -44,10 +44,7 @@ where
     let listener = TcpListener::from_std(listener)?;
     let mut stop = shared.stop.subscribe();
     let (worker, mut inbox) = shared.workers.join();
-    let _membership = Membership {
-        workers: &shared.workers,
-        worker: Arc::clone(&worker),
-    };
+    let _membership = Membership { workers: &shared.workers, worker: Arc::clone(&worker) };
     let (arriving, here) = (Arc::clone(&shared), Arc::clone(&worker));
     let begin = move |stream, address| {
         count(&arriving.counters.accepted);
@@ -156,14 +153,8 @@ impl<P: Send + Sync + 'static> Arrival<P> {
         &self,
         acceptor: TlsAcceptor,
         stream: BufReader<TcpStream>,
-    ) -> Option<(
-        TlsStream<BufReader<TcpStream>>,
-        Vec<CertificateDer<'static>>,
-    )> {
-        let handshake = tokio::time::timeout(
-            self.shared.limits.handshakes.timeout,
-            acceptor.accept(stream),
-        );
+    ) -> Option<(TlsStream<BufReader<TcpStream>>, Vec<CertificateDer<'static>>)> {
+        let handshake = tokio::time::timeout(self.shared.limits.handshakes.timeout, acceptor.accept(stream));
         let outcome = tokio::select! {
             outcome = handshake => outcome,
             () = poll_fn(|context| self.place.poll_lost(context)) => {
@@ -186,24 +177,13 @@ impl<P: Send + Sync + 'static> Arrival<P> {
             Err(late) => late.into(),
         };
         count(&self.shared.counters.handshakes_failed);
-        (self.shared.observe)(Event::HandshakeFailed {
-            address: self.address,
-            cause,
-        });
+        (self.shared.observe)(Event::HandshakeFailed { address: self.address, cause });
         None
     }
 
     /// Finds out whose the connection is, and whether there is room for it.
-    fn admit(
-        self,
-        certificates: Vec<CertificateDer<'static>>,
-    ) -> Option<connection::Connection<P>> {
-        let Self {
-            shared,
-            address,
-            place,
-            load,
-        } = self;
+    fn admit(self, certificates: Vec<CertificateDer<'static>>) -> Option<connection::Connection<P>> {
+        let Self { shared, address, place, load } = self;
         drop(place);
         let mut certificates = certificates;
         loop {
@@ -216,12 +196,7 @@ impl<P: Send + Sync + 'static> Arrival<P> {
                     return None;
                 }
             };
-            let caller = Caller {
-                peer,
-                name: Arc::clone(&name),
-                certificates,
-                address,
-            };
+            let caller = Caller { peer, name: Arc::clone(&name), certificates, address };
             match shared.connections.add(caller, epoch) {
                 Ok(admitted) => {
                     return Some(connection::Connection::new(shared, admitted, load));
@@ -229,11 +204,7 @@ impl<P: Send + Sync + 'static> Arrival<P> {
                 Err(NotAdded::Outdated(caller)) => certificates = caller.certificates,
                 Err(NotAdded::Full { of_one }) => {
                     count(&shared.counters.crowded);
-                    (shared.observe)(Event::Crowded {
-                        address,
-                        name,
-                        of_one,
-                    });
+                    (shared.observe)(Event::Crowded { address, name, of_one });
                     return None;
                 }
             }

@@ -41,11 +41,7 @@ pub(super) struct Connection<P> {
 
 impl<P: Send + Sync + 'static> Connection<P> {
     pub(super) fn new(shared: Arc<Shared<P>>, admitted: Admitted<P>, load: Load) -> Self {
-        Self {
-            shared,
-            admitted,
-            _load: load,
-        }
+        Self { shared, admitted, _load: load }
     }
 
     pub(super) async fn serve<IO, S, F, B>(self, io: IO, service: S)
@@ -62,26 +58,13 @@ impl<P: Send + Sync + 'static> Connection<P> {
         let (address, name) = (caller.address, Arc::clone(&caller.name));
         if let Some(breach) = pulse.breach() {
             count(&self.shared.counters.breached);
-            (self.shared.observe)(Event::Breached {
-                address,
-                name,
-                breach,
-            });
+            (self.shared.observe)(Event::Breached { address, name, breach });
         } else if let Err(cause) = ended {
-            (self.shared.observe)(Event::Broken {
-                address,
-                name,
-                cause,
-            });
+            (self.shared.observe)(Event::Broken { address, name, cause });
         }
     }
 
-    async fn drive<IO, S, F, B>(
-        &self,
-        io: IO,
-        service: S,
-        pulse: &Arc<Pulse>,
-    ) -> Result<(), h2::Error>
+    async fn drive<IO, S, F, B>(&self, io: IO, service: S, pulse: &Arc<Pulse>) -> Result<(), h2::Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
         S: Fn(Arc<Caller<P>>, Request<Incoming>) -> F,
@@ -103,11 +86,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
         let Some(h2) = h2.await.transpose()? else {
             return Ok(());
         };
-        let times = Times {
-            keepalive: limits.http2.keepalive,
-            age: limits.connection_age,
-            idle: limits.idle,
-        };
+        let times = Times { keepalive: limits.http2.keepalive, age: limits.connection_age, idle: limits.idle };
         let mut driver = Driver::new(h2, self, times, Arc::clone(pulse));
         poll_fn(move |context| driver.poll(context, &service)).await
     }
@@ -124,10 +103,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
     {
         count(&self.shared.counters.streams);
         let open = self.admitted.control.begin_stream();
-        let answer = service(
-            Arc::clone(&self.admitted.caller),
-            request.map(Incoming::new),
-        );
+        let answer = service(Arc::clone(&self.admitted.caller), request.map(Incoming::new));
         tokio::spawn(serve_stream(answer, respond, open));
     }
 }
@@ -154,13 +130,7 @@ where
     ) -> Self {
         let ping = h2.ping_pong();
         let control = Arc::clone(&connection.admitted.control);
-        Self {
-            upkeep: Upkeep::new(control, pulse, ping, times),
-            h2,
-            connection,
-            draining: false,
-            closing: None,
-        }
+        Self { upkeep: Upkeep::new(control, pulse, ping, times), h2, connection, draining: false, closing: None }
     }
 
     fn poll<F, B>(

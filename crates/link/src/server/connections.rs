@@ -92,11 +92,7 @@ impl<P> Connections<P> {
     #[must_use]
     pub fn streams(&self) -> usize {
         let state = self.shared.lock();
-        state
-            .open
-            .values()
-            .map(|open| open.control.open_streams())
-            .sum()
+        state.open.values().map(|open| open.control.open_streams()).sum()
     }
 
     /// Closes at once every connection that `keep` does not want, and returns how many.
@@ -132,10 +128,7 @@ impl<P> Connections<P> {
     fn order(&self, order: Order) {
         let mut state = self.shared.lock();
         state.order = state.order.max(order);
-        state
-            .open
-            .values()
-            .for_each(|open| open.control.give(order));
+        state.open.values().for_each(|open| open.control.give(order));
     }
 
     async fn until_empty(&self) {
@@ -171,27 +164,14 @@ impl<P> Connections<P> {
         control.give(state.order);
         let id = state.next;
         state.next += 1;
-        state.open.insert(
-            id,
-            Open {
-                caller: Arc::clone(&caller),
-                control: Arc::clone(&control),
-            },
-        );
-        Ok(Admitted {
-            shared: Arc::clone(&self.shared),
-            id,
-            caller,
-            control,
-        })
+        state.open.insert(id, Open { caller: Arc::clone(&caller), control: Arc::clone(&control) });
+        Ok(Admitted { shared: Arc::clone(&self.shared), id, caller, control })
     }
 }
 
 impl<P> fmt::Debug for Connections<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections")
-            .field("open", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Connections").field("open", &self.len()).finish_non_exhaustive()
     }
 }
 

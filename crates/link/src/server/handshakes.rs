@@ -31,29 +31,18 @@ pub(super) struct Place {
 
 impl Places {
     pub(super) fn new(most: usize) -> Self {
-        Self {
-            most: most.max(1),
-            taken: Mutex::new(Vec::new()),
-        }
+        Self { most: most.max(1), taken: Mutex::new(Vec::new()) }
     }
 
     /// Takes a place; if none is free, that of the oldest handshake of the address that has most of them.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Place {
-        let seat = Arc::new(Seat {
-            address,
-            lost: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-        });
+        let seat = Arc::new(Seat { address, lost: AtomicBool::new(false), waker: AtomicWaker::new() });
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.len() >= self.most {
             let of = |address| taken.iter().filter(|seat| seat.address == address).count();
             // The first of equals is the oldest.
-            let displaced = taken
-                .iter()
-                .enumerate()
-                .rev()
-                .max_by_key(|(_, seat)| of(seat.address))
-                .map(|(index, _)| index);
+            let displaced =
+                taken.iter().enumerate().rev().max_by_key(|(_, seat)| of(seat.address)).map(|(index, _)| index);
             if let Some(index) = displaced {
                 let seat = taken.remove(index);
                 seat.lost.store(true, Ordering::Release);
@@ -61,10 +50,7 @@ impl Places {
             }
         }
         taken.push(Arc::clone(&seat));
-        Place {
-            places: Arc::clone(self),
-            seat,
-        }
+        Place { places: Arc::clone(self), seat }
     }
 }
 
@@ -72,21 +58,13 @@ impl Place {
     /// Ready when the place went to another.
     pub(super) fn poll_lost(&self, context: &Context<'_>) -> Poll<()> {
         self.seat.waker.register(context.waker());
-        if self.seat.lost.load(Ordering::Acquire) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if self.seat.lost.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self
-            .places
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.retain(|seat| !Arc::ptr_eq(seat, &self.seat));
     }
 }

@@ -47,11 +47,7 @@ pub fn listeners(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListene
 ///
 /// As the system says; `AddrInUse` when the port is taken.
 pub fn listener(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart may take the port while old connections of it linger.
     socket.set_reuse_address(true)?;
     if sharing == Sharing::Shared {

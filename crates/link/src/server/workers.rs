@@ -29,10 +29,7 @@ impl Workers {
     /// Adds the current runtime.
     pub(super) fn join(&self) -> (Arc<Worker>, UnboundedReceiver<Accepted>) {
         let (inbox, accepted) = unbounded_channel();
-        let worker = Arc::new(Worker {
-            inbox,
-            load: Arc::default(),
-        });
+        let worker = Arc::new(Worker { inbox, load: Arc::default() });
         self.lock().push(Arc::clone(&worker));
         (worker, accepted)
     }
@@ -85,10 +82,7 @@ mod tests {
         let workers = Workers::default();
         let (first, _inbox) = workers.join();
         let (second, _inbox) = workers.join();
-        assert!(
-            workers.better(&first).is_none(),
-            "equals keep what they have"
-        );
+        assert!(workers.better(&first).is_none(), "equals keep what they have");
         let load = first.charge();
         let better = workers.better(&first);
         assert!(better.is_some_and(|better| Arc::ptr_eq(&better, &second)));

@@ -12,8 +12,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, Raw,
-    SETTINGS, WINDOW_UPDATE, encode, field, head,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, Raw, SETTINGS,
+    WINDOW_UPDATE, encode, field, head,
 };
 use crate::support::{Pair, Serving, ask, echo, soon};
 
@@ -25,10 +25,7 @@ const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 fn limits() -> server::Limits {
     server::Limits {
-        http2: Http2 {
-            header_timeout: Duration::from_millis(200),
-            ..Http2::default()
-        },
+        http2: Http2 { header_timeout: Duration::from_millis(200), ..Http2::default() },
         ..server::Limits::default()
     }
 }
@@ -52,9 +49,7 @@ async fn a_header_block_that_trickles_in_is_not_waited_for() {
     let mut unfinished = Raw::open(serving.address).await;
     unfinished.frame(HEADERS, 0, 1, &head()).await;
     let mut broken_off = Raw::open(serving.address).await;
-    broken_off
-        .write(&encode(HEADERS, END_HEADERS, 1, &head())[..12])
-        .await;
+    broken_off.write(&encode(HEADERS, END_HEADERS, 1, &head())[..12]).await;
     // One byte after the other does not help: the whole block has to be there in time.
     let mut trickling = Raw::open(serving.address).await;
     trickling.frame(HEADERS, 0, 1, &head()).await;
@@ -90,8 +85,7 @@ async fn a_peer_that_says_nothing_is_not_waited_for() {
 async fn what_is_not_http2_is_turned_away() {
     let serving = plain();
     let mut raw = Raw::connect(serving.address).await;
-    raw.write(b"GET / HTTP/1.1\r\nhost: gateway.example\r\n\r\n")
-        .await;
+    raw.write(b"GET / HTTP/1.1\r\nhost: gateway.example\r\n\r\n").await;
     raw.until_closed().await;
     honest(&serving).await;
 }
@@ -112,10 +106,7 @@ async fn handshakes_that_stall_end_in_time() {
 async fn handshakes_that_stall_keep_nobody_out() {
     let pair = Pair::new();
     let mut limits = limits();
-    limits.handshakes = Handshakes {
-        timeout: Duration::from_secs(1_000),
-        at_once: 4,
-    };
+    limits.handshakes = Handshakes { timeout: Duration::from_secs(1_000), at_once: 4 };
     let serving = Serving::start(limits, pair.transport(), echo);
     let mut stalled = Vec::new();
     for _ in 0..20 {
@@ -164,16 +155,13 @@ async fn thousands_of_streams_end_the_connection() {
 
 #[tokio::test]
 async fn streams_opened_and_reset_in_haste_end_the_connection() {
-    let serving = Serving::start(limits(), Transport::Plain, |_, _| async {
-        std::future::pending::<Response<Body>>().await
-    });
+    let serving =
+        Serving::start(limits(), Transport::Plain, |_, _| async { std::future::pending::<Response<Body>>().await });
     let mut raw = Raw::open(serving.address).await;
     let mut goes_on = true;
     for stream in 0..100_000 {
-        goes_on = raw.request(2 * stream + 1).await
-            && raw
-                .frame(RST_STREAM, 0, 2 * stream + 1, &8u32.to_be_bytes())
-                .await;
+        goes_on =
+            raw.request(2 * stream + 1).await && raw.frame(RST_STREAM, 0, 2 * stream + 1, &8u32.to_be_bytes()).await;
         if !goes_on {
             break;
         }
@@ -244,12 +232,7 @@ async fn a_flood_of_unknown_frames_ends_the_connection() {
 
 #[tokio::test]
 async fn a_flood_of_window_updates_ends_the_connection() {
-    flood(
-        &plain(),
-        Some(1),
-        &encode(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
-    )
-    .await;
+    flood(&plain(), Some(1), &encode(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).await;
 }
 
 #[tokio::test]
@@ -317,10 +300,7 @@ async fn a_long_header_list_is_refused_and_a_very_long_one_ends_the_connection()
     let answer = raw.until(HEADERS).await;
     // `:status 431` as HPACK has it: the name by index, the value as a literal.
     let status = answer.payload.windows(3).any(|part| part == b"431")
-        || answer
-            .payload
-            .windows(3)
-            .any(|part| part == [0x82, 0x69, 0x03])
+        || answer.payload.windows(3).any(|part| part == [0x82, 0x69, 0x03])
         || answer.payload.len() > 2;
     assert!(status, "{:?}", answer.payload);
     assert_eq!(serving.server.counts().streams, 0);
@@ -331,10 +311,7 @@ async fn a_long_header_list_is_refused_and_a_very_long_one_ends_the_connection()
         raw.frame(CONTINUATION, 0, 1, &second).await;
     }
     let code = raw.until_closed().await;
-    assert!(
-        matches!(code, None | Some(ENHANCE_YOUR_CALM | COMPRESSION_ERROR)),
-        "{code:?}"
-    );
+    assert!(matches!(code, None | Some(ENHANCE_YOUR_CALM | COMPRESSION_ERROR)), "{code:?}");
     assert_eq!(serving.server.counts().streams, 0);
     honest(&serving).await;
 }
@@ -451,14 +428,9 @@ async fn readers_that_take_nothing_hold_no_more_than_the_limits() {
 #[tokio::test]
 async fn connections_of_one_peer_are_bounded() {
     let pair = Pair::new();
-    let limits = server::Limits {
-        connections_of_one: 2,
-        ..server::Limits::default()
-    };
+    let limits = server::Limits { connections_of_one: 2, ..server::Limits::default() };
     let serving = Serving::start(limits, pair.transport(), echo);
-    let links: Vec<_> = (0..3)
-        .map(|_| pair.links(serving.address, client::Limits::default()))
-        .collect();
+    let links: Vec<_> = (0..3).map(|_| pair.links(serving.address, client::Limits::default())).collect();
     ask(&links[0], "").await;
     ask(&links[1], "").await;
     let error = soon(links[2].connect(&())).await.unwrap_err();

@@ -85,21 +85,12 @@ async fn requests_made_together_leave_together() {
 }
 
 fn short(keepalive: Keepalive) -> server::Limits {
-    server::Limits {
-        http2: Http2 {
-            keepalive,
-            ..Http2::default()
-        },
-        ..server::Limits::default()
-    }
+    server::Limits { http2: Http2 { keepalive, ..Http2::default() }, ..server::Limits::default() }
 }
 
 #[tokio::test]
 async fn a_peer_that_gives_no_sign_of_life_is_let_go() {
-    let keepalive = Keepalive {
-        interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(50),
-    };
+    let keepalive = Keepalive { interval: Duration::from_millis(50), timeout: Duration::from_millis(50) };
     let serving = Serving::start(short(keepalive), Transport::Plain, echo);
     let mut raw = Raw::open(serving.address).await;
     let ping = raw.until(PING).await;
@@ -112,10 +103,7 @@ async fn a_peer_that_gives_no_sign_of_life_is_let_go() {
 
 #[tokio::test]
 async fn a_peer_that_only_trickles_a_data_frame_is_let_go() {
-    let keepalive = Keepalive {
-        interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(50),
-    };
+    let keepalive = Keepalive { interval: Duration::from_millis(50), timeout: Duration::from_millis(50) };
     let serving = Serving::start(short(keepalive), Transport::Plain, echo);
     let mut raw = Raw::open(serving.address).await;
     raw.request(1).await;
@@ -147,10 +135,7 @@ async fn a_link_whose_peer_gives_no_sign_of_life_is_given_up() {
         }
     });
     let mut limits = client::Limits::default();
-    limits.http2.keepalive = Keepalive {
-        interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(50),
-    };
+    limits.http2.keepalive = Keepalive { interval: Duration::from_millis(50), timeout: Duration::from_millis(50) };
     let links = pair.links(address, limits);
     let call = {
         let links = links.clone();
@@ -171,10 +156,7 @@ async fn a_link_whose_peer_gives_no_sign_of_life_is_given_up() {
 #[tokio::test]
 async fn an_old_connection_retires_and_no_call_fails_for_it() {
     let pair = Pair::new();
-    let limits = server::Limits {
-        connection_age: Some(Duration::from_millis(20)),
-        ..server::Limits::default()
-    };
+    let limits = server::Limits { connection_age: Some(Duration::from_millis(20)), ..server::Limits::default() };
     let serving = Serving::start(limits, pair.transport(), echo);
     let links = pair.links(serving.address, client::Limits::default());
     soon(async {
@@ -188,10 +170,7 @@ async fn an_old_connection_retires_and_no_call_fails_for_it() {
 
 #[tokio::test]
 async fn an_unused_connection_retires() {
-    let limits = server::Limits {
-        idle: Some(Duration::from_millis(50)),
-        ..server::Limits::default()
-    };
+    let limits = server::Limits { idle: Some(Duration::from_millis(50)), ..server::Limits::default() };
     let serving = Serving::start(limits, Transport::Plain, echo);
     let mut raw = Raw::open(serving.address).await;
     let goodbye = raw.until(GOAWAY).await;
@@ -199,10 +178,7 @@ async fn an_unused_connection_retires() {
 
     let pair = Pair::new();
     let serving = Serving::start(server::Limits::default(), pair.transport(), echo);
-    let limits = client::Limits {
-        idle: Some(Duration::from_millis(50)),
-        ..client::Limits::default()
-    };
+    let limits = client::Limits { idle: Some(Duration::from_millis(50)), ..client::Limits::default() };
     let links = pair.links(serving.address, limits);
     ask(&links, "").await;
     serving.until_empty().await;
@@ -272,10 +248,7 @@ async fn a_drain_that_runs_out_of_patience_closes_what_is_left() {
 fn connections_spread_over_runtimes_and_stay_there() {
     let pair = Pair::new();
     let server = server::Server::new(server::Limits::default(), pair.transport(), |_| {
-        Ok(server::Identified {
-            peer: (),
-            name: "asker.example".into(),
-        })
+        Ok(server::Identified { peer: (), name: "asker.example".into() })
     });
     let listeners = server::listeners(([127, 0, 0, 1], 0).into(), 2).unwrap();
     let address = listeners[0].local_addr().unwrap();
@@ -284,10 +257,7 @@ fn connections_spread_over_runtimes_and_stay_there() {
         .map(|listener| {
             let server = server.clone();
             std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     let service = |_, _| async {
                         let thread = format!("{:?}", std::thread::current().id());
@@ -301,10 +271,7 @@ fn connections_spread_over_runtimes_and_stay_there() {
             })
         })
         .collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut threads = std::collections::HashMap::<_, usize>::new();
         let mut kept = Vec::new();

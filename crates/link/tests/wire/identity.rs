@@ -91,10 +91,7 @@ async fn plain_text_on_a_tls_port_is_turned_away() {
     let pair = Pair::new();
     let serving = Serving::start(server::Limits::default(), pair.transport(), echo);
     let mut stream = TcpStream::connect(serving.address).await.unwrap();
-    stream
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = soon(stream.read_to_end(&mut answer)).await;
     assert!(serving.reported("HandshakeFailed"));
@@ -103,9 +100,8 @@ async fn plain_text_on_a_tls_port_is_turned_away() {
 #[tokio::test]
 async fn a_peer_that_is_nobody_known_is_turned_away_before_it_asks() {
     let pair = Pair::new();
-    let server: Server<()> = Server::new(server::Limits::default(), pair.transport(), |_| {
-        Err("this port is for gateways".into())
-    });
+    let server: Server<()> =
+        Server::new(server::Limits::default(), pair.transport(), |_| Err("this port is for gateways".into()));
     let listener = listener(([127, 0, 0, 1], 0).into(), Sharing::Alone).unwrap();
     let address = listener.local_addr().unwrap();
     let serving = server.clone();
@@ -119,25 +115,16 @@ async fn a_peer_that_is_nobody_known_is_turned_away_before_it_asks() {
 #[tokio::test]
 async fn the_service_is_told_who_asks() {
     let pair = Pair::new();
-    let server = Server::new(
-        server::Limits::default(),
-        pair.transport(),
-        |certificates| {
-            Ok(Identified {
-                peer: certificates.len(),
-                name: "asker.example".into(),
-            })
-        },
-    );
+    let server = Server::new(server::Limits::default(), pair.transport(), |certificates| {
+        Ok(Identified { peer: certificates.len(), name: "asker.example".into() })
+    });
     let listener = listener(([127, 0, 0, 1], 0).into(), Sharing::Alone).unwrap();
     let address = listener.local_addr().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
     tokio::spawn(async move {
         let service = move |caller: Arc<server::Caller<usize>>, _| {
-            seen.lock()
-                .unwrap()
-                .push((caller.peer, caller.name.to_string()));
+            seen.lock().unwrap().push((caller.peer, caller.name.to_string()));
             async { http::Response::new(drawbridge_link::Body::empty()) }
         };
         server.serve(listener, service).await
@@ -182,13 +169,7 @@ async fn a_connection_that_is_no_longer_wanted_is_closed_at_once() {
     })
     .await;
     assert_eq!(serving.server.connections().retain(|_| true), 0);
-    assert_eq!(
-        serving
-            .server
-            .connections()
-            .retain(|caller| caller.certificates.is_empty()),
-        1
-    );
+    assert_eq!(serving.server.connections().retain(|caller| caller.certificates.is_empty()), 1);
     let error = soon(call).await.unwrap().unwrap_err();
     assert!(matches!(error, LinkError::Lost(_)), "{error:?}");
     assert!(!error.nothing_done());
@@ -207,10 +188,7 @@ async fn a_connection_on_its_way_in_does_not_slip_through() {
         }
         // Trust changes between the look at this connection and its admission.
         itself.get().unwrap().connections().retain(|_| false);
-        Ok(Identified {
-            peer: (),
-            name: "asker.example".into(),
-        })
+        Ok(Identified { peer: (), name: "asker.example".into() })
     });
     let serving = server.get_or_init(|| made).clone();
     let listener = listener(([127, 0, 0, 1], 0).into(), Sharing::Alone).unwrap();

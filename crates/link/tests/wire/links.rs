@@ -40,13 +40,7 @@ async fn a_caller_that_gives_up_does_not_stop_the_dialling_for_others() {
 fn slow(pair: &Pair, streams: u32) -> (Serving, Arc<Semaphore>) {
     let permits = Arc::new(Semaphore::new(0));
     let given = Arc::clone(&permits);
-    let limits = server::Limits {
-        http2: Http2 {
-            streams,
-            ..Http2::default()
-        },
-        ..server::Limits::default()
-    };
+    let limits = server::Limits { http2: Http2 { streams, ..Http2::default() }, ..server::Limits::default() };
     let serving = Serving::start(limits, pair.transport(), move |_, _| {
         let given = Arc::clone(&given);
         async move {
@@ -103,11 +97,7 @@ async fn a_second_connection_is_dialled_when_the_first_is_nearly_full() {
 async fn requests_beyond_what_the_peer_allows_wait_and_beyond_the_queue_are_refused() {
     let pair = Pair::new();
     let (serving, permits) = slow(&pair, 4);
-    let limits = client::Limits {
-        connections: 1,
-        queue: 2,
-        ..client::Limits::default()
-    };
+    let limits = client::Limits { connections: 1, queue: 2, ..client::Limits::default() };
     let links = pair.links(serving.address, limits);
     soon(links.connect(&())).await.unwrap();
     let calls: Vec<_> = (0..6)
@@ -143,27 +133,18 @@ async fn a_peer_that_is_down_is_left_alone_for_a_while() {
     let pair = Pair::new();
     let address = vacant().await;
     let limits = client::Limits {
-        backoff: Backoff {
-            first: Duration::from_secs(1_000),
-            longest: Duration::from_secs(1_000),
-        },
+        backoff: Backoff { first: Duration::from_secs(1_000), longest: Duration::from_secs(1_000) },
         ..client::Limits::default()
     };
     let links = pair.links(address, limits);
     for _ in 0..3 {
         let error = soon(links.send(&(), question(""))).await.unwrap_err();
-        let LinkError::Down {
-            again_in, cause, ..
-        } = &error
-        else {
+        let LinkError::Down { again_in, cause, .. } = &error else {
             panic!("{error:?}");
         };
         assert!(error.nothing_done());
         assert!(*again_in > Duration::from_secs(700), "{again_in:?}");
-        assert!(
-            matches!(**cause, client::DialError::Connect(_)),
-            "{cause:?}"
-        );
+        assert!(matches!(**cause, client::DialError::Connect(_)), "{cause:?}");
     }
     assert!(links.states()[0].1.down.is_some());
     // It is back, and the operator says so.
@@ -178,10 +159,7 @@ async fn a_peer_that_comes_back_is_found_again() {
     let pair = Pair::new();
     let address = vacant().await;
     let limits = client::Limits {
-        backoff: Backoff {
-            first: Duration::from_millis(1),
-            longest: Duration::from_millis(10),
-        },
+        backoff: Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(10) },
         ..client::Limits::default()
     };
     let links = pair.links(address, limits);
@@ -248,10 +226,7 @@ async fn a_stream_refused_unseen_was_not_acted_on_and_a_reset_one_may_have_been(
     let address = resetting(&pair, Reason::CANCEL).await;
     let links = pair.links(address, client::Limits::default());
     let error = soon(links.send(&(), question(""))).await.unwrap_err();
-    assert!(
-        matches!(error, LinkError::Reset(Reason::CANCEL)),
-        "{error:?}"
-    );
+    assert!(matches!(error, LinkError::Reset(Reason::CANCEL)), "{error:?}");
     assert!(!error.nothing_done());
 }
 
@@ -265,10 +240,7 @@ async fn a_stream_beyond_the_last_one_of_a_goaway_was_not_acted_on() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = acceptor.accept(stream).await.unwrap();
-        stream
-            .write_all(&crate::raw::encode(crate::raw::SETTINGS, 0, 0, &[]))
-            .await
-            .unwrap();
+        stream.write_all(&crate::raw::encode(crate::raw::SETTINGS, 0, 0, &[])).await.unwrap();
         // Reads the request, and says that it has seen no stream.
         let mut read = [0; 1024];
         let mut seen = Vec::new();
@@ -276,10 +248,7 @@ async fn a_stream_beyond_the_last_one_of_a_goaway_was_not_acted_on() {
             let count = stream.read(&mut read).await.unwrap();
             seen.extend_from_slice(&read[..count]);
         }
-        stream
-            .write_all(&crate::raw::encode(crate::raw::GOAWAY, 0, 0, &[0; 8]))
-            .await
-            .unwrap();
+        stream.write_all(&crate::raw::encode(crate::raw::GOAWAY, 0, 0, &[0; 8])).await.unwrap();
         std::future::pending::<()>().await;
     });
     let links = pair.links(address, client::Limits::default());
@@ -297,29 +266,20 @@ async fn a_peer_that_does_not_answer_the_handshake_is_given_up_in_time() {
     let pair = Pair::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let limits = client::Limits {
-        connect_timeout: Duration::from_millis(50),
-        ..client::Limits::default()
-    };
+    let limits = client::Limits { connect_timeout: Duration::from_millis(50), ..client::Limits::default() };
     let links = pair.links(address, limits);
     let error = soon(links.send(&(), question(""))).await.unwrap_err();
     let LinkError::Down { cause, .. } = &error else {
         panic!("{error:?}");
     };
-    assert!(
-        matches!(**cause, client::DialError::Timeout(_)),
-        "{cause:?}"
-    );
+    assert!(matches!(**cause, client::DialError::Timeout(_)), "{cause:?}");
 }
 
 #[tokio::test]
 async fn a_peer_nobody_can_find_is_no_reason_to_dial() {
-    let links: Links<&str> = Links::new(client::Limits::default(), |peer| {
-        Err(format!("`{peer}` is not in the directory").into())
-    });
-    let error = soon(links.send(&"nowhere.example", question("")))
-        .await
-        .unwrap_err();
+    let links: Links<&str> =
+        Links::new(client::Limits::default(), |peer| Err(format!("`{peer}` is not in the directory").into()));
+    let error = soon(links.send(&"nowhere.example", question(""))).await.unwrap_err();
     assert!(matches!(error, LinkError::Undialable(_)), "{error:?}");
     assert!(error.nothing_done());
 }
@@ -352,17 +312,13 @@ async fn a_passed_on_body_crosses_two_links() {
     let pair = Pair::new();
     let far = Serving::start(server::Limits::default(), pair.transport(), echo);
     let onward = pair.links(far.address, client::Limits::default());
-    let near = Serving::start(
-        server::Limits::default(),
-        pair.transport(),
-        move |_, request: Request<Incoming>| {
-            let onward = onward.clone();
-            async move {
-                let request = request.map(Body::passed);
-                onward.send(&(), request).await.unwrap().map(Body::passed)
-            }
-        },
-    );
+    let near = Serving::start(server::Limits::default(), pair.transport(), move |_, request: Request<Incoming>| {
+        let onward = onward.clone();
+        async move {
+            let request = request.map(Body::passed);
+            onward.send(&(), request).await.unwrap().map(Body::passed)
+        }
+    });
     let links = pair.links(near.address, client::Limits::default());
     let sent = vec![7; 1_000_000];
     let (answer, trailers) = ask(&links, sent.clone()).await;

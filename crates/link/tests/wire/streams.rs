@@ -39,9 +39,7 @@ async fn a_request_and_its_answer_cross_with_heads_and_trailers() {
     });
     let links = pair.links(serving.address, client::Limits::default());
     let mut request = question("question");
-    request
-        .headers_mut()
-        .insert("drawbridge-purpose", "care".parse().unwrap());
+    request.headers_mut().insert("drawbridge-purpose", "care".parse().unwrap());
     let response = soon(links.send(&(), request)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["drawbridge-exchange-id"], "care");
@@ -55,9 +53,7 @@ async fn bodies_of_every_size_arrive_as_they_were_sent() {
     let pair = Pair::new();
     let serving = serving(&pair, echo);
     let links = pair.links(serving.address, client::Limits::default());
-    for size in [
-        0, 1, 255, 256, 16_383, 16_384, 16_385, 70_000, 300_000, 5_000_000,
-    ] {
+    for size in [0, 1, 255, 256, 16_383, 16_384, 16_385, 70_000, 300_000, 5_000_000] {
         let sent: Vec<u8> = (0..=250).cycle().take(size).collect();
         let (answer, trailers) = ask(&links, sent.clone()).await;
         assert!(answer == sent, "{size} bytes");
@@ -70,14 +66,9 @@ async fn a_body_beyond_the_limit_is_refused_as_soon_as_it_is() {
     let pair = Pair::new();
     let serving = serving(&pair, echo);
     let links = pair.links(serving.address, client::Limits::default());
-    let response = soon(links.send(&(), question(vec![0; 1000])))
-        .await
-        .unwrap();
+    let response = soon(links.send(&(), question(vec![0; 1000]))).await.unwrap();
     let error = response.into_body().collect(999).await.unwrap_err();
-    assert!(
-        matches!(error, BodyError::TooLong { limit: 999 }),
-        "{error}"
-    );
+    assert!(matches!(error, BodyError::TooLong { limit: 999 }), "{error}");
 }
 
 #[tokio::test]
@@ -181,23 +172,15 @@ async fn a_reader_that_pauses_holds_its_writer_and_nobody_else() {
 #[tokio::test]
 async fn readers_that_pause_on_all_streams_but_one_do_not_stop_that_one() {
     let pair = Pair::new();
-    let serving = serving(
-        &pair,
-        move |caller, request: Request<Incoming>| async move {
-            if request.uri().path() != "/rows" {
-                return echo(caller, request).await;
-            }
-            let (mut sender, body) = Body::channel(64 * 1024);
-            tokio::spawn(
-                async move { while sender.send(Bytes::from(vec![1; 1024])).await.is_ok() {} },
-            );
-            Response::new(body)
-        },
-    );
-    let limits = client::Limits {
-        connections: 1,
-        ..client::Limits::default()
-    };
+    let serving = serving(&pair, move |caller, request: Request<Incoming>| async move {
+        if request.uri().path() != "/rows" {
+            return echo(caller, request).await;
+        }
+        let (mut sender, body) = Body::channel(64 * 1024);
+        tokio::spawn(async move { while sender.send(Bytes::from(vec![1; 1024])).await.is_ok() {} });
+        Response::new(body)
+    });
+    let limits = client::Limits { connections: 1, ..client::Limits::default() };
     let links = pair.links(serving.address, limits);
     let mut paused = Vec::new();
     for _ in 0..127 {
@@ -229,14 +212,9 @@ async fn an_answer_whose_head_breaks_a_rule_is_a_reset() {
     });
     let links = pair.links(serving.address, client::Limits::default());
     let error = soon(links.send(&(), question(""))).await.unwrap_err();
-    assert!(
-        matches!(error, client::LinkError::Reset(Reason::INTERNAL_ERROR)),
-        "{error:?}"
-    );
+    assert!(matches!(error, client::LinkError::Reset(Reason::INTERNAL_ERROR)), "{error:?}");
     let mut request = question("");
-    request
-        .headers_mut()
-        .insert("connection", "close".parse().unwrap());
+    request.headers_mut().insert("connection", "close".parse().unwrap());
     let error = soon(links.send(&(), request)).await.unwrap_err();
     assert!(matches!(error, client::LinkError::Request(_)), "{error:?}");
 }
@@ -258,10 +236,7 @@ async fn a_writer_learns_that_its_reader_has_gone() {
         }
     });
     let links = pair.links(serving.address, client::Limits::default());
-    let mut answer = soon(links.send(&(), question("")))
-        .await
-        .unwrap()
-        .into_body();
+    let mut answer = soon(links.send(&(), question(""))).await.unwrap().into_body();
     soon(answer.data()).await.unwrap().unwrap();
     drop(answer);
     soon(seen.recv()).await.unwrap();
@@ -305,24 +280,15 @@ async fn an_answer_that_is_cut_short_does_not_look_whole() {
         Response::new(body)
     });
     let links = pair.links(serving.address, client::Limits::default());
-    for (path, expected) in [
-        ("/reset", Reason::CANCEL),
-        ("/drop", Reason::INTERNAL_ERROR),
-    ] {
+    for (path, expected) in [("/reset", Reason::CANCEL), ("/drop", Reason::INTERNAL_ERROR)] {
         let request = Request::post(path).body(Body::empty()).unwrap();
         let response = soon(links.send(&(), request)).await;
         let error = match response {
-            Ok(response) => response
-                .into_body()
-                .collect(100)
-                .await
-                .unwrap_err()
-                .to_string(),
+            Ok(response) => response.into_body().collect(100).await.unwrap_err().to_string(),
             Err(error) => error.to_string(),
         };
         assert!(
-            error.ends_with(&format!("reset: {expected}"))
-                || error.ends_with(&format!("reset the stream: {expected}")),
+            error.ends_with(&format!("reset: {expected}")) || error.ends_with(&format!("reset the stream: {expected}")),
             "{error}"
         );
     }
@@ -331,12 +297,8 @@ async fn an_answer_that_is_cut_short_does_not_look_whole() {
 #[tokio::test]
 async fn an_answer_without_a_body_is_a_head_alone() {
     let pair = Pair::new();
-    let serving = serving(&pair, |_, _| async {
-        Response::builder()
-            .header("grpc-status", "7")
-            .body(Body::empty())
-            .unwrap()
-    });
+    let serving =
+        serving(&pair, |_, _| async { Response::builder().header("grpc-status", "7").body(Body::empty()).unwrap() });
     let links = pair.links(serving.address, client::Limits::default());
     let response = soon(links.send(&(), question(""))).await.unwrap();
     assert_eq!(response.headers()["grpc-status"], "7");
@@ -364,11 +326,7 @@ async fn small_writes_do_not_wait_for_acknowledgements() {
     let begun = Instant::now();
     ask(&links, "").await;
     // With Nagle's algorithm every second row waits 40 ms.
-    assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -376,9 +334,7 @@ async fn another_implementation_is_served_without_tls_where_that_is_allowed() {
     let serving = Serving::start(server::Limits::default(), Transport::Plain, echo);
     let stream = TcpStream::connect(serving.address).await.unwrap();
     let (mut client, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let request = Request::post(format!("http://{}/x", serving.address))
         .body(http_body_util::Full::new(Bytes::from_static(b"question")))

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use drawbridge_link::client::{self, Links, Target};
-use drawbridge_link::server::{
-    self, Caller, Event, Identified, Server, Sharing, Transport, listener,
-};
+use drawbridge_link::server::{self, Caller, Event, Identified, Server, Sharing, Transport, listener};
 use drawbridge_link::{Body, Incoming};
 use http::{HeaderMap, Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -22,9 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for what must happen.
 pub async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it happens in time")
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
 }
 
 /// An authority and what it has issued.
@@ -43,15 +39,10 @@ impl Authority {
     pub fn new(name: &str) -> Self {
         let mut parameters = CertificateParams::new([]).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let root = parameters.self_signed(&key).unwrap().der().clone();
-        Self {
-            issuer: Issuer::new(parameters, key),
-            root,
-        }
+        Self { issuer: Issuer::new(parameters, key), root }
     }
 
     pub fn issue(&self, name: &str) -> Credentials {
@@ -72,17 +63,12 @@ impl Authority {
 
     /// Settings of a server that wants a certificate of this authority.
     pub fn server(&self, credentials: &Credentials) -> ServerConfig {
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider())
-            .build()
-            .unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider()).build().unwrap();
         let mut settings = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                vec![credentials.certificate.clone()],
-                credentials.key.clone_key(),
-            )
+            .with_single_cert(vec![credentials.certificate.clone()], credentials.key.clone_key())
             .unwrap();
         settings.alpn_protocols = vec![server::ALPN.to_vec()];
         settings
@@ -96,10 +82,7 @@ impl Authority {
             .with_root_certificates(self.roots());
         let mut settings = match credentials {
             Some(credentials) => builder
-                .with_client_auth_cert(
-                    vec![credentials.certificate.clone()],
-                    credentials.key.clone_key(),
-                )
+                .with_client_auth_cert(vec![credentials.certificate.clone()], credentials.key.clone_key())
                 .unwrap(),
             None => builder.with_no_client_auth(),
         };
@@ -124,11 +107,7 @@ impl Pair {
         let authority = Authority::new("county.example");
         let server = authority.server(&authority.issue("gateway.example"));
         let client = authority.client(Some(&authority.issue("asker.example")));
-        Self {
-            authority,
-            server: Arc::new(server),
-            client: Arc::new(client),
-        }
+        Self { authority, server: Arc::new(server), client: Arc::new(client) }
     }
 
     pub fn transport(&self) -> Transport {
@@ -170,12 +149,7 @@ impl Serving {
         Self::start_at(([127, 0, 0, 1], 0).into(), limits, transport, service)
     }
 
-    pub fn start_at<S, F, B>(
-        address: SocketAddr,
-        limits: server::Limits,
-        transport: Transport,
-        service: S,
-    ) -> Self
+    pub fn start_at<S, F, B>(address: SocketAddr, limits: server::Limits, transport: Transport, service: S) -> Self
     where
         S: Fn(Arc<Caller<()>>, Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -187,23 +161,14 @@ impl Serving {
         let server = Server::observed(
             limits,
             transport,
-            |_| {
-                Ok(Identified {
-                    peer: (),
-                    name: "asker.example".into(),
-                })
-            },
+            |_| Ok(Identified { peer: (), name: "asker.example".into() }),
             move |event: Event| seen.lock().unwrap().push(format!("{event:?}")),
         );
         let listener = listener(address, Sharing::Alone).unwrap();
         let address = listener.local_addr().unwrap();
         let serving = server.clone();
         tokio::spawn(async move { serving.serve(listener, service).await.unwrap() });
-        Self {
-            server,
-            address,
-            events,
-        }
+        Self { server, address, events }
     }
 
     /// Whether an event was reported whose text has `part` in it.
@@ -244,8 +209,6 @@ pub fn question(data: impl Into<Bytes>) -> Request<Body> {
 /// Asks, and reads the whole answer.
 pub async fn ask(links: &Links<()>, data: impl Into<Bytes>) -> (Bytes, Option<HeaderMap>) {
     let response = soon(links.send(&(), question(data))).await.unwrap();
-    let answer = soon(response.into_body().collect(16 * 1024 * 1024))
-        .await
-        .unwrap();
+    let answer = soon(response.into_body().collect(16 * 1024 * 1024)).await.unwrap();
     (answer.data, answer.trailers)
 }

@@ -15,6 +15,17 @@ use crate::{
 /// What social workers say with each question: who they are, and in which case they ask.
 pub(super) const SOCIAL_WORKER: [&str; 6] = ["--actor", "sw-1042", "--role", "social-worker", "--case", "CASE-2041"];
 
+/// Who the child is.
+pub(super) const PATIENT: Question = Question {
+    member: &COUNCIL,
+    system: "social-care",
+    provider: &TRUST,
+    method: "health.v1.Patients/Find",
+    purpose: "safeguarding",
+    more: &SOCIAL_WORKER,
+    request: "patient.json",
+};
+
 /// Fields of a patient that the agreement does not name, in the words of JSON and of the contract.
 const WITHHELD: [(&str, &str); 3] =
     [("ethnicity", "ethnicity"), ("hospitalNumber", "hospital_number"), ("maritalStatus", "marital_status")];
@@ -28,7 +39,7 @@ pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("A social worker looks up one child");
     let row = stage.legacy(&TRUST, LEGACY_PATIENT).await?;
     stage.teller.say(
-        "This is how the trust's system has had the child for decades (table PATMST: NHS_NO, SURNM, DOB, SEX_CD, MARST_CD, \
+        "This is how the trust's own system has a child (table PATMST: NHS_NO, SURNM, DOB, SEX_CD, MARST_CD, \
          ETH_CD):",
     );
     stage.teller.output(&row, 1);
@@ -36,16 +47,7 @@ pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
         "The council's social care system asks its own gateway, naming purpose, person and case. The question crosses one \
          link to the trust's gateway, and becomes one SQL statement there.",
     );
-    let question = Question {
-        member: &COUNCIL,
-        system: "social-care",
-        provider: &TRUST,
-        method: "health.v1.Patients/Find",
-        purpose: "safeguarding",
-        more: &SOCIAL_WORKER,
-        request: "patient.json",
-    };
-    let command = question.command().with(["--verbose", "--receipt", "receipts/patient.receipt"]);
+    let command = PATIENT.command().with(["--verbose", "--receipt", "receipts/patient.receipt"]);
     let ran = stage.run(&command, 30).await?;
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
     let born = answer["birthDate"].as_str().unwrap_or_default().replace('-', "");
@@ -53,10 +55,7 @@ pub(super) async fn one_person(stage: &mut Stage) -> Result<(), StoryError> {
     let same = row.starts_with(&format!("{REQUESTED_NHS_NUMBER} | {family} | {born} |"));
     stage.teller.check(
         ran.succeeded && answer["nhsNumber"] == REQUESTED_NHS_NUMBER && same,
-        &format!(
-            "the same child, in the words of the contract; {}, the start of the command included",
-            spoken(ran.took)
-        ),
+        "the same child, in the words of the contract",
     );
     let absent = WITHHELD.iter().all(|(json, _)| answer.get(*json).is_none());
     let reported = WITHHELD.iter().all(|(_, path)| ran.stderr.contains(path));

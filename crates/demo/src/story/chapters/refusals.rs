@@ -6,7 +6,7 @@ use crate::{
     members::{COUNCIL, POLICE, TRUST},
     story::{
         StoryError,
-        chapters::answers::SOCIAL_WORKER,
+        chapters::answers::{PATIENT, SOCIAL_WORKER},
         command::{CommandLine, Ran},
         stage::{Question, Stage},
         teller::spoken,
@@ -110,15 +110,6 @@ pub(super) async fn after_the_end(stage: &mut Stage) -> Result<(), StoryError> {
 /// Certificates of others are of no use at this member's door.
 pub(super) async fn a_strangers_certificate(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("Turned away: somebody else's certificate");
-    let question = Question {
-        member: &COUNCIL,
-        system: "social-care",
-        provider: &TRUST,
-        method: "health.v1.Patients/Find",
-        purpose: "safeguarding",
-        more: &SOCIAL_WORKER,
-        request: "patient.json",
-    };
     for (why, folder) in [
         (
             "A system of the police comes to the council's gateway, with a good certificate of its own authority:",
@@ -133,7 +124,7 @@ pub(super) async fn a_strangers_certificate(stage: &mut Stage) -> Result<(), Sto
         stage.teller.say(why);
         let files = [format!("{folder}.pem"), format!("{folder}.key.pem")];
         let with = ["--certificate", &files[0], "--key", &files[1]];
-        let ran = stage.run(&question.command().with(with), 4).await?;
+        let ran = stage.run(&PATIENT.command().with(with), 4).await?;
         stage
             .teller
             .check(!ran.succeeded && ran.stdout.is_empty(), "turned away in the TLS handshake: nothing was asked");

@@ -38,7 +38,10 @@ pub(super) async fn tell(stage: &mut Stage) -> Result<(), StoryError> {
         stage.teller.fact(&format!("{}, {}: {}", member.id, lower_first(member.name), held.join(", ")));
     }
     stage.teller.blank();
-    stage.teller.say("The people are made up (Synthea), the places are real. The story can be tried word for word:");
+    stage.teller.say(
+        "The people are made up (Synthea), the places are real. Whatever the story types can be typed in a second terminal, \
+         as long as the gateways run:",
+    );
     let folder = stage.place.folder.display().to_string();
     stage.teller.plain_command(&format!("cd {}", quoted(&folder)));
     let binary = stage.place.binary.display().to_string();
@@ -87,13 +90,12 @@ pub(super) fn summary(stage: &mut Stage) {
     let broken = stage.teller.broken().to_vec();
     let told = stage.teller.chapters();
     stage.teller.blank();
-    if broken.is_empty() {
-        stage.teller.fact(&format!("all {told} chapters ended as told"));
+    let (good, text) = if broken.is_empty() {
+        (true, format!("all {told} chapters ended as told"))
     } else {
-        let titles = broken.join("; ");
-        stage.teller.broke(&format!("{} of {told} chapters did not end as told: {titles}", broken.len()));
-    }
-    stage.teller.blank();
+        (false, format!("{} of {told} chapters did not end as told: {}", broken.len(), broken.join("; ")))
+    };
+    stage.teller.verdict(good, &text);
     stage.teller.say(ATTRIBUTION);
 }
 

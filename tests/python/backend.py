@@ -1,0 +1,82 @@
+"""A legacy system that speaks gRPC itself: `test.v1.Echo`, as any team would write it with grpcio.
+
+Prints its port, then one JSON object a line for what happened to each call.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import pathlib
+import threading
+import time
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from stubs import records_pb2, records_pb2_grpc
+
+print_lock = threading.Lock()
+
+
+def tell(**event):
+    with print_lock:
+        print(json.dumps(event), flush=True)
+
+
+class Echo(records_pb2_grpc.EchoServicer):
+    def _begin(self, request, context):
+        seen = [f"{key}={value}" for key, value in context.invocation_metadata() if isinstance(value, str)]
+        # What a back end must not be able to say in the gateways' name, and what it may.
+        context.send_initial_metadata((("drawbridge-exchange-id", "forged"), ("drawbridge-withheld", "forged"), ("set-cookie", "a=b")))
+        context.set_trailing_metadata((("drawbridge-hop", "forged"), ("drawbridge-claims-bin", b"forged")))
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        left = context.time_remaining()
+        # Without a deadline grpcio says a very long time, or nothing.
+        tell(event="asked", text=request.text, left=left if left is not None and left < 1e6 else None)
+        if request.delay_ms and ended.wait(request.delay_ms / 1000):
+            tell(event="stopped", text=request.text)
+            context.abort(grpc.StatusCode.CANCELLED, "nobody waits")
+        if request.status:
+            violation = error_details_pb2.BadRequest(field_violations=[{"field": "text", "description": request.text}])
+            packed = any_pb2.Any()
+            packed.Pack(violation)
+            context.abort_with_status(rpc_status.to_status(status_pb2.Status(code=request.status, message=f"as told: {request.text} – 100 %", details=[packed])))
+        return seen, ended
+
+    def Say(self, request, context):
+        seen, _ = self._begin(request, context)
+        text = request.text * request.times if request.times else request.text
+        return records_pb2.SayResponse(text=text, metadata=seen)
+
+    def Repeat(self, request, context):
+        seen, ended = self._begin(request, context)
+        for _ in range(request.times):
+            if ended.is_set():
+                tell(event="stopped", text=request.text)
+                return
+            yield records_pb2.SayResponse(text=request.text, metadata=seen)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--certificate", type=pathlib.Path)
+    parser.add_argument("--key", type=pathlib.Path)
+    given = parser.parse_args()
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+    records_pb2_grpc.add_EchoServicer_to_server(Echo(), server)
+    if given.certificate:
+        credentials = grpc.ssl_server_credentials([(given.key.read_bytes(), given.certificate.read_bytes())])
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    while True:
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""A partner system of the council, asking through two gateways. Prints one JSON object: the exchanges that the logs must hold."""
+
+import json
+import threading
+
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+import partner
+from partner import SECONDS, STANDARD, metadata, refused
+from stubs import receipts_pb2, receipts_pb2_grpc, records_pb2, records_pb2_grpc
+
+Find = records_pb2.FindRequest
+List = records_pb2.ListRequest
+
+
+def exchange_of(call):
+    """Returns the exchange's id from the initial metadata."""
+    return dict(call.initial_metadata())["drawbridge-exchange-id"]
+
+
+def answers(options):
+    """Unary and streaming, with what the gateway adds, and the receipt."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        record, call = records.Find.with_call(Find(id=1), metadata=STANDARD, timeout=SECONDS)
+        assert (record.id, record.name.family, record.note) == (1, "Archer", "checked"), record
+        assert not record.name.given and not record.secret, record
+        initial = dict(call.initial_metadata())
+        assert initial["drawbridge-withheld"].startswith("sha256:"), initial
+        assert "drawbridge-hop" not in dict(call.trailing_metadata())
+        added = sum(len(key) + len(value) for key, value in (*call.initial_metadata(), *call.trailing_metadata()))
+        assert added <= 2048, added
+        unary = initial["drawbridge-exchange-id"]
+
+        stream = records.List(List(count=2000), metadata=STANDARD, timeout=SECONDS)
+        rows = list(stream)
+        assert [row.id for row in rows] == list(range(1, 2001))
+        assert not any(row.secret or row.HasField("name") for row in rows)
+        assert stream.code() == grpc.StatusCode.OK
+        streamed = exchange_of(stream)
+
+        receipts = receipts_pb2_grpc.ReceiptsStub(channel)
+        for exchange in (unary, streamed):
+            got = receipts.Get(receipts_pb2.GetReceiptRequest(exchange_id=exchange), timeout=SECONDS)
+            assert got.receipt.exchange_id == exchange and got.complete, got
+            assert "secret" in got.withheld and "note" in got.released, got
+            assert got.receipt.consumer.checkpoint.startswith("council.example/log/main\n"), got
+            assert got.receipt.provider.checkpoint.startswith("trust.example/log/main\n"), got
+        unknown = receipts_pb2.GetReceiptRequest(exchange_id="01890000-0000-7000-8000-000000000000")
+        assert refused(lambda: receipts.Get(unknown, timeout=SECONDS)).code == grpc.StatusCode.NOT_FOUND
+        nonsense = receipts_pb2.GetReceiptRequest(exchange_id="x")
+        assert refused(lambda: receipts.Get(nonsense, timeout=SECONDS)).code == grpc.StatusCode.INVALID_ARGUMENT
+    with partner.channel(options, "planning") as channel:
+        # Another system of the same member does not get it.
+        theirs = receipts_pb2.GetReceiptRequest(exchange_id=unary)
+        receipts = receipts_pb2_grpc.ReceiptsStub(channel)
+        assert refused(lambda: receipts.Get(theirs, timeout=SECONDS)).code == grpc.StatusCode.NOT_FOUND
+    return {"unary": unary, "stream": streamed}
+
+
+def check(refusal, reason, code, hop, retry=False):
+    """Holds a refusal against what it has to be, and returns its exchange."""
+    assert (refusal.reason, refusal.code, refusal.hop) == (reason, code, hop), refusal
+    assert refusal.domain == "drawbridge", refusal
+    assert refusal.message.startswith(f"{reason}: "), refusal
+    assert refusal.trailing["drawbridge-hop"] == hop, refusal.trailing
+    assert refusal.initial.get("drawbridge-exchange-id", refusal.exchange) == refusal.exchange, refusal.initial
+    assert (refusal.retry is not None) == retry, f"{refusal}: retry {refusal.retry}"
+    return refusal.exchange
+
+
+def refusals(options):
+    """Every reason that a client can bring about by itself, against a provider that runs."""
+    code = grpc.StatusCode
+    with partner.channel(options) as channel, partner.channel(options, "planning") as planning:
+        records = records_pb2_grpc.RecordsStub(channel)
+        echo = records_pb2_grpc.EchoStub(channel)
+        find = Find(id=1)
+
+        def unary(path, message=find.SerializeToString(), given=STANDARD):
+            call = channel.unary_unary(path, request_serializer=lambda raw: raw, response_deserializer=lambda raw: raw)
+            return refused(lambda: call(message, metadata=given, timeout=SECONDS))
+
+        def asked(**changes):
+            return refused(lambda: records.Find(find, metadata=metadata(**changes), timeout=SECONDS))
+
+        found = [
+            ("NO_AGREEMENT", code.PERMISSION_DENIED, "consumer", unary("/test.v1.Nothing/Find")),
+            ("NO_AGREEMENT", code.PERMISSION_DENIED, "consumer", asked(provider="police.example")),
+            ("NO_AGREEMENT", code.PERMISSION_DENIED, "consumer",
+             refused(lambda: records_pb2_grpc.RecordsStub(planning).Find(find, metadata=STANDARD, timeout=SECONDS))),
+            ("NO_AGREEMENT", code.PERMISSION_DENIED, "provider", unary("/test.v1.Records/Unbound")),
+            ("WRONG_PURPOSE", code.PERMISSION_DENIED, "consumer", asked(purpose="curiosity")),
+            ("AGREEMENT_ENDED", code.PERMISSION_DENIED, "consumer",
+             refused(lambda: records.Hidden(find, metadata=STANDARD, timeout=SECONDS))),
+            ("UNKNOWN_METHOD", code.UNIMPLEMENTED, "consumer", unary("/test.v1.Records/Nothing")),
+            ("MALFORMED", code.INVALID_ARGUMENT, "consumer", unary("/test.v1.Records/Find", b"\x08")),
+            ("MALFORMED", code.INVALID_ARGUMENT, "consumer", unary("/test.v1.Records/Find", b"\x98\x06\x01")),
+            ("TOO_LARGE", code.RESOURCE_EXHAUSTED, "consumer",
+             refused(lambda: echo.Say(records_pb2.SayRequest(text="x" * 4_200_000), metadata=STANDARD, timeout=SECONDS))),
+            ("METADATA", code.INVALID_ARGUMENT, "consumer", asked(case=None)),
+            ("METADATA", code.INVALID_ARGUMENT, "consumer", asked(purpose=None)),
+            ("METADATA", code.INVALID_ARGUMENT, "consumer", asked(provider=None)),
+            ("METADATA", code.INVALID_ARGUMENT, "consumer", asked(consumer="trust.example")),
+            ("METADATA", code.INVALID_ARGUMENT, "consumer", asked(unheard_of="x")),
+            ("METADATA", code.INVALID_ARGUMENT, "consumer", asked(actor="a;kind=b")),
+            ("CONNECTOR_FAILED", code.UNAVAILABLE, "legacy",
+             refused(lambda: echo.Say(records_pb2.SayRequest(text="x"), metadata=STANDARD, timeout=SECONDS))),
+            ("CONNECTOR_TIMEOUT", code.DEADLINE_EXCEEDED, "legacy",
+             # The binding's own limit, well before the client's deadline.
+             refused(lambda: records.Slow(find, metadata=STANDARD, timeout=SECONDS))),
+        ]
+        recorded = [[reason, check(refusal, reason, status, hop)] for reason, status, hop, refusal in found]
+        # The unknown field is named by its number, and nothing else of the request is.
+        assert "99" in found[8][3].message, found[8][3]
+    return {"refusals": recorded}
+
+
+def link_down(options):
+    """The provider's gateway is away: asking again later may help, and the error says so."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        refusal = refused(lambda: records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS))
+        return {"exchange": check(refusal, "LINK_DOWN", grpc.StatusCode.UNAVAILABLE, "consumer", retry=True)}
+
+
+def cancels(options):
+    """Leaves in the middle of a stream, and in the middle of a unary call."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        stream = records.List(List(count=100_000_000), metadata=STANDARD)
+        for _ in range(10):
+            next(stream)
+        streamed = exchange_of(stream)
+        stream.cancel()
+        assert stream.code() == grpc.StatusCode.CANCELLED
+
+        ended = threading.Event()
+        call = records.Slow.future(Find(id=1), metadata=STANDARD)
+        call.add_done_callback(lambda _: ended.set())
+        print("asked", flush=True)
+        # The test says when the statement runs.
+        input()
+        call.cancel()
+        assert ended.wait(SECONDS) and call.code() == grpc.StatusCode.CANCELLED
+    return {"stream": streamed}
+
+
+def deadline(options):
+    """The deadline that the client sets holds through both gateways, to the statement."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        refusal = refused(lambda: records.Slow(Find(id=1), metadata=STANDARD, timeout=1))
+        # Whether the gateway's word or the client's own clock comes first, the code is the same.
+        assert refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED, refusal
+        stream = refused(lambda: records.List(List(count=100_000_000), metadata=STANDARD, timeout=1))
+        assert stream.code == grpc.StatusCode.DEADLINE_EXCEEDED, stream
+        later = records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS)
+        assert later.id == 1
+    return {}
+
+
+REFLECTION = "/grpc.reflection.{}.ServerReflection/ServerReflectionInfo"
+ALWAYS = {"drawbridge.exchange.v1.Receipts", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", "grpc.health.v1.Health"}
+
+
+def reflect(channel, version, **request):
+    """Asks reflection of one version once. Both versions have the same messages."""
+    ask = channel.stream_stream(
+        REFLECTION.format(version),
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    return next(ask(iter([reflection_pb2.ServerReflectionRequest(**request)]), timeout=SECONDS))
+
+
+def reflection(options):
+    """A system sees the contracts that it may use, and no other."""
+    may = {"revenues": {"test.v1.Records", "test.v1.Echo"}, "planning": set()}
+    for system, contracts in may.items():
+        with partner.channel(options, system) as channel:
+            for version in ("v1", "v1alpha"):
+                listed = {s.name for s in reflect(channel, version, list_services="").list_services_response.service}
+                assert listed - ALWAYS == contracts, (system, version, listed)
+                for symbol in ("test.v1.Records", "test.v1.Record", "test.v1.Echo.Say"):
+                    seen = reflect(channel, version, file_containing_symbol=symbol)
+                    assert seen.HasField("file_descriptor_response") == bool(contracts), (system, version, symbol, seen)
+                seen = reflect(channel, version, file_by_filename="test/v1/records.proto")
+                assert seen.HasField("file_descriptor_response") == bool(contracts), (system, version, seen)
+    with partner.channel(options) as channel:
+        # What reflection says is enough to make a call, without any stub.
+        database = ProtoReflectionDescriptorDatabase(channel)
+        assert {"test.v1.Records", "test.v1.Echo"} <= set(database.get_services())
+        pool = DescriptorPool(database)
+        service = pool.FindServiceByName("test.v1.Records")
+        assert [method.name for method in service.methods] == ["Find", "List", "Slow", "Hidden", "Unbound"]
+        record = pool.FindMessageTypeByName("test.v1.Record")
+        assert record.fields_by_name["name"].message_type.full_name == "test.v1.Name"
+    return {}
+
+
+def health(options):
+    """Health is there for every system."""
+    for system in ("revenues", "planning"):
+        with partner.channel(options, system) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING, answer
+    return {}
+
+
+def compressed(options):
+    """Messages cross as they are: a compressed one is refused in the way that gRPC has for it."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        echo = records_pb2_grpc.EchoStub(channel)
+        text = records_pb2.SayRequest(text="long enough that it is compressed " * 100)
+        for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+            refusal = refused(lambda: echo.Say(text, metadata=STANDARD, timeout=SECONDS, compression=compression))
+            assert refusal.code == grpc.StatusCode.UNIMPLEMENTED, refusal
+            assert "compress" in refusal.message and "identity" in refusal.message, refusal
+        # An ordinary client, which says what it can unpack, is answered all the same.
+        assert records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS).id == 1
+    return {}
+
+
+CHECKS = [answers, refusals, link_down, cancels, deadline, reflection, health, compressed]
+
+if __name__ == "__main__":
+    given = partner.arguments()
+    print(json.dumps({check.__name__: check for check in CHECKS}[given.check](given)))
