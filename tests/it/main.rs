@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod agreements;
+mod cli;
 mod exchange;
 mod faults;
 mod ledger;
 mod liar;
+mod limits;
 mod links;
+mod privacy;
 mod python;
 mod receipts;

@@ -97,17 +97,33 @@ async fn a_partner_in_python_reads_every_refusal_with_its_standard_helpers() {
     let found = partner(&federation, "client.py", "refusals", &[]);
     let refusals = found["refusals"].as_array().unwrap();
     let reasons: BTreeSet<&str> = refusals.iter().map(|refusal| text(&refusal[0])).collect();
-    assert_eq!(reasons.len(), 10, "{reasons:?}");
+    assert_eq!(reasons.len(), 9, "{reasons:?}");
     for refusal in refusals {
         let (reason, exchange) = (text(&refusal[0]), text(&refusal[1]));
         let (outcome, record) = settled(federation.member(COUNCIL), exchange).unwrap_or_else(|| panic!("{refusal} is not recorded"));
-        assert_eq!((outcome.as_str(), record.kind()), ("refused", Kind::Refusal), "{refusal}");
+        let expected = if reason.starts_with("CONNECTOR") { "failed" } else { "refused" };
+        assert_eq!((outcome.as_str(), record.kind()), (expected, Kind::Refusal), "{refusal}");
         assert_eq!(record.opened.unwrap().refusal(), reason, "{refusal}");
     }
     federation.take(TRUST).kill();
     let found = partner(&federation, "client.py", "link_down", &[]);
     let (outcome, _) = settled(federation.member(COUNCIL), text(&found["exchange"])).unwrap();
-    assert_eq!(outcome, "refused");
+    assert_eq!(outcome, "failed");
+}
+
+#[tokio::test]
+async fn a_partner_in_python_is_told_when_the_provider_holds_another_contract() {
+    let federation = TestFederation::new().await;
+    let file = federation.member(TRUST).folder.join("proto/test/v1/records.proto");
+    let contract = std::fs::read_to_string(&file).unwrap();
+    assert!(contract.contains("string note = 4"));
+    std::fs::write(&file, contract.replace("string note = 4", "string note = 9")).unwrap();
+    let federation = federation.start();
+    let found = partner(&federation, "client.py", "mismatch", &[]);
+    for member in [COUNCIL, TRUST] {
+        let (_, record) = settled(federation.member(member), text(&found["exchange"])).unwrap();
+        assert_eq!(record.opened.unwrap().refusal(), "CONTRACT_MISMATCH", "{member}");
+    }
 }
 
 #[tokio::test]
@@ -215,7 +231,8 @@ async fn a_back_ends_own_status_crosses_unchanged_and_is_in_the_signed_digest() 
         let status = tonic_status(&details);
         for member in [COUNCIL, TRUST] {
             let (outcome, record) = settled(federation.member(member), text(&failed[0])).unwrap();
-            assert_eq!(outcome, "failed", "{member}");
+            // A status of the back end's own is an answer: it declined, and the gateways did not.
+            assert_eq!(outcome, "answered", "{member}");
             let opened = record.opened.unwrap();
             let (claims, closing) = (opened.claims.unwrap(), opened.closing.unwrap());
             assert_eq!((closing.status, closing.refusal.as_str()), (status.code.cast_unsigned(), ""), "{member}");
@@ -256,7 +273,7 @@ async fn a_deadline_and_a_cancel_reach_the_back_end() {
     script.say("go on");
     backend.heard("stopped", "cancelled").await;
     backend.heard("asked", "stream").await;
-    backend.heard("stopped", "stream").await;
+    backend.heard("ended", "stream").await;
     script.hear();
     script.end();
 }

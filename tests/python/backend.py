@@ -33,6 +33,7 @@ class Echo(records_pb2_grpc.EchoServicer):
         context.set_trailing_metadata((("drawbridge-hop", "forged"), ("drawbridge-claims-bin", b"forged")))
         ended = threading.Event()
         context.add_callback(ended.set)
+        context.add_callback(lambda: tell(event="ended", text=request.text))
         left = context.time_remaining()
         # Without a deadline grpcio says a very long time, or nothing.
         tell(event="asked", text=request.text, left=left if left is not None and left < 1e6 else None)
@@ -52,11 +53,8 @@ class Echo(records_pb2_grpc.EchoServicer):
         return records_pb2.SayResponse(text=text, metadata=seen)
 
     def Repeat(self, request, context):
-        seen, ended = self._begin(request, context)
+        seen, _ = self._begin(request, context)
         for _ in range(request.times):
-            if ended.is_set():
-                tell(event="stopped", text=request.text)
-                return
             yield records_pb2.SayResponse(text=request.text, metadata=seen)
 
 

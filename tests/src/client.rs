@@ -8,9 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, client::WantsClientCert};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
 
 /// A connection of a partner system, or of a gateway of one's own making.
 #[derive(Clone)]
@@ -65,26 +69,37 @@ impl Client {
         key: &str,
         window: Option<u32>,
     ) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
-            roots.add(root?)?;
-        }
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        let config = trusting(root)?.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+        Self::over(tls(address, config).await?, window).await
+    }
+
+    /// Connects to `address` with TLS and without any certificate.
+    ///
+    /// # Errors
+    ///
+    /// When TCP, TLS or HTTP/2 does not come about.
+    pub async fn anonymous(address: SocketAddr, root: &str) -> anyhow::Result<Self> {
+        Self::over(tls(address, trusting(root)?.with_no_client_auth()).await?, None).await
+    }
+
+    /// Connects to `address` in plain text.
+    ///
+    /// # Errors
+    ///
+    /// When TCP or HTTP/2 does not come about.
+    pub async fn plain(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost")?;
-        let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        Self::over(stream, None).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, window: Option<u32>) -> anyhow::Result<Self> {
         let mut http2 = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         if let Some(window) = window {
             http2.initial_stream_window_size(window).initial_connection_window_size(window);
         }
-        let (mut sender, connection) = http2.handshake(TokioIo::new(tls)).await?;
+        let (mut sender, connection) = http2.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         // TLS 1.3 turns a client certificate down only after the client has finished: the first ready tells.
         sender.ready().await?;
@@ -128,6 +143,24 @@ impl Client {
         let (head, body) = self.open(path, metadata, message, Some(Duration::from_secs(20))).await?;
         read(head, body).await
     }
+}
+
+fn trusting(root: &str) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
+        roots.add(root?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
+    Ok(builder.with_root_certificates(roots))
+}
+
+async fn tls(address: SocketAddr, mut config: ClientConfig) -> anyhow::Result<TlsStream<TcpStream>> {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost")?;
+    Ok(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
 }
 
 /// Reads a reply to its end.

@@ -274,4 +274,13 @@ mod tests {
         assert_eq!(decoded.details.len(), 3);
         assert_eq!(decoded.code, 14);
     }
+
+    #[test]
+    fn a_code_that_grpc_prescribes_stands_in_status_and_details_beside_the_reason() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let refusal = Refusal::new(Reason::Malformed, Hop::Consumer, "compressed").prescribed(Code::Unimplemented);
+        let status = refusal.status(id);
+        assert_eq!((status.code, status.reason()), (12, Some(Reason::Malformed)));
+        assert_eq!(tonic_types::pb::Status::decode(status.details).unwrap().code, 12);
+    }
 }

@@ -175,19 +175,27 @@ impl LinksPort {
     }
 }
 
+/// Leaves that are handed over at once to a gateway that follows the log: 2 MiB.
+const MAX_LEAVES: u64 = 65_536;
+
 fn prove(ledger: &ledger::Ledger, request: &ProveRequest) -> Result<ProveResponse, ledger::ProofError> {
     let state = ledger.checkpoint();
     let hashes = |path: Vec<ledger::Hash>| path.iter().map(|h| Bytes::copy_from_slice(&h.0)).collect::<Vec<_>>();
-    let consistency = if request.known_size > 0 && request.known_size <= state.size {
-        hashes(ledger.consistency(request.known_size, state.size)?)
+    let mut response = ProveResponse { checkpoint: state.note.to_string(), ..ProveResponse::default() };
+    let known = request.known_size;
+    if request.follow && known <= state.size && state.size.saturating_sub(known) <= MAX_LEAVES {
+        let leaves = ledger.leaf_hashes(known, state.size)?;
+        response.leaves = leaves.iter().flat_map(|leaf| leaf.0).collect::<Vec<u8>>().into();
     } else {
-        Vec::new()
-    };
-    let mut inclusions = Vec::with_capacity(request.indexes.len());
-    for index in request.indexes.iter().copied().filter(|index| *index < state.size) {
-        inclusions.push(Inclusion { index, path: hashes(ledger.inclusion(index, state.size)?) });
+        if known > 0 && known <= state.size {
+            response.consistency = hashes(ledger.consistency(known, state.size)?);
+        }
+        response.frontier = hashes(ledger.frontier(state.size)?);
     }
-    Ok(ProveResponse { checkpoint: state.note.to_string(), consistency, inclusions })
+    for index in request.indexes.iter().copied().filter(|index| *index < state.size) {
+        response.inclusions.push(Inclusion { index, path: hashes(ledger.inclusion(index, state.size)?) });
+    }
+    Ok(response)
 }
 
 fn respond(whole: Whole) -> Response<Body> {

@@ -11,7 +11,10 @@ use std::{
 
 use exchange::{House, ports::Promises};
 use federation::{Federation, GatewayId};
-use ledger::{Checkpoint, Hash, Promise, merkle};
+use ledger::{
+    Checkpoint, Hash, Promise,
+    merkle::{self, Frontier},
+};
 use note::Note;
 use proto::{
     link::{ProveRequest, ProveResponse},
@@ -25,12 +28,14 @@ use crate::ports::{LinkPeers, PROVE};
 const MAX_WAITING: usize = 262_144;
 /// Promises proven with one request.
 const CHUNK: usize = 512;
+/// So many new promises of one log are checked by following it.
+const FOLLOW_FROM: usize = 16;
 
 /// Promises that wait for a checkpoint, and the newest checkpoint seen of each log.
 #[derive(Default)]
 pub(crate) struct Ledgers {
     waiting: Mutex<HashMap<GatewayId, BTreeMap<u64, Hash>>>,
-    seen: Mutex<HashMap<GatewayId, (u64, Hash)>>,
+    seen: Mutex<HashMap<GatewayId, Frontier>>,
     checked: AtomicU64,
     broken: AtomicU64,
     unchecked: AtomicU64,
@@ -69,106 +74,162 @@ impl Ledgers {
     }
 
     /// Asks every gateway that has promised something to prove it. What it cannot prove yet waits on.
+    ///
+    /// Many promises of one log are checked by following it: every new leaf is asked for, and the tree of all of them has
+    /// to be the one that the checkpoint signs. Few are proven one by one.
     pub(crate) async fn check(&self, peers: &LinkPeers, house: &House) {
         let due: Vec<(GatewayId, Vec<(u64, Hash)>)> = {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting
-                .iter()
-                .filter(|(_, p)| !p.is_empty())
-                .map(|(g, p)| (g.clone(), p.iter().map(|(i, h)| (*i, *h)).collect()))
-                .collect()
+            let some = waiting.iter().filter(|(_, promises)| !promises.is_empty());
+            some.map(|(gateway, promises)| (gateway.clone(), promises.iter().map(|(i, h)| (*i, *h)).collect())).collect()
         };
         for (gateway, promises) in due {
-            for chunk in promises.chunks(CHUNK) {
-                let request = ProveRequest {
-                    indexes: chunk.iter().map(|(index, _)| *index).collect(),
-                    known_size: self.known(&gateway).0,
-                };
-                // A gateway that is away proves later: its promises wait.
-                let Ok(response) = peers.control::<ProveResponse>(&gateway, PROVE, request).await else { break };
-                match self.verify(&gateway, chunk, &response, &house.rules.load().federation) {
-                    Ok(kept) if kept.is_empty() => break,
-                    Ok(kept) => self.kept(&gateway, &kept),
-                    Err(broken) => {
-                        self.broken.fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(error = %broken, "a promise was broken: the other gateway's log does not hold what it signed");
-                        self.kept(&gateway, &chunk.iter().map(|(index, _)| *index).collect::<Vec<_>>());
-                        record(house, &broken).await;
-                        break;
-                    }
+            let known = self.known(&gateway);
+            let (late, new): (Vec<_>, Vec<_>) = promises.iter().copied().partition(|(index, _)| *index < known.size());
+            let follow = known.size() > 0 && new.len() >= FOLLOW_FROM;
+            let singly: Vec<(u64, Hash)> = if follow { late } else { promises };
+            let mut chunks = singly.chunks(CHUNK).map(<[_]>::to_vec).collect::<Vec<_>>();
+            if chunks.is_empty() {
+                chunks.push(Vec::new());
+            }
+            for (nth, chunk) in chunks.into_iter().enumerate() {
+                let of_log = if nth == 0 && follow { new.as_slice() } else { &[] };
+                if !self.check_some(&gateway, &chunk, of_log, (peers, house)).await {
+                    break;
                 }
             }
         }
     }
 
-    fn known(&self, gateway: &GatewayId) -> (u64, Option<Hash>) {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(gateway).map_or((0, None), |(size, root)| (*size, Some(*root)))
-    }
-
-    /// Returns the indexes whose promises are kept.
-    fn verify(
+    /// Checks promises `singly`, and those of `followed` with the leaves that the log has grown by. Returns whether to go
+    /// on with this gateway.
+    async fn check_some(
         &self,
         gateway: &GatewayId,
-        promises: &[(u64, Hash)],
-        response: &ProveResponse,
-        federation: &Federation,
-    ) -> Result<Vec<u64>, Broken> {
-        let broken = |what: String| Broken { gateway: gateway.clone(), what };
-        let entry = federation.gateway(gateway).ok_or_else(|| broken("the directory no longer lists it".to_owned()))?;
-        let note =
-            Note::parse(&response.checkpoint).map_err(|e| broken(format!("its checkpoint cannot be read: {e}")))?;
-        let keys = federation.log_keys(&entry.log_origin);
-        let by = note.verified_by(&keys).map_err(|e| broken(format!("its checkpoint's signature is wrong: {e}")))?;
-        let checkpoint =
-            Checkpoint::parse(note.text()).map_err(|e| broken(format!("its checkpoint cannot be read: {e}")))?;
-        if by.is_empty() || checkpoint.origin != entry.log_origin {
-            return Err(broken("its checkpoint is not signed by its log key".to_owned()));
-        }
-        let (known, root) = self.known(gateway);
-        if let Some(root) = root {
-            if checkpoint.size < known {
-                return Err(broken(format!(
-                    "its log has {} leaves and had {known} before: it was rewritten",
-                    checkpoint.size
-                )));
+        singly: &[(u64, Hash)],
+        followed: &[(u64, Hash)],
+        (peers, house): (&LinkPeers, &House),
+    ) -> bool {
+        let known = self.known(gateway);
+        let request = ProveRequest {
+            indexes: singly.iter().map(|(index, _)| *index).collect(),
+            known_size: known.size(),
+            follow: !followed.is_empty(),
+        };
+        // A gateway that is away proves later: its promises wait.
+        let Ok(response) = peers.control::<ProveResponse>(gateway, PROVE, request).await else { return false };
+        let federation = house.rules.load().federation.clone();
+        match verify(gateway, (singly, followed), &response, &known, &federation) {
+            Ok((frontier, kept)) => {
+                self.kept(gateway, &kept);
+                self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.clone(), frontier);
+                !kept.is_empty()
             }
-            let path = hashes(&response.consistency).ok_or_else(|| broken("its proof is malformed".to_owned()))?;
-            if merkle::verify_consistency(known, checkpoint.size, root, checkpoint.root, &path).is_err() {
-                return Err(broken(format!(
-                    "its log of {} leaves does not continue its log of {known}: it was rewritten",
-                    checkpoint.size
-                )));
+            Err(broken) => {
+                self.broken.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(error = %broken, "a promise was broken: the other gateway's log does not hold what it signed");
+                let all: Vec<u64> = singly.iter().chain(followed).map(|(index, _)| *index).collect();
+                self.forget(gateway, &all);
+                record(house, &broken).await;
+                false
             }
         }
-        let mut kept = Vec::new();
-        for (index, leaf) in promises.iter().filter(|(index, _)| *index < checkpoint.size) {
-            let path = response.inclusions.iter().find(|i| i.index == *index).and_then(|i| hashes(&i.path));
-            let proven = path.is_some_and(|path| {
-                merkle::verify_inclusion(*leaf, *index, checkpoint.size, &path, checkpoint.root).is_ok()
-            });
-            if !proven {
-                return Err(broken(format!(
-                    "its log of {} leaves does not hold at index {index} the leaf that it promised",
-                    checkpoint.size
-                )));
-            }
-            kept.push(*index);
-        }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(gateway.clone(), (checkpoint.size, checkpoint.root));
-        Ok(kept)
     }
 
-    fn kept(&self, gateway: &GatewayId, indexes: &[u64]) {
+    fn known(&self, gateway: &GatewayId) -> Frontier {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(gateway).cloned().unwrap_or_default()
+    }
+
+    fn forget(&self, gateway: &GatewayId, indexes: &[u64]) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(promises) = waiting.get_mut(gateway) {
             for index in indexes {
                 promises.remove(index);
             }
         }
+    }
+
+    fn kept(&self, gateway: &GatewayId, indexes: &[u64]) {
+        self.forget(gateway, indexes);
         self.checked.fetch_add(u64::try_from(indexes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
+}
+
+type Promised = (u64, Hash);
+
+/// Returns the frontier of the log as it is now, and the indexes whose promises are kept.
+fn verify(
+    gateway: &GatewayId,
+    (singly, followed): (&[Promised], &[Promised]),
+    response: &ProveResponse,
+    known: &Frontier,
+    federation: &Federation,
+) -> Result<(Frontier, Vec<u64>), Broken> {
+    let broken = |what: String| Broken { gateway: gateway.clone(), what };
+    let checkpoint = signed_checkpoint(gateway, &response.checkpoint, federation).map_err(&broken)?;
+    if checkpoint.size < known.size() {
+        let what = format!("its log has {} leaves and had {} before: it was rewritten", checkpoint.size, known.size());
+        return Err(broken(what));
+    }
+    let rewritten = || {
+        let (now, before) = (checkpoint.size, known.size());
+        broken(format!("its log of {now} leaves does not continue its log of {before}: it was rewritten"))
+    };
+    let malformed = || broken("its proof is malformed".to_owned());
+    let grown = checkpoint.size.saturating_sub(known.size());
+    let (leaves, odd) = response.leaves.as_chunks::<32>();
+    let follows = odd.is_empty() && leaves.len() as u64 == grown && response.frontier.is_empty();
+    let frontier = if follows {
+        let mut frontier = known.clone();
+        leaves.iter().for_each(|leaf| frontier.push(Hash(*leaf)));
+        frontier
+    } else {
+        if known.size() > 0 {
+            let path = hashes(&response.consistency).ok_or_else(malformed)?;
+            merkle::verify_consistency(known.size(), checkpoint.size, known.root(), checkpoint.root, &path)
+                .map_err(|_| rewritten())?;
+        }
+        hashes(&response.frontier).and_then(|complete| Frontier::new(checkpoint.size, complete)).ok_or_else(malformed)?
+    };
+    if frontier.root() != checkpoint.root {
+        return Err(rewritten());
+    }
+    let lacks = |index: u64| {
+        let size = checkpoint.size;
+        broken(format!("its log of {size} leaves does not hold at index {index} the leaf that it promised"))
+    };
+    let mut kept = Vec::new();
+    for (index, leaf) in singly.iter().filter(|(index, _)| *index < checkpoint.size) {
+        let path = response.inclusions.iter().find(|i| i.index == *index).and_then(|i| hashes(&i.path));
+        let proven = path
+            .is_some_and(|path| merkle::verify_inclusion(*leaf, *index, checkpoint.size, &path, checkpoint.root).is_ok());
+        if !proven {
+            return Err(lacks(*index));
+        }
+        kept.push(*index);
+    }
+    if follows {
+        for (index, leaf) in followed.iter().filter(|(index, _)| *index < checkpoint.size) {
+            let at = index.checked_sub(known.size()).and_then(|at| usize::try_from(at).ok());
+            if at.and_then(|at| leaves.get(at)) != Some(&leaf.0) {
+                return Err(lacks(*index));
+            }
+            kept.push(*index);
+        }
+    }
+    Ok((frontier, kept))
+}
+
+fn signed_checkpoint(gateway: &GatewayId, text: &str, federation: &Federation) -> Result<Checkpoint, String> {
+    let entry = federation.gateway(gateway).ok_or("the directory no longer lists it")?;
+    let note = Note::parse(text).map_err(|e| format!("its checkpoint cannot be read: {e}"))?;
+    let keys = federation.log_keys(&entry.log_origin);
+    let by = note.verified_by(&keys).map_err(|e| format!("its checkpoint's signature is wrong: {e}"))?;
+    let checkpoint = Checkpoint::parse(note.text()).map_err(|e| format!("its checkpoint cannot be read: {e}"))?;
+    if by.is_empty() || checkpoint.origin != entry.log_origin {
+        return Err("its checkpoint is not signed by its log key".to_owned());
+    }
+    Ok(checkpoint)
 }
 
 /// A broken promise is itself recorded.

@@ -214,7 +214,7 @@ impl ReceiptDesk {
         let gateway: GatewayId = claims?.parse().ok()?;
         let ask = async {
             loop {
-                let request = ProveRequest { indexes: vec![part.index], known_size: 0 };
+                let request = ProveRequest { indexes: vec![part.index], ..ProveRequest::default() };
                 let response: ProveResponse = self.peers.control(&gateway, PROVE, request).await.ok()?;
                 if let Some(inclusion) = response.inclusions.into_iter().find(|i| i.index == part.index) {
                     return Some((response.checkpoint, inclusion.path));

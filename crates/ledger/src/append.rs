@@ -68,9 +68,7 @@ impl Append {
     }
 
     pub(crate) fn refused(error: AppendError) -> Self {
-        Self(Arc::new(Slot {
-            state: Mutex::new(State::Done(Err(error))),
-        }))
+        Self(Arc::new(Slot { state: Mutex::new(State::Done(Err(error))) }))
     }
 }
 
@@ -110,9 +108,7 @@ enum State {
 
 impl Slot {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(State::Waiting(None)),
-        })
+        Arc::new(Self { state: Mutex::new(State::Waiting(None)) })
     }
 
     /// Puts the answer in, unless there is one, and returns whom to wake.
@@ -123,7 +119,7 @@ impl Slot {
                 *state = State::Done(result);
                 waker
             }
-            answered => {
+            answered @ (State::Done(_) | State::Taken) => {
                 *state = answered;
                 None
             }

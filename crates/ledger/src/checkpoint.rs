@@ -21,12 +21,7 @@ impl Checkpoint {
     /// Writes the note's text: three lines, origin, size in decimal, root in base64.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!(
-            "{}\n{}\n{}\n",
-            self.origin,
-            self.size,
-            self.root.to_base64()
-        )
+        format!("{}\n{}\n{}\n", self.origin, self.size, self.root.to_base64())
     }
 
     /// Reads a note's text. Extension lines after the third are allowed, as the format has it, and passed over.
@@ -36,29 +31,19 @@ impl Checkpoint {
     /// [`CheckpointError`] with the line that is wrong.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let mut lines = text.split('\n');
-        let origin = lines
-            .next()
-            .filter(|line| !line.is_empty())
-            .ok_or(CheckpointError { line: 1 })?;
+        let origin = lines.next().filter(|line| !line.is_empty()).ok_or(CheckpointError { line: 1 })?;
         let digits = lines.next().ok_or(CheckpointError { line: 2 })?;
         let size: u64 = digits.parse().map_err(|_| CheckpointError { line: 2 })?;
         if size.to_string() != digits {
             return Err(CheckpointError { line: 2 });
         }
-        let root = lines
-            .next()
-            .and_then(Hash::from_base64)
-            .ok_or(CheckpointError { line: 3 })?;
+        let root = lines.next().and_then(Hash::from_base64).ok_or(CheckpointError { line: 3 })?;
         // After the last newline `split` yields one empty line; extension lines before it are not empty.
         let mut number = 4;
         loop {
             match (lines.next(), lines.clone().next()) {
                 (Some(""), None) => {
-                    return Ok(Self {
-                        origin: origin.to_owned(),
-                        size,
-                        root,
-                    });
+                    return Ok(Self { origin: origin.to_owned(), size, root });
                 }
                 (Some(extension), Some(_)) if !extension.is_empty() => number += 1,
                 _ => return Err(CheckpointError { line: number }),
@@ -69,9 +54,7 @@ impl Checkpoint {
 
 /// The text is not a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "not a checkpoint: line {line} is wrong; expected origin, size and root in base64, each on a line"
-)]
+#[error("not a checkpoint: line {line} is wrong; expected origin, size and root in base64, each on a line")]
 pub struct CheckpointError {
     /// Counted from 1.
     pub line: usize,

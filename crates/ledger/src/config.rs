@@ -70,14 +70,9 @@ impl Config {
 
     /// Says what is wrong with it, if anything.
     pub(crate) fn fault(&self) -> Option<String> {
-        let Self {
-            origin, log_key, ..
-        } = self;
+        let Self { origin, log_key, .. } = self;
         if origin.len() > crate::journal::segment::MAX_ORIGIN {
-            return Some(format!(
-                "the origin `{origin}` is longer than {} bytes",
-                crate::journal::segment::MAX_ORIGIN
-            ));
+            return Some(format!("the origin `{origin}` is longer than {} bytes", crate::journal::segment::MAX_ORIGIN));
         }
         if log_key.name() != origin {
             return Some(format!(
@@ -87,20 +82,11 @@ impl Config {
         }
         let limits = [
             ("segment_bytes", self.segment_bytes < 64 << 10),
-            (
-                "batch_max",
-                self.batch_max == 0 || self.batch_max > crate::seal::MAX_BATCH,
-            ),
-            (
-                "batch_bytes",
-                self.batch_bytes == 0 || self.batch_bytes > 6 << 20,
-            ),
+            ("batch_max", self.batch_max == 0 || self.batch_max > crate::seal::MAX_BATCH),
+            ("batch_bytes", self.batch_bytes == 0 || self.batch_bytes > 6 << 20),
             ("body_max", self.body_max > 1 << 20),
             ("queue_max", self.queue_max == 0),
         ];
-        limits
-            .iter()
-            .find(|(_, wrong)| *wrong)
-            .map(|(name, _)| format!("`{name}` is outside its range"))
+        limits.iter().find(|(_, wrong)| *wrong).map(|(name, _)| format!("`{name}` is outside its range"))
     }
 }

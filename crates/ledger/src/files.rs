@@ -23,15 +23,8 @@ pub struct StorageError {
 }
 
 /// Names the path and the verb in an I/O error.
-pub(crate) fn on<'a>(
-    verb: &'static str,
-    path: &'a Path,
-) -> impl Fn(io::Error) -> StorageError + 'a {
-    move |source| StorageError {
-        path: path.to_owned(),
-        verb,
-        source: Arc::new(source),
-    }
+pub(crate) fn on<'a>(verb: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StorageError + 'a {
+    move |source| StorageError { path: path.to_owned(), verb, source: Arc::new(source) }
 }
 
 /// A file of the ledger does not hold what was written to it.
@@ -52,12 +45,7 @@ impl Damage {
     pub const HELP: &'static str = "stop; do not delete anything; copy the folder, run `drawbridge log verify` on the copy, and restore from a backup";
 
     pub(crate) fn new(file: &Path, what: impl Into<String>) -> Self {
-        Self {
-            file: file.to_owned(),
-            offset: None,
-            index: None,
-            what: what.into(),
-        }
+        Self { file: file.to_owned(), offset: None, index: None, what: what.into() }
     }
 
     pub(crate) fn at(mut self, offset: u64) -> Self {
@@ -92,11 +80,7 @@ pub(crate) enum Unreadable {
     #[error(transparent)]
     Damaged(#[from] Damage),
     #[error("newer format")]
-    Newer {
-        path: PathBuf,
-        format: String,
-        reads: &'static str,
-    },
+    Newer { path: PathBuf, format: String, reads: &'static str },
 }
 
 /// Writes a file so that after a crash it is there whole, or the one before it is. The folder is not synced; see
@@ -127,42 +111,26 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 
 /// Makes a folder with this mode if it is not there.
 pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), StorageError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(on("make the folder", path))
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(on("make the folder", path))
 }
 
 /// Waits until the names in a folder are on disk.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), StorageError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(on("sync", path))
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(on("sync", path))
 }
 
 /// Reads a file; `None` when there is none.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(on("read", path)(error)),
     }
 }
 
 /// The first offset at which two byte strings differ, if they do.
 pub(crate) fn first_difference(left: &[u8], right: &[u8]) -> Option<u64> {
-    let at = left
-        .iter()
-        .zip(right)
-        .position(|(left, right)| left != right);
+    let at = left.iter().zip(right).position(|(left, right)| left != right);
     let at = at.or((left.len() != right.len()).then_some(left.len().min(right.len())))?;
     u64::try_from(at).ok()
 }

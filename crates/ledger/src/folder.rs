@@ -82,10 +82,7 @@ fn numbered(folder: &Path, end: &str) -> Result<Vec<u64>, StorageError> {
         Ok(names) => {
             for name in names {
                 let name = name.map_err(on("read", folder))?.file_name();
-                let number = name
-                    .to_str()
-                    .and_then(|name| name.strip_suffix(end))
-                    .filter(|digits| digits.len() == 20);
+                let number = name.to_str().and_then(|name| name.strip_suffix(end)).filter(|digits| digits.len() == 20);
                 numbers.extend(number.and_then(|digits| digits.parse::<u64>().ok()));
             }
         }

@@ -73,11 +73,7 @@ impl FromStr for Hash {
 
     fn from_str(text: &str) -> Result<Self, NotAHash> {
         let mut hash = Self::ZERO;
-        if text.len() != 64
-            || !text
-                .bytes()
-                .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
-        {
+        if text.len() != 64 || !text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)) {
             return Err(NotAHash);
         }
         for (byte, digits) in hash.0.iter_mut().zip(text.as_bytes().chunks_exact(2)) {

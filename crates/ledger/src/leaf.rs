@@ -108,11 +108,7 @@ impl Promise {
             leaf: Hash::from_base64(leaf).ok_or(PromiseError::Malformed)?,
         };
         // Only the canonical text is a promise: the signature covers these very bytes.
-        if promise.encode() == bytes && !origin.is_empty() {
-            Ok(promise)
-        } else {
-            Err(PromiseError::Malformed)
-        }
+        if promise.encode() == bytes && !origin.is_empty() { Ok(promise) } else { Err(PromiseError::Malformed) }
     }
 }
 
@@ -120,9 +116,7 @@ impl Promise {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PromiseError {
     /// A later format.
-    #[error(
-        "the promise has format `{format}`, which is newer than this program; it reads `{PROMISE_TAG}`"
-    )]
+    #[error("the promise has format `{format}`, which is newer than this program; it reads `{PROMISE_TAG}`")]
     Newer {
         /// The format it names.
         format: String,
@@ -134,22 +128,14 @@ pub enum PromiseError {
 
 /// Writes a promise from its parts.
 pub(crate) fn encode_promise(origin: &str, index: u64, leaf: &Hash) -> Vec<u8> {
-    format!(
-        "{PROMISE_TAG}\n{origin}\n{index}\n{}\n",
-        STANDARD.encode(leaf.0)
-    )
-    .into_bytes()
+    format!("{PROMISE_TAG}\n{origin}\n{index}\n{}\n", STANDARD.encode(leaf.0)).into_bytes()
 }
 
 /// Returns the format named by `line` when it is a later version of `format` (`<name>/v<number>`).
 pub(crate) fn newer(line: &str, format: &str) -> Option<String> {
     let name = format.trim_end_matches(|c: char| c.is_ascii_digit());
     let own: u32 = format.get(name.len()..)?.parse().ok()?;
-    let version: u32 = line
-        .strip_prefix(name)
-        .filter(|version| !version.starts_with(['+', '0']))?
-        .parse()
-        .ok()?;
+    let version: u32 = line.strip_prefix(name).filter(|version| !version.starts_with(['+', '0']))?.parse().ok()?;
     (version > own).then(|| line.to_owned())
 }
 
@@ -159,10 +145,7 @@ mod tests {
     use crate::merkle::leaf_hash;
 
     fn leaf() -> Leaf {
-        Leaf {
-            shared: Hash([1; 32]),
-            private: Hash([2; 32]),
-        }
+        Leaf { shared: Hash([1; 32]), private: Hash([2; 32]) }
     }
 
     #[test]
@@ -176,11 +159,7 @@ mod tests {
 
     #[test]
     fn a_promise_reads_back_and_only_in_its_canonical_form() {
-        let promise = Promise {
-            origin: "county.example/log/main".into(),
-            index: 18_204,
-            leaf: leaf().hash(),
-        };
+        let promise = Promise { origin: "county.example/log/main".into(), index: 18_204, leaf: leaf().hash() };
         let bytes = promise.encode();
         assert_eq!(Promise::parse(&bytes), Ok(promise.clone()));
         let text = String::from_utf8(bytes).unwrap();
@@ -195,17 +174,11 @@ mod tests {
             text.replace("promise", "promises"),
             String::new(),
         ] {
-            assert_eq!(
-                Promise::parse(changed.as_bytes()),
-                Err(PromiseError::Malformed),
-                "{changed:?}"
-            );
+            assert_eq!(Promise::parse(changed.as_bytes()), Err(PromiseError::Malformed), "{changed:?}");
         }
         assert_eq!(
             Promise::parse(text.replace("/v1", "/v2").as_bytes()),
-            Err(PromiseError::Newer {
-                format: "drawbridge.promise/v2".into()
-            })
+            Err(PromiseError::Newer { format: "drawbridge.promise/v2".into() })
         );
     }
 

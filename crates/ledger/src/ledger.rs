@@ -66,34 +66,20 @@ impl Ledger {
         });
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let builder = thread::Builder::new().name(name.to_owned());
-            builder.spawn(work).map_err(|error| {
-                OpenError::from(on("start a thread for", shared.folder.path())(error))
-            })
+            builder.spawn(work).map_err(|error| OpenError::from(on("start a thread for", shared.folder.path())(error)))
         };
         let (publisher, tlog, lock) = (Arc::clone(&shared), opened.tlog, opened.lock);
         let mut threads = vec![spawn(
             "ledger-tiles",
             Box::new(move || {
-                let ended = StopOnDrop {
-                    shared: publisher,
-                    writes: false,
-                };
+                let ended = StopOnDrop { shared: publisher, writes: false };
                 publisher::run(&ended.shared, tlog);
                 // Whoever waits for the end may open the ledger anew at once.
                 drop(lock);
             }),
         )?];
-        let writer = Writer::new(
-            Arc::clone(&shared),
-            opened.segment,
-            opened.key,
-            opened.offset,
-            opened.chain,
-        );
-        let ended = StopOnDrop {
-            shared: Arc::clone(&shared),
-            writes: true,
-        };
+        let writer = Writer::new(Arc::clone(&shared), opened.segment, opened.key, opened.offset, opened.chain);
+        let ended = StopOnDrop { shared: Arc::clone(&shared), writes: true };
         match spawn(
             "ledger-write",
             Box::new(move || {
@@ -181,6 +167,26 @@ impl Ledger {
         self.0.shared.proofs.consistency(old, new, self.covered())
     }
 
+    /// Returns the hashes of the leaves from `from` on, up to `to`. Reads tiles; blocks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofError::NotCovered`] when `to` exceeds the latest checkpoint, [`ProofError::OutOfRange`] when `from` exceeds
+    /// `to`.
+    pub fn leaf_hashes(&self, from: u64, to: u64) -> Result<Vec<Hash>, ProofError> {
+        self.0.shared.proofs.leaves(from, to, self.covered())
+    }
+
+    /// Returns the roots of the complete subtrees of the first `size` leaves, largest first: what a
+    /// [`Frontier`](crate::merkle::Frontier) is made of. Reads tiles; blocks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofError::NotCovered`] when `size` exceeds the latest checkpoint.
+    pub fn frontier(&self, size: u64) -> Result<Vec<Hash>, ProofError> {
+        self.0.shared.proofs.frontier(size, self.covered())
+    }
+
     /// Reads a leaf and its body back from the journal. Blocks meanwhile, some 0.1 ms.
     ///
     /// # Errors
@@ -192,16 +198,8 @@ impl Ledger {
         if index >= size {
             return Err(ReadError::NotThere { index, size });
         }
-        let place = shared
-            .places
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .find(index);
-        read_at(
-            &shared.folder,
-            place.ok_or(ReadError::NotThere { index, size })?,
-            index,
-        )
+        let place = shared.places.read().unwrap_or_else(PoisonError::into_inner).find(index);
+        read_at(&shared.folder, place.ok_or(ReadError::NotThere { index, size })?, index)
     }
 
     /// Closes the ledger: what waits is written, a last checkpoint covers it, and the folder is free when this returns.
@@ -209,13 +207,7 @@ impl Ledger {
     pub async fn close(self) {
         self.0.shared.begin_closing();
         // The senders live as long as `self`.
-        let _ = self
-            .0
-            .shared
-            .ended
-            .subscribe()
-            .wait_for(|ended| *ended)
-            .await;
+        let _ = self.0.shared.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     fn covered(&self) -> u64 {
@@ -285,12 +277,7 @@ struct Queue {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            bytes: 0,
-            wake_at: usize::MAX,
-            closing: false,
-        }
+        Self { waiting: VecDeque::new(), bytes: 0, wake_at: usize::MAX, closing: false }
     }
 }
 
@@ -361,17 +348,9 @@ impl Shared {
         while queue.waiting.len() < enough && !queue.closing {
             queue.wake_at = enough;
             queue = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => self
-                    .arrived
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(left) if left.is_zero() => break,
-                Some(left) => {
-                    self.arrived
-                        .wait_timeout(queue, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
+                Some(left) => self.arrived.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
         queue.wake_at = usize::MAX;
@@ -384,9 +363,7 @@ impl Shared {
         let mut bytes = 0usize;
         while let Some(pending) = queue.waiting.front().map(Pending::bytes) {
             bytes = bytes.saturating_add(pending);
-            if !batch.is_empty()
-                && (batch.len() >= self.config.batch_max || bytes > self.config.batch_bytes)
-            {
+            if !batch.is_empty() && (batch.len() >= self.config.batch_max || bytes > self.config.batch_bytes) {
                 break;
             }
             queue.bytes = queue.bytes.saturating_sub(pending);
@@ -424,23 +401,24 @@ impl Shared {
         places.mark(index, offset);
     }
 
-    /// Asks for a blank segment to be made ahead.
+    /// Asks for a blank segment to be made ahead, unless there is one that is long enough.
     pub fn want_blank(&self, length: u64) {
-        lock(&self.behind).wanted = Some(length);
-        self.behind_arrived.notify_one();
+        let mut behind = lock(&self.behind);
+        if behind.blank.as_ref().is_none_or(|blank| blank.length() < length) {
+            behind.wanted = Some(length);
+            self.behind_arrived.notify_one();
+        }
     }
 
     /// Takes the blank segment that was made ahead, if it is there and long enough.
     pub fn take_blank(&self, length: u64) -> Option<Blank> {
-        lock(&self.behind)
-            .blank
-            .take()
-            .filter(|blank| blank.length() >= length)
+        lock(&self.behind).blank.take().filter(|blank| blank.length() >= length)
     }
 
-    /// Puts a blank segment where the writer finds it.
+    /// Puts a blank segment where the writer finds it. One that lies there unused is removed.
     pub fn offer_blank(&self, blank: Blank) {
-        lock(&self.behind).blank = Some(blank);
+        let unused = lock(&self.behind).blank.replace(blank);
+        unused.into_iter().for_each(Blank::discard);
     }
 
     /// Waits for something to do behind the hot path. Leaves are not published before `due`.
@@ -448,30 +426,15 @@ impl Shared {
         let mut behind = lock(&self.behind);
         loop {
             let left = due.saturating_duration_since(Instant::now());
-            if behind.closing
-                || behind.wanted.is_some()
-                || (left.is_zero() && !behind.leaves.is_empty())
-            {
-                let leaves = if left.is_zero() || behind.closing {
-                    std::mem::take(&mut behind.leaves)
-                } else {
-                    Vec::new()
-                };
-                return Work {
-                    leaves,
-                    blank: behind.wanted.take(),
-                    closing: behind.closing,
-                };
+            if behind.closing || behind.wanted.is_some() || (left.is_zero() && !behind.leaves.is_empty()) {
+                let leaves =
+                    if left.is_zero() || behind.closing { std::mem::take(&mut behind.leaves) } else { Vec::new() };
+                return Work { leaves, blank: behind.wanted.take(), closing: behind.closing };
             }
             behind = if behind.leaves.is_empty() {
-                self.behind_arrived
-                    .wait(behind)
-                    .unwrap_or_else(PoisonError::into_inner)
+                self.behind_arrived.wait(behind).unwrap_or_else(PoisonError::into_inner)
             } else {
-                self.behind_arrived
-                    .wait_timeout(behind, left)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+                self.behind_arrived.wait_timeout(behind, left).unwrap_or_else(PoisonError::into_inner).0
             };
         }
     }

@@ -14,15 +14,7 @@
 //!
 //! `FORMAT.md` beside the sources describes every file byte for byte.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "tests"
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests"))]
 
 mod append;
 mod checkpoint;

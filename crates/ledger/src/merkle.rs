@@ -5,7 +5,11 @@
 //!
 //! Source: RFC 9162, section 2.1.
 
+mod frontier;
+
 use thiserror::Error;
+
+pub use frontier::Frontier;
 
 use crate::Hash;
 
@@ -27,10 +31,8 @@ impl Nodes for [Hash] {
 
     fn node(&self, level: u32, index: u64) -> Result<Hash, BadProof> {
         let width = 1usize.checked_shl(level).ok_or(BadProof::OutOfRange)?;
-        let first = usize::try_from(index)
-            .ok()
-            .and_then(|index| index.checked_mul(width))
-            .ok_or(BadProof::OutOfRange)?;
+        let first =
+            usize::try_from(index).ok().and_then(|index| index.checked_mul(width)).ok_or(BadProof::OutOfRange)?;
         let end = first.checked_add(width).ok_or(BadProof::OutOfRange)?;
         self.get(first..end).map(root).ok_or(BadProof::OutOfRange)
     }
@@ -70,11 +72,7 @@ pub fn root(leaves: &[Hash]) -> Hash {
             }
         }
     }
-    complete
-        .into_iter()
-        .rev()
-        .reduce(|right, left| node_hash(&left, &right))
-        .unwrap_or_else(empty_root)
+    complete.into_iter().rev().reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root)
 }
 
 /// Returns the audit path of the leaf at `index` in the tree of the first `size` leaves, from the leaf upwards.
@@ -82,11 +80,7 @@ pub fn root(leaves: &[Hash]) -> Hash {
 /// # Errors
 ///
 /// What `nodes` returns. `index` must be below `size`, otherwise the path is empty.
-pub fn inclusion_path<N: Nodes + ?Sized>(
-    nodes: &N,
-    index: u64,
-    size: u64,
-) -> Result<Vec<Hash>, N::Error> {
+pub fn inclusion_path<N: Nodes + ?Sized>(nodes: &N, index: u64, size: u64) -> Result<Vec<Hash>, N::Error> {
     let (mut low, mut high) = (0, size);
     let mut path = Vec::new();
     while low <= index && index < high && high - low > 1 {
@@ -108,11 +102,7 @@ pub fn inclusion_path<N: Nodes + ?Sized>(
 /// # Errors
 ///
 /// What `nodes` returns. `old` must not exceed `new`; for `old` of 0 or `new` the proof is empty.
-pub fn consistency_path<N: Nodes + ?Sized>(
-    nodes: &N,
-    old: u64,
-    new: u64,
-) -> Result<Vec<Hash>, N::Error> {
+pub fn consistency_path<N: Nodes + ?Sized>(nodes: &N, old: u64, new: u64) -> Result<Vec<Hash>, N::Error> {
     let mut path = Vec::new();
     if old == 0 || old >= new {
         return Ok(path);
@@ -149,11 +139,7 @@ pub fn range_root<N: Nodes + ?Sized>(nodes: &N, low: u64, high: u64) -> Result<H
         complete.push(nodes.node(level, at >> level)?);
         at += 1 << level;
     }
-    Ok(complete
-        .into_iter()
-        .rev()
-        .reduce(|right, left| node_hash(&left, &right))
-        .unwrap_or_else(empty_root))
+    Ok(complete.into_iter().rev().reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root))
 }
 
 /// Computes the root that an audit path leads to.
@@ -163,12 +149,7 @@ pub fn range_root<N: Nodes + ?Sized>(nodes: &N, low: u64, high: u64) -> Result<H
 /// # Errors
 ///
 /// [`BadProof::OutOfRange`] when `index` is not below `size`, [`BadProof::Length`] when the path is too short or too long.
-pub fn root_from_inclusion(
-    leaf: Hash,
-    index: u64,
-    size: u64,
-    path: &[Hash],
-) -> Result<Hash, BadProof> {
+pub fn root_from_inclusion(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Result<Hash, BadProof> {
     if index >= size {
         return Err(BadProof::OutOfRange);
     }
@@ -190,11 +171,7 @@ pub fn root_from_inclusion(
         node >>= 1;
         last >>= 1;
     }
-    if last == 0 {
-        Ok(hash)
-    } else {
-        Err(BadProof::Length)
-    }
+    if last == 0 { Ok(hash) } else { Err(BadProof::Length) }
 }
 
 /// Verifies that the leaf with this hash is at `index` in the tree of `size` leaves with this root.
@@ -202,18 +179,8 @@ pub fn root_from_inclusion(
 /// # Errors
 ///
 /// [`BadProof::Root`] when the path leads elsewhere, otherwise as [`root_from_inclusion`].
-pub fn verify_inclusion(
-    leaf: Hash,
-    index: u64,
-    size: u64,
-    path: &[Hash],
-    root: Hash,
-) -> Result<(), BadProof> {
-    if root_from_inclusion(leaf, index, size, path)? == root {
-        Ok(())
-    } else {
-        Err(BadProof::Root)
-    }
+pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, path: &[Hash], root: Hash) -> Result<(), BadProof> {
+    if root_from_inclusion(leaf, index, size, path)? == root { Ok(()) } else { Err(BadProof::Root) }
 }
 
 /// Verifies that the tree of `old` leaves with `old_root` is a prefix of the tree of `new` leaves with `new_root`.
@@ -224,22 +191,12 @@ pub fn verify_inclusion(
 ///
 /// [`BadProof::OutOfRange`] when `old` exceeds `new`, [`BadProof::Length`] when the path is too short or too long,
 /// [`BadProof::Root`] when it leads to other roots.
-pub fn verify_consistency(
-    old: u64,
-    new: u64,
-    old_root: Hash,
-    new_root: Hash,
-    path: &[Hash],
-) -> Result<(), BadProof> {
+pub fn verify_consistency(old: u64, new: u64, old_root: Hash, new_root: Hash, path: &[Hash]) -> Result<(), BadProof> {
     if old > new {
         return Err(BadProof::OutOfRange);
     }
     if old == 0 || old == new {
-        let fits = if old == new {
-            old_root == new_root
-        } else {
-            old_root == empty_root()
-        };
+        let fits = if old == new { old_root == new_root } else { old_root == empty_root() };
         let fits = fits && (old != 0 || old_root == empty_root());
         return match (path.is_empty(), fits) {
             (false, _) => Err(BadProof::Length),
@@ -247,11 +204,8 @@ pub fn verify_consistency(
             (true, false) => Err(BadProof::Root),
         };
     }
-    let (first, path) = if old.is_power_of_two() {
-        (&old_root, path)
-    } else {
-        path.split_first().ok_or(BadProof::Length)?
-    };
+    let (first, path) =
+        if old.is_power_of_two() { (&old_root, path) } else { path.split_first().ok_or(BadProof::Length)? };
     let shift = (old - 1).trailing_ones();
     let (mut node, mut last) = ((old - 1) >> shift, (new - 1) >> shift);
     let (mut in_old, mut in_new) = (*first, *first);

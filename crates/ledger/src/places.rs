@@ -30,19 +30,13 @@ pub(crate) struct Place {
 impl Places {
     /// Begins a segment.
     pub fn begin(&mut self, first: u64) {
-        self.segments.push(SegmentPlaces {
-            first,
-            marks: Vec::new(),
-        });
+        self.segments.push(SegmentPlaces { first, marks: Vec::new() });
     }
 
     /// Marks a batch of the last segment, if it is time.
     pub fn mark(&mut self, index: u64, offset: u64) {
         if let Some(segment) = self.segments.last_mut()
-            && segment
-                .marks
-                .last()
-                .is_none_or(|(_, last)| offset - last >= STRIDE)
+            && segment.marks.last().is_none_or(|(_, last)| offset - last >= STRIDE)
         {
             segment.marks.push((index, offset));
         }
@@ -50,17 +44,11 @@ impl Places {
 
     /// Finds the last marked batch that begins at or before `index`.
     pub fn find(&self, index: u64) -> Option<Place> {
-        let after = self
-            .segments
-            .partition_point(|segment| segment.first <= index);
+        let after = self.segments.partition_point(|segment| segment.first <= index);
         let segment = self.segments.get(after.checked_sub(1)?)?;
         let after = segment.marks.partition_point(|(first, _)| *first <= index);
         let (index, offset) = *segment.marks.get(after.checked_sub(1)?)?;
-        Some(Place {
-            segment: segment.first,
-            index,
-            offset,
-        })
+        Some(Place { segment: segment.first, index, offset })
     }
 }
 
@@ -79,45 +67,10 @@ mod tests {
         }
         places.begin(3000);
         places.mark(3000, 512);
-        assert_eq!(
-            places.find(0),
-            Some(Place {
-                segment: 0,
-                index: 0,
-                offset: 512
-            })
-        );
-        assert_eq!(
-            places.find(767),
-            Some(Place {
-                segment: 0,
-                index: 0,
-                offset: 512
-            })
-        );
-        assert_eq!(
-            places.find(768),
-            Some(Place {
-                segment: 0,
-                index: 768,
-                offset: 512 + STRIDE
-            })
-        );
-        assert_eq!(
-            places.find(2999),
-            Some(Place {
-                segment: 0,
-                index: 2304,
-                offset: 512 + 3 * STRIDE
-            })
-        );
-        assert_eq!(
-            places.find(5000),
-            Some(Place {
-                segment: 3000,
-                index: 3000,
-                offset: 512
-            })
-        );
+        assert_eq!(places.find(0), Some(Place { segment: 0, index: 0, offset: 512 }));
+        assert_eq!(places.find(767), Some(Place { segment: 0, index: 0, offset: 512 }));
+        assert_eq!(places.find(768), Some(Place { segment: 0, index: 768, offset: 512 + STRIDE }));
+        assert_eq!(places.find(2999), Some(Place { segment: 0, index: 2304, offset: 512 + 3 * STRIDE }));
+        assert_eq!(places.find(5000), Some(Place { segment: 3000, index: 3000, offset: 512 }));
     }
 }

@@ -51,10 +51,7 @@ pub(crate) struct Proofs {
 
 impl Proofs {
     pub fn new(tlog: PathBuf) -> Self {
-        Self {
-            tlog,
-            cache: Mutex::default(),
-        }
+        Self { tlog, cache: Mutex::default() }
     }
 
     /// The audit path of `index` in the tree of `size` leaves; `covered` is the size of the latest checkpoint.
@@ -65,14 +62,7 @@ impl Proofs {
         if index >= size {
             return Err(ProofError::OutOfRange { index, size });
         }
-        merkle::inclusion_path(
-            &Tree {
-                proofs: self,
-                covered,
-            },
-            index,
-            size,
-        )
+        merkle::inclusion_path(&Tree { proofs: self, covered }, index, size)
     }
 
     /// The proof that `old` leaves are a prefix of `new` ones.
@@ -81,29 +71,56 @@ impl Proofs {
             return Err(ProofError::NotCovered { size: new, covered });
         }
         if old > new {
-            return Err(ProofError::OutOfRange {
-                index: old,
-                size: new,
-            });
+            return Err(ProofError::OutOfRange { index: old, size: new });
         }
-        merkle::consistency_path(
-            &Tree {
-                proofs: self,
-                covered,
-            },
-            old,
-            new,
-        )
+        merkle::consistency_path(&Tree { proofs: self, covered }, old, new)
+    }
+
+    /// The leaf hashes from `from` on, up to `to`, from the tiles of the lowest level.
+    pub fn leaves(&self, from: u64, to: u64, covered: u64) -> Result<Vec<Hash>, ProofError> {
+        if to > covered {
+            return Err(ProofError::NotCovered { size: to, covered });
+        }
+        if from > to {
+            return Err(ProofError::OutOfRange { index: from, size: to });
+        }
+        let mut leaves = Vec::new();
+        let mut at = from;
+        while at < to {
+            let out_of_range = || ProofError::OutOfRange { index: at, size: covered };
+            let name = TileName::in_tree(Kind::Hashes(0), at / WIDTH as u64, covered).ok_or_else(out_of_range)?;
+            let tile = self.tile(name)?;
+            let start = usize::try_from(at % WIDTH as u64).unwrap_or(usize::MAX);
+            let wanted = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX);
+            let part = tile.get(start..).ok_or_else(out_of_range)?;
+            let part = part.get(..wanted.min(part.len())).filter(|part| !part.is_empty()).ok_or_else(out_of_range)?;
+            leaves.extend_from_slice(part);
+            at = at.saturating_add(part.len() as u64);
+        }
+        Ok(leaves)
+    }
+
+    /// The roots of the complete subtrees of the first `size` leaves, largest first.
+    pub fn frontier(&self, size: u64, covered: u64) -> Result<Vec<Hash>, ProofError> {
+        if size > covered {
+            return Err(ProofError::NotCovered { size, covered });
+        }
+        let tree = Tree { proofs: self, covered };
+        let mut complete = Vec::new();
+        let mut at = 0_u64;
+        while at < size {
+            let level = size.saturating_sub(at).ilog2();
+            complete.push(tree.node(level, at >> level)?);
+            at = at.saturating_add(1 << level);
+        }
+        Ok(complete)
     }
 
     fn tile(&self, name: TileName) -> Result<Arc<[Hash]>, ProofError> {
         if let Some(tile) = lock(&self.cache).tiles.get(&name) {
             return Ok(Arc::clone(tile));
         }
-        let full = TileName {
-            width: WIDTH,
-            ..name
-        };
+        let full = TileName { width: WIDTH, ..name };
         let path = name.within(&self.tlog);
         // The publisher removes a partial tile once the full one is there.
         let bytes = match read_if_there(&path)? {
@@ -112,15 +129,9 @@ impl Proofs {
         };
         let (hashes, left_over) = bytes.as_chunks::<32>();
         if !left_over.is_empty() || hashes.len() < name.width {
-            return Err(Damage::new(
-                &path,
-                format!(
-                    "it has {} bytes instead of {}",
-                    bytes.len(),
-                    name.width * 32
-                ),
-            )
-            .into());
+            return Err(
+                Damage::new(&path, format!("it has {} bytes instead of {}", bytes.len(), name.width * 32)).into()
+            );
         }
         let tile: Arc<[Hash]> = hashes.iter().map(|hash| Hash(*hash)).collect();
         if name.width == WIDTH {
@@ -166,18 +177,9 @@ impl Nodes for Tree<'_> {
     fn node(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
         let within = level % HEIGHT;
         let first = index.checked_shl(within).unwrap_or(u64::MAX);
-        let out_of_range = ProofError::OutOfRange {
-            index,
-            size: self.covered,
-        };
-        let name = TileName::in_tree(
-            Kind::Hashes(level / HEIGHT),
-            first / WIDTH as u64,
-            self.covered,
-        );
-        let tile = self
-            .proofs
-            .tile(name.ok_or_else(|| out_of_range.clone())?)?;
+        let out_of_range = ProofError::OutOfRange { index, size: self.covered };
+        let name = TileName::in_tree(Kind::Hashes(level / HEIGHT), first / WIDTH as u64, self.covered);
+        let tile = self.proofs.tile(name.ok_or_else(|| out_of_range.clone())?)?;
         let start = usize::try_from(first % WIDTH as u64).unwrap_or(usize::MAX);
         let end = start.saturating_add(1 << within);
         tile.get(start..end).map(merkle::root).ok_or(out_of_range)

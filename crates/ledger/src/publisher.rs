@@ -14,8 +14,7 @@ use note::{Note, SigningKey};
 use crate::append::AppendError;
 use crate::checkpoint::Checkpoint;
 use crate::files::{
-    Damage, StorageError, Unreadable, first_difference, make_folder, on, read_if_there,
-    sync_folder, write_whole,
+    Damage, StorageError, Unreadable, first_difference, make_folder, on, read_if_there, sync_folder, write_whole,
 };
 use crate::folder::Folder;
 use crate::journal::segment::Blank;
@@ -95,20 +94,12 @@ impl Tlog {
                 Err(error) => return Err(on("remove", &partials)(error)),
             }
         }
-        Ok(CheckpointState {
-            size: edge.size(),
-            root,
-            note: text.into(),
-        })
+        Ok(CheckpointState { size: edge.size(), root, note: text.into() })
     }
 
     /// Writes the signed checkpoint of a tree.
     pub fn checkpoint(&self, size: u64, root: Hash) -> Result<String, StorageError> {
-        let checkpoint = Checkpoint {
-            origin: self.origin.clone(),
-            size,
-            root,
-        };
+        let checkpoint = Checkpoint { origin: self.origin.clone(), size, root };
         let note = Note::sign(&checkpoint.to_text(), &[&self.key]);
         note.map(|note| note.to_string())
             .map_err(|error| on("sign", &self.folder.checkpoint())(std::io::Error::other(error)))
@@ -118,47 +109,25 @@ impl Tlog {
     pub fn check_edge(&self, edge: &Edge) -> Result<(), Unreadable> {
         let partials = edge.partials();
         let tlog = self.folder.tlog();
-        let deepest = partials
-            .iter()
-            .filter_map(|(name, _)| level(name.kind))
-            .max()
-            .unwrap_or(0);
+        let deepest = partials.iter().filter_map(|(name, _)| level(name.kind)).max().unwrap_or(0);
         for kind in (0..=deepest + 1).map(Kind::Hashes).chain([Kind::Entries]) {
             let shift = (level(kind).unwrap_or(0) + 1) * crate::tiles::HEIGHT;
             let number = edge.size().checked_shr(shift).unwrap_or(0);
-            let expected = partials
-                .iter()
-                .find(|(name, _)| name.kind == kind)
-                .map_or(&[][..], |(_, bytes)| bytes);
-            let full = TileName {
-                kind,
-                number,
-                width: WIDTH,
-            };
+            let expected = partials.iter().find(|(name, _)| name.kind == kind).map_or(&[][..], |(_, bytes)| bytes);
+            let full = TileName { kind, number, width: WIDTH };
             if let Some(bytes) = read_if_there(&full.within(&tlog))? {
                 let at = first_difference(&bytes, expected).unwrap_or(0);
-                return Err(Damage::new(
-                    &full.within(&tlog),
-                    "it covers leaves that the journal does not have",
-                )
-                .at(at)
-                .into());
+                return Err(Damage::new(&full.within(&tlog), "it covers leaves that the journal does not have")
+                    .at(at)
+                    .into());
             }
             let folder = tlog.join(full.partials());
             for (width, path) in widths(&folder)? {
                 let bytes = read_if_there(&path)?.unwrap_or_default();
-                let item = if kind == Kind::Entries {
-                    crate::ENTRY_LEN + 2
-                } else {
-                    32
-                };
-                let expected = expected
-                    .get(..width.saturating_mul(item))
-                    .unwrap_or(expected);
+                let item = if kind == Kind::Entries { crate::ENTRY_LEN + 2 } else { 32 };
+                let expected = expected.get(..width.saturating_mul(item)).unwrap_or(expected);
                 if let Some(at) = first_difference(&bytes, expected) {
-                    return Err(Damage::new(&path, "it does not fit the journal")
-                        .at(at)
-                        .into());
+                    return Err(Damage::new(&path, "it does not fit the journal").at(at).into());
                 }
             }
         }
@@ -168,11 +137,8 @@ impl Tlog {
     /// Says whether all partial tiles of the right edge are there.
     pub fn has_edge(&self, edge: &Edge) -> Result<bool, StorageError> {
         let tlog = self.folder.tlog();
-        let there =
-            |name: TileName| read_if_there(&name.within(&tlog)).map(|bytes| bytes.is_some());
-        edge.partials()
-            .into_iter()
-            .try_fold(true, |all, (name, _)| Ok(all && there(name)?))
+        let there = |name: TileName| read_if_there(&name.within(&tlog)).map(|bytes| bytes.is_some());
+        edge.partials().into_iter().try_fold(true, |all, (name, _)| Ok(all && there(name)?))
     }
 
     fn write(&mut self, name: &TileName, bytes: &[u8]) -> Result<(), StorageError> {
@@ -191,10 +157,7 @@ impl Tlog {
         make_folder(folder, 0o755)?;
         self.unsynced.insert(folder.to_owned());
         let root = self.folder.path();
-        let above = folder
-            .ancestors()
-            .skip(1)
-            .take_while(|above| new && above.starts_with(root));
+        let above = folder.ancestors().skip(1).take_while(|above| new && above.starts_with(root));
         self.unsynced.extend(above.map(Path::to_owned));
         Ok(())
     }
@@ -217,9 +180,7 @@ impl Sink for Tlog {
             match read_if_there(&path)? {
                 Some(found) => {
                     return match first_difference(&found, bytes) {
-                        Some(at) => Err(Damage::new(&path, "it does not fit the journal")
-                            .at(at)
-                            .into()),
+                        Some(at) => Err(Damage::new(&path, "it does not fit the journal").at(at).into()),
                         None => Ok(()),
                     };
                 }
@@ -239,9 +200,7 @@ fn widths(folder: &Path) -> Result<Vec<(usize, PathBuf)>, StorageError> {
         Ok(names) => {
             for name in names {
                 let path = name.map_err(on("read", folder))?.path();
-                let width = path
-                    .file_name()
-                    .and_then(|name| name.to_str()?.parse().ok());
+                let width = path.file_name().and_then(|name| name.to_str()?.parse().ok());
                 widths.extend(width.map(|width| (width, path)));
             }
             Ok(widths)
@@ -267,7 +226,7 @@ pub(crate) fn run(shared: &Arc<Shared>, mut tlog: Tlog) {
             && !work.closing
         {
             // Not fatal here: the writer makes one itself when it comes to that, and fails then if it must.
-            if let Ok(blank) = Blank::make(&shared.folder, "next", length) {
+            if let Ok(blank) = Blank::make(&shared.folder, length) {
                 shared.offer_blank(blank);
             }
         }

@@ -50,17 +50,9 @@ impl Stored {
         if Hash::of(frame.body) != frame.body_digest {
             return Err(damaged("the body does not fit its digest".to_owned()));
         }
-        let body = key
-            .map(|key| frame.open(key, salt))
-            .transpose()
-            .map_err(|bad| damaged(bad.to_string()))?;
+        let body = key.map(|key| frame.open(key, salt)).transpose().map_err(|bad| damaged(bad.to_string()))?;
         let seal = frame.seal().map_err(|bad| damaged(bad.to_string()))?;
-        Ok(Self {
-            index: frame.index,
-            leaf: frame.leaf,
-            seal,
-            body,
-        })
+        Ok(Self { index: frame.index, leaf: frame.leaf, seal, body })
     }
 }
 
@@ -104,15 +96,7 @@ impl From<Unreadable> for ReadError {
         match error {
             Unreadable::Storage(error) => Self::Storage(error),
             Unreadable::Damaged(damage) => Self::Damaged(damage),
-            Unreadable::Newer {
-                path,
-                format,
-                reads,
-            } => Self::Newer {
-                path,
-                format,
-                reads,
-            },
+            Unreadable::Newer { path, format, reads } => Self::Newer { path, format, reads },
         }
     }
 }
@@ -136,22 +120,14 @@ impl Reader {
         let path = folder.vkey();
         let Some(bytes) = read_if_there(&path)? else {
             return Err(if folder.segments()?.is_empty() {
-                ReadError::NoLedger {
-                    folder: folder.path().to_owned(),
-                }
+                ReadError::NoLedger { folder: folder.path().to_owned() }
             } else {
                 Damage::new(&path, "it is missing").into()
             });
         };
-        let key = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.strip_suffix('\n')?.parse().ok());
+        let key = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n')?.parse().ok());
         let key = key.ok_or_else(|| Damage::new(&path, "it does not hold the log's key").at(0))?;
-        Ok(Self {
-            proofs: Proofs::new(folder.tlog()),
-            folder,
-            key,
-        })
+        Ok(Self { proofs: Proofs::new(folder.tlog()), folder, key })
     }
 
     /// Returns the log's key as the folder has it. Whether it is the right one only the directory can say.
@@ -205,11 +181,7 @@ impl Reader {
         let Some(first) = after.checked_sub(1).and_then(|at| segments.get(at)) else {
             return Err(ReadError::NotThere { index, size: 0 });
         };
-        let place = Place {
-            segment: *first,
-            index: *first,
-            offset: crate::journal::segment::SEGMENT_HEADER,
-        };
+        let place = Place { segment: *first, index: *first, offset: crate::journal::segment::SEGMENT_HEADER };
         read_at(&self.folder, place, index)
     }
 
@@ -244,29 +216,19 @@ impl Reader {
 }
 
 /// Reads the checkpoint in a folder, which `key` must have signed.
-pub(crate) fn read_checkpoint(
-    folder: &Folder,
-    key: &VerifierKey,
-) -> Result<(Checkpoint, Note), Unreadable> {
+pub(crate) fn read_checkpoint(folder: &Folder, key: &VerifierKey) -> Result<(Checkpoint, Note), Unreadable> {
     let path = folder.checkpoint();
     let damaged = |what: String| Damage::new(&path, what).at(0);
     let bytes = read_if_there(&path)?.ok_or_else(|| Damage::new(&path, "it is missing"))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not text".to_owned()))?;
     let note = Note::parse(text).map_err(|error| damaged(error.to_string()))?;
-    let signed = note
-        .verified_by(std::slice::from_ref(key))
-        .map_err(|error| damaged(error.to_string()))?;
+    let signed = note.verified_by(std::slice::from_ref(key)).map_err(|error| damaged(error.to_string()))?;
     if signed.is_empty() {
         return Err(damaged(format!("it is not signed by `{}`", key.name())).into());
     }
     let checkpoint = Checkpoint::parse(note.text()).map_err(|error| damaged(error.to_string()))?;
     if checkpoint.origin != key.name() {
-        return Err(damaged(format!(
-            "it is of the log `{}`, not of `{}`",
-            checkpoint.origin,
-            key.name()
-        ))
-        .into());
+        return Err(damaged(format!("it is of the log `{}`, not of `{}`", checkpoint.origin, key.name())).into());
     }
     Ok((checkpoint, note))
 }
@@ -280,10 +242,7 @@ pub(crate) fn read_at(folder: &Folder, place: Place, index: u64) -> Result<Store
     loop {
         let offset = scan.offset;
         let Some(header) = scan.skip()? else {
-            return Err(ReadError::NotThere {
-                index,
-                size: scan.chain.next,
-            });
+            return Err(ReadError::NotThere { index, size: scan.chain.next });
         };
         if index >= scan.chain.next {
             continue;
@@ -291,19 +250,11 @@ pub(crate) fn read_at(folder: &Folder, place: Place, index: u64) -> Result<Store
         let key = read_key(folder, &scan.header)?;
         let path = scan.path.clone();
         let damaged = |offset: u64, what: &str| Damage::new(&path, what).at(offset).leaf(index);
-        let batch = scan
-            .batch_at(offset)?
-            .ok_or_else(|| damaged(offset, "the batch is not whole"))?;
+        let batch = scan.batch_at(offset)?.ok_or_else(|| damaged(offset, "the batch is not whole"))?;
         for (offset, frame) in batch.frames() {
             let frame = frame.map_err(|bad| damaged(offset, &bad.to_string()))?;
             if frame.index == index {
-                return Ok(Stored::from_frame(
-                    &frame,
-                    key.as_ref(),
-                    header.salt,
-                    &path,
-                    offset,
-                )?);
+                return Ok(Stored::from_frame(&frame, key.as_ref(), header.salt, &path, offset)?);
             }
         }
         return Err(damaged(offset, "the batch does not hold the leaf").into());
@@ -382,13 +333,7 @@ struct At {
 
 impl LiveJournal {
     pub fn new(folder: Folder, from: u64) -> Self {
-        Self {
-            folder,
-            from,
-            at: None,
-            segments: 0,
-            erased: 0,
-        }
+        Self { folder, from, at: None, segments: 0, erased: 0 }
     }
 
     /// Where the reader stands.
@@ -398,9 +343,7 @@ impl LiveJournal {
 
     /// The file and offset at which the reader stands.
     pub fn place(&self) -> Option<(&Path, u64)> {
-        self.at
-            .as_ref()
-            .map(|at| (at.scan.path.as_path(), at.scan.offset))
+        self.at.as_ref().map(|at| (at.scan.path.as_path(), at.scan.offset))
     }
 
     /// Reads the next whole batch.
@@ -425,11 +368,7 @@ impl LiveJournal {
             }
             let chain = self.chain();
             let current = self.at.as_ref().map_or(0, |at| at.scan.header.first);
-            let later = self
-                .folder
-                .segments()?
-                .into_iter()
-                .find(|first| *first > current);
+            let later = self.folder.segments()?.into_iter().find(|first| *first > current);
             // The segment may have grown between the look at its end and the look for a later one.
             if self.refreshed_batch(each)? {
                 return Ok(Step::Batch);

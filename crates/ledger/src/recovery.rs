@@ -14,8 +14,8 @@ use thiserror::Error;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::files::{
-    Damage, StorageError, TEMPORARY, Unreadable, first_difference, make_folder, on, read_if_there,
-    sync_folder, write_whole,
+    Damage, StorageError, TEMPORARY, Unreadable, first_difference, make_folder, on, read_if_there, sync_folder,
+    write_whole,
 };
 use crate::folder::Folder;
 use crate::journal::frame::{SECTOR, SegmentKey};
@@ -126,15 +126,7 @@ impl From<Unreadable> for OpenError {
         match error {
             Unreadable::Storage(error) => Self::Storage(error),
             Unreadable::Damaged(damage) => Self::Damaged(damage),
-            Unreadable::Newer {
-                path,
-                format,
-                reads,
-            } => Self::Newer {
-                path,
-                format,
-                reads,
-            },
+            Unreadable::Newer { path, format, reads } => Self::Newer { path, format, reads },
         }
     }
 }
@@ -168,23 +160,16 @@ pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
     if segments.is_empty() {
         for path in [folder.checkpoint(), folder.vkey()] {
             if path.exists() {
-                return Err(Damage::new(
-                    &folder.journal(),
-                    format!("it is empty, but `{}` is there", path.display()),
-                )
-                .into());
+                return Err(
+                    Damage::new(&folder.journal(), format!("it is empty, but `{}` is there", path.display())).into()
+                );
             }
         }
         make_folder(&folder.journal(), 0o700)?;
         make_folder(&folder.keys(), 0o700)?;
         sync_folder(folder.path())?;
         let length = FIRST_SEGMENT.min(config.segment_bytes);
-        Blank::make(&folder, "now", length)?.become_segment(
-            &folder,
-            &config.origin,
-            0,
-            Hash::ZERO,
-        )?;
+        Blank::make(&folder, length)?.become_segment(&folder, &config.origin, 0, Hash::ZERO)?;
         return Recoverer::new(config, folder)?.recover(lock, &[0]);
     }
     Recoverer::new(config, folder)?.recover(lock, &segments)
@@ -226,11 +211,7 @@ impl<'a> Recoverer<'a> {
             config,
             written,
             edge: Edge::default(),
-            tlog: Tlog::new(
-                folder.clone(),
-                config.log_key.clone(),
-                config.origin.clone(),
-            ),
+            tlog: Tlog::new(folder.clone(), config.log_key.clone(), config.origin.clone()),
             places: Places::default(),
             chain: Chain::START,
             root_at_checkpoint: None,
@@ -259,19 +240,13 @@ impl<'a> Recoverer<'a> {
         };
         let Some(key) = key else {
             let path = self.folder.key(scan.header.first);
-            return Err(Damage::new(
-                &path,
-                "it is missing, and its segment is still being written",
-            )
-            .into());
+            return Err(Damage::new(&path, "it is missing, and its segment is still being written").into());
         };
         self.check_log_key()?;
         self.check_checkpoint(&scan)?;
         self.tlog.check_edge(&self.edge)?;
         // Nothing has been changed up to here except for tiles made again; from here on it is certain that the journal is sound.
-        let torn = torn
-            .map(|bytes| self.move_aside(&mut scan, bytes))
-            .transpose()?;
+        let torn = torn.map(|bytes| self.move_aside(&mut scan, bytes)).transpose()?;
         self.tidy(scan.header.first)?;
         let covered = self.written.size.filter(|_| self.written.note.is_some());
         let checkpoint = if covered == Some(self.chain.next) && self.tlog.has_edge(&self.edge)? {
@@ -285,16 +260,8 @@ impl<'a> Recoverer<'a> {
             rebuilt: self.tlog.rebuilt(),
             torn,
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&scan.path)
-            .map_err(on("open", &scan.path))?;
-        let segment = Segment {
-            path: scan.path.clone(),
-            file,
-            length: scan.header.length,
-        };
+        let file = OpenOptions::new().read(true).write(true).open(&scan.path).map_err(on("open", &scan.path))?;
+        let segment = Segment { path: scan.path.clone(), file, length: scan.header.length };
         self.tlog.start(self.edge);
         Ok(Opened {
             folder: self.folder,
@@ -311,11 +278,7 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Reads one segment to its end.
-    fn segment(
-        &mut self,
-        first: u64,
-        last: bool,
-    ) -> Result<(Scan, Option<SegmentKey>, End), OpenError> {
+    fn segment(&mut self, first: u64, last: bool) -> Result<(Scan, Option<SegmentKey>, End), OpenError> {
         let mut scan = Scan::open(&self.folder, first, self.chain)?;
         if scan.header.origin != self.config.origin {
             return Err(OpenError::OtherLog {
@@ -353,22 +316,15 @@ impl<'a> Recoverer<'a> {
         match read_if_there(&path)? {
             Some(bytes) if bytes == expected.as_bytes() => Ok(()),
             Some(bytes) => {
-                let found = std::str::from_utf8(&bytes)
-                    .ok()
-                    .and_then(|text| text.trim_end().parse::<VerifierKey>().ok());
+                let found =
+                    std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().parse::<VerifierKey>().ok());
                 let expected_key = self.config.log_key.verifier();
                 if let Some(found) = found.filter(|found| *found != expected_key) {
                     let (found, expected) = (found.to_string(), expected_key.to_string());
-                    return Err(OpenError::OtherLog {
-                        path,
-                        found,
-                        expected,
-                    });
+                    return Err(OpenError::OtherLog { path, found, expected });
                 }
                 let at = first_difference(&bytes, expected.as_bytes()).unwrap_or(0);
-                Err(Damage::new(&path, "it does not hold the log's key")
-                    .at(at)
-                    .into())
+                Err(Damage::new(&path, "it does not hold the log's key").at(at).into())
             }
             None if self.chain.next == 0 => {
                 make_folder(&self.folder.tlog(), 0o755)?;
@@ -385,122 +341,66 @@ impl<'a> Recoverer<'a> {
         let written = &self.written;
         let Some(bytes) = &written.bytes else {
             // Written before the first leaf is taken, so only a ledger without leaves can be without it.
-            return if self.chain.next == 0 {
-                Ok(())
-            } else {
-                Err(Damage::new(&path, "it is missing").into())
-            };
+            return if self.chain.next == 0 { Ok(()) } else { Err(Damage::new(&path, "it is missing").into()) };
         };
         let keys = [self.config.log_key.verifier()];
-        let signed = written
-            .note
-            .as_ref()
-            .is_some_and(|note| note.verified_by(&keys).is_ok_and(|by| !by.is_empty()));
-        let checkpoint = written
-            .note
-            .as_ref()
-            .and_then(|note| Checkpoint::parse(note.text()).ok());
+        let signed = written.note.as_ref().is_some_and(|note| note.verified_by(&keys).is_ok_and(|by| !by.is_empty()));
+        let checkpoint = written.note.as_ref().and_then(|note| Checkpoint::parse(note.text()).ok());
         let (Some(checkpoint), true) = (checkpoint, signed) else {
             // Signatures are deterministic, so what should be there can be made again and held against it.
             let root = self.root_at_checkpoint.unwrap_or_else(merkle::empty_root);
             let expected = self.tlog.checkpoint(written.size.unwrap_or(0), root)?;
             let at = first_difference(bytes, expected.as_bytes()).unwrap_or(0);
-            return Err(Damage::new(&path, "it is not signed by the log's key")
-                .at(at)
-                .into());
+            return Err(Damage::new(&path, "it is not signed by the log's key").at(at).into());
         };
         if checkpoint.origin != self.config.origin {
-            return Err(OpenError::OtherLog {
-                path,
-                found: checkpoint.origin,
-                expected: self.config.origin.clone(),
-            });
+            return Err(OpenError::OtherLog { path, found: checkpoint.origin, expected: self.config.origin.clone() });
         }
         match self.root_at_checkpoint {
             Some(root) if root == checkpoint.root => Ok(()),
-            Some(_) => Err(Damage::new(
-                &path,
-                format!(
-                    "its root of {} leaves is not the journal's",
-                    checkpoint.size
-                ),
-            )
-            .into()),
+            Some(_) => {
+                Err(Damage::new(&path, format!("its root of {} leaves is not the journal's", checkpoint.size)).into())
+            }
             None => {
-                let what = format!(
-                    "it ends after {} leaves, but the checkpoint covers {}",
-                    self.chain.next, checkpoint.size
-                );
-                Err(Damage::new(&scan.path, what)
-                    .at(scan.offset)
-                    .leaf(self.chain.next)
-                    .into())
+                let what =
+                    format!("it ends after {} leaves, but the checkpoint covers {}", self.chain.next, checkpoint.size);
+                Err(Damage::new(&scan.path, what).at(scan.offset).leaf(self.chain.next).into())
             }
         }
     }
 
     /// Moves a batch that was cut short to a file of its own, then makes its place zeros again.
     fn move_aside(&self, scan: &mut Scan, bytes: usize) -> Result<TornBatch, OpenError> {
-        let seconds = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs());
+        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let (offset, at, segment) = (scan.offset, self.chain.next, scan.path.clone());
         let moved_to = (seconds..=u64::MAX)
             .map(|seconds| self.folder.torn(at, seconds))
             .find(|path| !path.exists())
             .unwrap_or_default();
-        let name = segment
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let mut moved = format!(
-            "{TORN_FORMAT}\nsegment {name}\noffset {offset}\nindex {at}\nbytes {bytes}\n\n"
-        )
-        .into_bytes();
+        let name = segment.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut moved =
+            format!("{TORN_FORMAT}\nsegment {name}\noffset {offset}\nindex {at}\nbytes {bytes}\n\n").into_bytes();
         moved.extend_from_slice(scan.peek(offset, bytes)?);
         write_whole(&moved_to, &moved, 0o600)?;
         sync_folder(&self.folder.journal())?;
-        let file = OpenOptions::new()
-            .write(true)
-            .open(&segment)
-            .map_err(on("open", &segment))?;
+        let file = OpenOptions::new().write(true).open(&segment).map_err(on("open", &segment))?;
         let zeros = vec![0; bytes.next_multiple_of(SECTOR)];
-        file.write_all_at(&zeros, offset)
-            .map_err(on("write", &segment))?;
+        file.write_all_at(&zeros, offset).map_err(on("write", &segment))?;
         file.sync_all().map_err(on("sync", &segment))?;
-        Ok(TornBatch {
-            segment,
-            offset,
-            moved_to,
-            bytes: bytes as u64,
-            at,
-        })
+        Ok(TornBatch { segment, offset, moved_to, bytes: bytes as u64, at })
     }
 
     /// Removes what a crash may have left: files not yet renamed, and keys made for a segment that never came to be.
     fn tidy(&self, last: u64) -> Result<(), StorageError> {
-        for folder in [
-            self.folder.journal(),
-            self.folder.keys(),
-            self.folder.tlog(),
-        ] {
+        for folder in [self.folder.journal(), self.folder.keys(), self.folder.tlog()] {
             for name in fs::read_dir(&folder).map_err(on("read", &folder))? {
                 let path = name.map_err(on("read", &folder))?.path();
-                if path
-                    .as_os_str()
-                    .as_encoded_bytes()
-                    .ends_with(TEMPORARY.as_bytes())
-                {
+                if path.as_os_str().as_encoded_bytes().ends_with(TEMPORARY.as_bytes()) {
                     fs::remove_file(&path).map_err(on("remove", &path))?;
                 }
             }
         }
-        for orphan in self
-            .folder
-            .keyed()?
-            .into_iter()
-            .filter(|first| *first > last)
-        {
+        for orphan in self.folder.keyed()?.into_iter().filter(|first| *first > last) {
             let path = self.folder.key(orphan);
             fs::remove_file(&path).map_err(on("remove", &path))?;
         }
@@ -519,24 +419,14 @@ struct WrittenCheckpoint {
 impl WrittenCheckpoint {
     fn read(path: &Path) -> Result<Self, OpenError> {
         let bytes = read_if_there(path)?;
-        let text = bytes
-            .as_deref()
-            .and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let text = bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
         let note = text.and_then(|text| Note::parse(text).ok());
         let size = text.and_then(|text| text.split('\n').nth(1)?.parse().ok());
         Ok(Self { bytes, note, size })
     }
 
     fn state(&self, root: Hash) -> CheckpointState {
-        let note = self
-            .note
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        CheckpointState {
-            size: self.size.unwrap_or(0),
-            root,
-            note: note.into(),
-        }
+        let note = self.note.as_ref().map(ToString::to_string).unwrap_or_default();
+        CheckpointState { size: self.size.unwrap_or(0), root, note: note.into() }
     }
 }

@@ -56,9 +56,7 @@ impl Seal {
     ///
     /// [`SealError::Malformed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SealError> {
-        let (signature, rest) = bytes
-            .split_first_chunk::<64>()
-            .ok_or(SealError::Malformed)?;
+        let (signature, rest) = bytes.split_first_chunk::<64>().ok_or(SealError::Malformed)?;
         let (size, rest) = rest.split_first_chunk::<4>().ok_or(SealError::Malformed)?;
         let (index, rest) = rest.split_first_chunk::<4>().ok_or(SealError::Malformed)?;
         let (hashes, left_over) = rest.as_chunks::<32>();
@@ -69,18 +67,8 @@ impl Seal {
             path: hashes.iter().map(|hash| Hash(*hash)).collect(),
         };
         let fits = left_over.is_empty()
-            && merkle::root_from_inclusion(
-                Hash::ZERO,
-                seal.index.into(),
-                seal.size.into(),
-                &seal.path,
-            )
-            .is_ok();
-        if fits {
-            Ok(seal)
-        } else {
-            Err(SealError::Malformed)
-        }
+            && merkle::root_from_inclusion(Hash::ZERO, seal.index.into(), seal.size.into(), &seal.path).is_ok();
+        if fits { Ok(seal) } else { Err(SealError::Malformed) }
     }
 
     pub(crate) fn encoded_len(&self) -> usize {
@@ -125,10 +113,7 @@ impl SealVerifier {
     /// Makes a verifier for the seals of `key`.
     #[must_use]
     pub fn new(key: VerifierKey) -> Self {
-        Self {
-            key,
-            verified: Mutex::default(),
-        }
+        Self { key, verified: Mutex::default() }
     }
 
     /// Returns the key.
@@ -142,31 +127,18 @@ impl SealVerifier {
     /// # Errors
     ///
     /// [`SealError::Path`] or [`SealError::Signature`].
-    pub fn verify(
-        &self,
-        tag: &str,
-        claims: &[u8],
-        promise: Option<&Promise>,
-        seal: &Seal,
-    ) -> Result<(), SealError> {
+    pub fn verify(&self, tag: &str, claims: &[u8], promise: Option<&Promise>, seal: &Seal) -> Result<(), SealError> {
         let promise = promise.map(Promise::encode);
         let leaf = seal_leaf(tag, claims, promise.as_deref().unwrap_or_default());
-        let root =
-            merkle::root_from_inclusion(leaf, seal.index.into(), seal.size.into(), &seal.path)
-                .map_err(SealError::Path)?;
-        let batch = Batch {
-            root,
-            size: seal.size,
-            signature: seal.signature,
-        };
+        let root = merkle::root_from_inclusion(leaf, seal.index.into(), seal.size.into(), &seal.path)
+            .map_err(SealError::Path)?;
+        let batch = Batch { root, size: seal.size, signature: seal.signature };
         if self.lock().batches.contains(&batch) {
             return Ok(());
         }
         self.key
             .verify(&signed_bytes(seal.size, &root), &seal.signature)
-            .map_err(|_| SealError::Signature {
-                key: self.key.name().to_owned(),
-            })?;
+            .map_err(|_| SealError::Signature { key: self.key.name().to_owned() })?;
         self.lock().remember(batch);
         Ok(())
     }
@@ -222,11 +194,7 @@ pub(crate) fn seal_batch(key: &SigningKey, leaves: &[Hash]) -> Vec<Seal> {
             .collect();
         levels.push(next);
     }
-    let root = levels
-        .last()
-        .and_then(|top| top.first())
-        .copied()
-        .unwrap_or_else(merkle::empty_root);
+    let root = levels.last().and_then(|top| top.first()).copied().unwrap_or_else(merkle::empty_root);
     let signature = key.sign(&signed_bytes(size, &root));
     (0..size)
         .map(|index| {
@@ -237,31 +205,19 @@ pub(crate) fn seal_batch(key: &SigningKey, leaves: &[Hash]) -> Vec<Seal> {
                 path.extend(level.get(at ^ 1).filter(|_| level.len() > 1));
                 at >>= 1;
             }
-            Seal {
-                signature,
-                size,
-                index,
-                path,
-            }
+            Seal { signature, size, index, path }
         })
         .collect()
 }
 
 /// Signs one leaf: a batch of one, whose root is the leaf.
 pub(crate) fn seal_alone(key: &SigningKey, leaf: Hash) -> Seal {
-    Seal {
-        signature: key.sign(&signed_bytes(1, &leaf)),
-        size: 1,
-        index: 0,
-        path: Vec::new(),
-    }
+    Seal { signature: key.sign(&signed_bytes(1, &leaf)), size: 1, index: 0, path: Vec::new() }
 }
 
 /// The leaf of a batch: SHA-256(0x00 || tag || 0x0a || length of claims || claims || promise).
 pub(crate) fn seal_leaf(tag: &str, claims: &[u8], promise: &[u8]) -> Hash {
-    let length = u32::try_from(claims.len())
-        .unwrap_or(u32::MAX)
-        .to_be_bytes();
+    let length = u32::try_from(claims.len()).unwrap_or(u32::MAX).to_be_bytes();
     Hash::of_parts(&[&[0], tag.as_bytes(), b"\n", &length, claims, promise])
 }
 
@@ -287,9 +243,7 @@ mod tests {
     }
 
     fn leaves(size: usize) -> Vec<Hash> {
-        (0..size)
-            .map(|index| seal_leaf("drawbridge.test", &index.to_be_bytes(), b""))
-            .collect()
+        (0..size).map(|index| seal_leaf("drawbridge.test", &index.to_be_bytes(), b"")).collect()
     }
 
     #[test]
@@ -298,14 +252,8 @@ mod tests {
         for size in 1..=70 {
             let leaves = leaves(size);
             for (index, seal) in seal_batch(&key(), &leaves).into_iter().enumerate() {
-                assert_eq!(
-                    seal.path,
-                    merkle::inclusion_path(leaves.as_slice(), index as u64, size as u64).unwrap()
-                );
-                assert_eq!(
-                    verifier.verify("drawbridge.test", &index.to_be_bytes(), None, &seal),
-                    Ok(())
-                );
+                assert_eq!(seal.path, merkle::inclusion_path(leaves.as_slice(), index as u64, size as u64).unwrap());
+                assert_eq!(verifier.verify("drawbridge.test", &index.to_be_bytes(), None, &seal), Ok(()));
                 assert_eq!(Seal::from_bytes(&seal.to_bytes()), Ok(seal));
             }
         }
@@ -313,76 +261,38 @@ mod tests {
 
     #[test]
     fn a_seal_is_for_its_claims_tag_promise_and_key_alone() {
-        let promise = Promise {
-            origin: "county.example/log/main".into(),
-            index: 3,
-            leaf: Hash([3; 32]),
-        };
+        let promise = Promise { origin: "county.example/log/main".into(), index: 3, leaf: Hash([3; 32]) };
         let leaf = seal_leaf("tag", b"claims", &promise.encode());
         let [seal] = seal_batch(&key(), &[leaf]).try_into().unwrap();
         let verifier = SealVerifier::new(key().verifier());
-        assert_eq!(
-            verifier.verify("tag", b"claims", Some(&promise), &seal),
-            Ok(())
-        );
+        assert_eq!(verifier.verify("tag", b"claims", Some(&promise), &seal), Ok(()));
 
-        let wrong = Err(SealError::Signature {
-            key: "county.example/gateway/main".into(),
-        });
-        assert_eq!(
-            verifier.verify("tag", b"claim", Some(&promise), &seal),
-            wrong
-        );
-        assert_eq!(
-            verifier.verify("tags", b"claims", Some(&promise), &seal),
-            wrong
-        );
+        let wrong = Err(SealError::Signature { key: "county.example/gateway/main".into() });
+        assert_eq!(verifier.verify("tag", b"claim", Some(&promise), &seal), wrong);
+        assert_eq!(verifier.verify("tags", b"claims", Some(&promise), &seal), wrong);
         assert_eq!(verifier.verify("tag", b"claims", None, &seal), wrong);
-        let other = Promise {
-            index: 4,
-            ..promise.clone()
-        };
-        assert_eq!(
-            verifier.verify("tag", b"claims", Some(&other), &seal),
-            wrong
-        );
+        let other = Promise { index: 4, ..promise.clone() };
+        assert_eq!(verifier.verify("tag", b"claims", Some(&other), &seal), wrong);
         // The promise cannot be moved into the claims.
         let moved = [b"claims".as_slice(), &promise.encode()].concat();
         assert_eq!(verifier.verify("tag", &moved, None, &seal), wrong);
-        let stranger = SealVerifier::new(
-            SigningKey::generate("county.example/gateway/main")
-                .unwrap()
-                .verifier(),
-        );
-        assert_eq!(
-            stranger.verify("tag", b"claims", Some(&promise), &seal),
-            wrong
-        );
+        let stranger = SealVerifier::new(SigningKey::generate("county.example/gateway/main").unwrap().verifier());
+        assert_eq!(stranger.verify("tag", b"claims", Some(&promise), &seal), wrong);
     }
 
     #[test]
     fn what_was_verified_is_remembered_with_its_signature_and_never_beyond_the_bound() {
         let verifier = SealVerifier::new(key().verifier());
         let seals = seal_batch(&key(), &leaves(2));
-        verifier
-            .verify("drawbridge.test", &0usize.to_be_bytes(), None, &seals[0])
-            .unwrap();
+        verifier.verify("drawbridge.test", &0usize.to_be_bytes(), None, &seals[0]).unwrap();
         let mut forged = seals[1].clone();
         forged.signature[0] ^= 1;
-        assert!(
-            verifier
-                .verify("drawbridge.test", &1usize.to_be_bytes(), None, &forged)
-                .is_err()
-        );
+        assert!(verifier.verify("drawbridge.test", &1usize.to_be_bytes(), None, &forged).is_err());
         assert_eq!(verifier.lock().batches.len(), 1);
         for number in 0..REMEMBERED + 10 {
             let leaf = seal_leaf("t", &number.to_be_bytes(), b"");
             let [seal] = seal_batch(&key(), &[leaf]).try_into().unwrap();
-            verifier.lock().remember(Batch {
-                root: leaf,
-                size: 1,
-                signature: seal.signature,
-            });
+            verifier.lock().remember(Batch { root: leaf, size: 1, signature: seal.signature });
         }
         assert_eq!(verifier.lock().batches.len(), REMEMBERED);
         assert_eq!(verifier.lock().in_order.len(), REMEMBERED);

@@ -27,10 +27,7 @@ impl Sealer {
     /// Makes a sealer that signs with `gateway_key`.
     #[must_use]
     pub fn new(gateway_key: SigningKey) -> Self {
-        Self(Arc::new(Inner {
-            key: gateway_key,
-            current: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { key: gateway_key, current: Mutex::default() }))
     }
 
     /// Seals `claims` under `tag`, without a promise.
@@ -76,10 +73,7 @@ impl Inner {
             seal_batch(&self.key, &leaves)
         });
         // Each index was given out before the round was closed, so the seal is there; a batch of one is right in any case.
-        seals
-            .get(index)
-            .cloned()
-            .unwrap_or_else(|| seal_alone(&self.key, leaf))
+        seals.get(index).cloned().unwrap_or_else(|| seal_alone(&self.key, leaf))
     }
 }
 
@@ -139,9 +133,7 @@ mod tests {
         for (number, task) in (0..).zip(tasks) {
             let seal = task.await.unwrap();
             assert_eq!((seal.size, seal.index), (20, number));
-            verifier
-                .verify("t", &[u8::try_from(number).unwrap()], None, &seal)
-                .unwrap();
+            verifier.verify("t", &[u8::try_from(number).unwrap()], None, &seal).unwrap();
             signatures.push(seal.signature);
         }
         signatures.dedup();
@@ -177,27 +169,17 @@ mod tests {
     #[test]
     fn many_threads_all_get_seals_that_verify() {
         let (sealer, verifier) = sealer();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(4)
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
         runtime.block_on(async {
             let tasks: Vec<_> = (0..2000u32)
                 .map(|number| {
                     let sealer = sealer.clone();
-                    tokio::spawn(async move {
-                        (
-                            number,
-                            sealer.seal("t", number.to_be_bytes().to_vec()).await,
-                        )
-                    })
+                    tokio::spawn(async move { (number, sealer.seal("t", number.to_be_bytes().to_vec()).await) })
                 })
                 .collect();
             for task in tasks {
                 let (number, seal) = task.await.unwrap();
-                verifier
-                    .verify("t", &number.to_be_bytes(), None, &seal)
-                    .unwrap();
+                verifier.verify("t", &number.to_be_bytes(), None, &seal).unwrap();
             }
         });
     }

@@ -47,14 +47,8 @@ impl TileName {
             Kind::Hashes(level) => level,
         };
         let nodes = size.checked_shr(level * HEIGHT).unwrap_or(0);
-        let width = nodes
-            .checked_sub(number.checked_mul(WIDTH as u64)?)?
-            .min(WIDTH as u64);
-        (width > 0).then_some(Self {
-            kind,
-            number,
-            width: usize::try_from(width).ok()?,
-        })
+        let width = nodes.checked_sub(number.checked_mul(WIDTH as u64)?)?.min(WIDTH as u64);
+        (width > 0).then_some(Self { kind, number, width: usize::try_from(width).ok()? })
     }
 
     /// Path within the log's folder: `tile/<level or entries>/<number>`, and `.p/<width>` for a partial one. The number is
@@ -66,11 +60,7 @@ impl TileName {
             number = format!("x{:03}/{number}", rest % 1000);
             rest /= 1000;
         }
-        let partial = if self.width == WIDTH {
-            String::new()
-        } else {
-            format!(".p/{}", self.width)
-        };
+        let partial = if self.width == WIDTH { String::new() } else { format!(".p/{}", self.width) };
         match self.kind {
             Kind::Entries => format!("tile/entries/{number}{partial}").into(),
             Kind::Hashes(level) => format!("tile/{level}/{number}{partial}").into(),
@@ -79,12 +69,7 @@ impl TileName {
 
     /// The folder of this tile's partial ones.
     pub fn partials(&self) -> PathBuf {
-        let mut path = Self {
-            width: WIDTH,
-            ..*self
-        }
-        .path()
-        .into_os_string();
+        let mut path = Self { width: WIDTH, ..*self }.path().into_os_string();
         path.push(".p");
         path.into()
     }
@@ -125,14 +110,7 @@ impl Edge {
         let number = self.size / WIDTH as u64;
         self.size += 1;
         if self.size.is_multiple_of(WIDTH as u64) {
-            sink.full(
-                TileName {
-                    kind: Kind::Entries,
-                    number,
-                    width: WIDTH,
-                },
-                &self.entries,
-            )?;
+            sink.full(TileName { kind: Kind::Entries, number, width: WIDTH }, &self.entries)?;
             self.entries.clear();
         }
         let (mut hash, mut number) = (leaf.hash(), number);
@@ -148,14 +126,7 @@ impl Edge {
                 break;
             }
             hash = merkle::root(tile);
-            sink.full(
-                TileName {
-                    kind: Kind::Hashes(level),
-                    number,
-                    width: WIDTH,
-                },
-                &bytes_of(tile),
-            )?;
+            sink.full(TileName { kind: Kind::Hashes(level), number, width: WIDTH }, &bytes_of(tile))?;
             tile.clear();
             number /= WIDTH as u64;
         }
@@ -167,24 +138,13 @@ impl Edge {
         let mut partials = Vec::new();
         let leaves = self.levels.first().map_or(0, Vec::len);
         if leaves > 0 {
-            let name = TileName {
-                kind: Kind::Entries,
-                number: self.size / WIDTH as u64,
-                width: leaves,
-            };
+            let name = TileName { kind: Kind::Entries, number: self.size / WIDTH as u64, width: leaves };
             partials.push((name, self.entries.clone()));
         }
         for (level, tile) in (0u32..).zip(&self.levels) {
             if !tile.is_empty() {
                 let number = self.size.checked_shr((level + 1) * HEIGHT).unwrap_or(0);
-                partials.push((
-                    TileName {
-                        kind: Kind::Hashes(level),
-                        number,
-                        width: tile.len(),
-                    },
-                    bytes_of(tile),
-                ));
+                partials.push((TileName { kind: Kind::Hashes(level), number, width: tile.len() }, bytes_of(tile)));
             }
         }
         partials
@@ -227,19 +187,13 @@ mod tests {
 
         fn full(&mut self, name: TileName, bytes: &[u8]) -> Result<(), Infallible> {
             assert_eq!(name.width, WIDTH);
-            assert!(
-                self.0.insert(name, bytes.to_vec()).is_none(),
-                "{name:?} was made twice"
-            );
+            assert!(self.0.insert(name, bytes.to_vec()).is_none(), "{name:?} was made twice");
             Ok(())
         }
     }
 
     fn leaf(index: u64) -> Leaf {
-        Leaf {
-            shared: Hash::of(&index.to_be_bytes()),
-            private: Hash([2; 32]),
-        }
+        Leaf { shared: Hash::of(&index.to_be_bytes()), private: Hash([2; 32]) }
     }
 
     #[test]
@@ -256,39 +210,21 @@ mod tests {
                 assert_eq!(edge.root(), merkle::root(&hashes), "{size}");
                 let mut all = kept.0.clone();
                 all.extend(edge.partials());
-                let expected =
-                    |kind| (0..).map_while(move |number| TileName::in_tree(kind, number, size));
-                let names: Vec<TileName> = [
-                    Kind::Entries,
-                    Kind::Hashes(0),
-                    Kind::Hashes(1),
-                    Kind::Hashes(2),
-                ]
-                .into_iter()
-                .flat_map(expected)
-                .collect();
+                let expected = |kind| (0..).map_while(move |number| TileName::in_tree(kind, number, size));
+                let names: Vec<TileName> = [Kind::Entries, Kind::Hashes(0), Kind::Hashes(1), Kind::Hashes(2)]
+                    .into_iter()
+                    .flat_map(expected)
+                    .collect();
                 assert_eq!(all.keys().copied().collect::<Vec<_>>(), names, "{size}");
                 for (name, bytes) in all {
-                    let per_item = if name.kind == Kind::Entries {
-                        ENTRY_LEN + 2
-                    } else {
-                        32
-                    };
+                    let per_item = if name.kind == Kind::Entries { ENTRY_LEN + 2 } else { 32 };
                     assert_eq!(bytes.len(), name.width * per_item);
                 }
             }
         }
-        let second = &kept.0[&TileName {
-            kind: Kind::Hashes(1),
-            number: 0,
-            width: WIDTH,
-        }];
+        let second = &kept.0[&TileName { kind: Kind::Hashes(1), number: 0, width: WIDTH }];
         assert_eq!(second[..32], merkle::root(&hashes[..256]).0);
-        let entries = &kept.0[&TileName {
-            kind: Kind::Entries,
-            number: 3,
-            width: WIDTH,
-        }];
+        let entries = &kept.0[&TileName { kind: Kind::Entries, number: 3, width: WIDTH }];
         assert_eq!(entries[..2], [0, 83]);
         assert_eq!(entries[2..85], leaf(768).entry());
     }
@@ -305,22 +241,9 @@ mod tests {
 
     #[test]
     fn the_names_in_the_specification_come_out() {
-        let path = |kind, number, width| {
-            TileName {
-                kind,
-                number,
-                width,
-            }
-            .path()
-        };
-        assert_eq!(
-            path(Kind::Hashes(0), 1_234_067, 256),
-            Path::new("tile/0/x001/x234/067")
-        );
+        let path = |kind, number, width| TileName { kind, number, width }.path();
+        assert_eq!(path(Kind::Hashes(0), 1_234_067, 256), Path::new("tile/0/x001/x234/067"));
         assert_eq!(path(Kind::Hashes(1), 5, 112), Path::new("tile/1/005.p/112"));
-        assert_eq!(
-            path(Kind::Entries, 1000, 256),
-            Path::new("tile/entries/x001/000")
-        );
+        assert_eq!(path(Kind::Entries, 1000, 256), Path::new("tile/entries/x001/000"));
     }
 }

@@ -68,27 +68,14 @@ impl Reader {
         Ok(report)
     }
 
-    fn verify_into(
-        &self,
-        key: Option<&VerifierKey>,
-        report: &mut Report,
-    ) -> Result<(), Unreadable> {
+    fn verify_into(&self, key: Option<&VerifierKey>, report: &mut Report) -> Result<(), Unreadable> {
         if let Some(key) = key.filter(|key| *key != self.key()) {
-            let what = format!(
-                "it holds another key than `{}` with id {:08x}",
-                key.name(),
-                key.id()
-            );
+            let what = format!("it holds another key than `{}` with id {:08x}", key.name(), key.id());
             return Err(Damage::new(&self.folder.vkey(), what).into());
         }
         let (checkpoint, _) = read_checkpoint(&self.folder, self.key())?;
         report.size = checkpoint.size;
-        let mut tree = Tree {
-            folder: &self.folder,
-            size: checkpoint.size,
-            hash_tiles: 0,
-            entry_tiles: 0,
-        };
+        let mut tree = Tree { folder: &self.folder, size: checkpoint.size, hash_tiles: 0, entry_tiles: 0 };
         let mut edge = Edge::default();
         let mut live = LiveJournal::new(self.folder.clone(), 0);
         let step = loop {
@@ -99,9 +86,7 @@ impl Reader {
                     return Err(damaged("the body does not fit its digest".to_owned()).into());
                 }
                 if let Some(key) = key {
-                    frame
-                        .open(key, salt)
-                        .map_err(|bad| damaged(bad.to_string()))?;
+                    frame.open(key, salt).map_err(|bad| damaged(bad.to_string()))?;
                 }
                 frame.seal().map_err(|bad| damaged(bad.to_string()))?;
                 report.frames += 1;
@@ -120,18 +105,11 @@ impl Reader {
             }
         };
         if let (End::Torn { bytes }, Some((file, offset))) = (step, live.place()) {
-            report.tail = Tail::Unfinished {
-                file: file.to_owned(),
-                offset,
-                bytes: bytes as u64,
-            };
+            report.tail = Tail::Unfinished { file: file.to_owned(), offset, bytes: bytes as u64 };
         }
         if edge.size() < checkpoint.size {
-            let what = format!(
-                "the journal ends after {} leaves, but the checkpoint covers {}",
-                edge.size(),
-                checkpoint.size
-            );
+            let what =
+                format!("the journal ends after {} leaves, but the checkpoint covers {}", edge.size(), checkpoint.size);
             let journal = self.folder.journal();
             let (file, offset) = live.place().unwrap_or((&journal, 0));
             return Err(Damage::new(file, what).at(offset).leaf(edge.size()).into());
@@ -142,10 +120,7 @@ impl Reader {
         report.hash_tiles = tree.hash_tiles;
         report.entry_tiles = tree.entry_tiles;
         if edge.root() != checkpoint.root {
-            let what = format!(
-                "its root of {} leaves is not the journal's",
-                checkpoint.size
-            );
+            let what = format!("its root of {} leaves is not the journal's", checkpoint.size);
             return Err(Damage::new(&self.folder.checkpoint(), what).into());
         }
         report.root = Some(checkpoint.root);
@@ -165,11 +140,7 @@ impl Tree<'_> {
     fn compare(&mut self, name: TileName, expected: &[u8]) -> Result<(), Unreadable> {
         let tlog = self.folder.tlog();
         let path = name.within(&tlog);
-        let full = TileName {
-            width: crate::tiles::WIDTH,
-            ..name
-        }
-        .within(&tlog);
+        let full = TileName { width: crate::tiles::WIDTH, ..name }.within(&tlog);
         // A partial tile is removed once the full one is there, which then holds its hashes too.
         let (path, found) = match read_if_there(&path)? {
             Some(found) => (path, found),
@@ -198,8 +169,7 @@ impl Tree<'_> {
             Kind::Entries => (0, ENTRY_LEN as u64 + 2),
             Kind::Hashes(level) => (level, 32),
         };
-        let leaf = (name.number * crate::tiles::WIDTH as u64 + at / item)
-            .checked_shl(level * crate::tiles::HEIGHT);
+        let leaf = (name.number * crate::tiles::WIDTH as u64 + at / item).checked_shl(level * crate::tiles::HEIGHT);
         match leaf.filter(|leaf| *leaf < self.size) {
             Some(leaf) => damage.leaf(leaf),
             None => damage,

@@ -12,9 +12,7 @@ use aws_lc_rs::rand;
 
 use crate::append::{AppendError, Appended};
 use crate::files::on;
-use crate::journal::frame::{
-    BATCH_HEADER, BatchHeader, NewFrame, SECTOR, SegmentKey, frame_length,
-};
+use crate::journal::frame::{BATCH_HEADER, BatchHeader, NewFrame, SECTOR, SegmentKey, frame_length};
 use crate::journal::scan::Chain;
 use crate::journal::segment::{Blank, SEGMENT_HEADER, Segment};
 use crate::leaf::{Promise, encode_promise};
@@ -35,24 +33,9 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub fn new(
-        shared: Arc<Shared>,
-        segment: Segment,
-        key: SegmentKey,
-        offset: u64,
-        chain: Chain,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, segment: Segment, key: SegmentKey, offset: u64, chain: Chain) -> Self {
         shared.want_blank(next_length(segment.length, shared.config.segment_bytes));
-        Self {
-            shared,
-            segment,
-            key,
-            offset,
-            chain,
-            begun: None,
-            buffer: Vec::new(),
-            pace: Pace::default(),
-        }
+        Self { shared, segment, key, offset, chain, begun: None, buffer: Vec::new(), pace: Pace::default() }
     }
 
     /// Runs until the ledger closes and nothing waits, or a write fails.
@@ -70,8 +53,7 @@ impl Writer {
                         wakers.extend(pending.ticket.0.answer(Ok(appended)));
                     }
                     wakers.drain(..).for_each(Waker::wake);
-                    self.shared
-                        .publish(batch.drain(..).map(|pending| pending.leaf));
+                    self.shared.publish(batch.drain(..).map(|pending| pending.leaf));
                 }
                 Err(error) => {
                     // Those of this batch first: `fail` wakes who waits behind them.
@@ -94,9 +76,7 @@ impl Writer {
             + batch
                 .iter()
                 .enumerate()
-                .map(|(at, pending)| {
-                    frame_length(sealed(at).map_or(0, Seal::encoded_len), pending.body.len())
-                })
+                .map(|(at, pending)| frame_length(sealed(at).map_or(0, Seal::encoded_len), pending.body.len()))
                 .sum::<usize>();
         let padded = length.next_multiple_of(SECTOR);
         if self.offset + padded as u64 > self.segment.length {
@@ -124,36 +104,23 @@ impl Writer {
             };
             let link = frame.write(&mut self.buffer, &self.key, salt, &chain.link);
             let link = link.ok_or_else(|| on("encrypt for", &self.segment.path)(refused()))?;
-            chain = Chain {
-                next: chain.next + 1,
-                link,
-            };
+            chain = Chain { next: chain.next + 1, link };
         }
         self.buffer.resize(padded, 0);
         let Segment { path, file, .. } = &self.segment;
-        file.write_all_at(&self.buffer, self.offset)
-            .map_err(on("write", path))?;
+        file.write_all_at(&self.buffer, self.offset).map_err(on("write", path))?;
         file.sync_data().map_err(on("sync", path))?;
 
-        self.shared
-            .mark(self.begun.take(), self.chain.next, self.offset);
+        self.shared.mark(self.begun.take(), self.chain.next, self.offset);
         let first = self.chain.next;
         self.chain = chain;
         self.offset += padded as u64;
         let origin = &self.shared.config.origin;
-        let appended = batch
-            .iter()
-            .zip(first..)
-            .zip(seals)
-            .map(|((pending, index), seal)| Appended {
-                index,
-                promise: Promise {
-                    origin: origin.clone(),
-                    index,
-                    leaf: pending.leaf_hash,
-                },
-                seal,
-            });
+        let appended = batch.iter().zip(first..).zip(seals).map(|((pending, index), seal)| Appended {
+            index,
+            promise: Promise { origin: origin.clone(), index, leaf: pending.leaf_hash },
+            seal,
+        });
         Ok(appended.collect())
     }
 
@@ -172,29 +139,19 @@ impl Writer {
             return vec![None; batch.len()];
         }
         let mut seals = seal_batch(&self.shared.config.seal_key, &leaves).into_iter();
-        batch
-            .iter()
-            .map(|pending| pending.seal.as_ref().and_then(|_| seals.next()))
-            .collect()
+        batch.iter().map(|pending| pending.seal.as_ref().and_then(|_| seals.next())).collect()
     }
 
     /// Begins a new segment in which `needed` bytes have room.
     fn next_segment(&mut self, needed: u64) -> Result<(), AppendError> {
         let shared = &self.shared;
-        let needed = (SEGMENT_HEADER + needed).max(next_length(
-            self.segment.length,
-            shared.config.segment_bytes,
-        ));
+        let needed = (SEGMENT_HEADER + needed).max(next_length(self.segment.length, shared.config.segment_bytes));
         let blank = match shared.take_blank(needed) {
             Some(blank) => blank,
-            None => Blank::make(&shared.folder, "now", needed)?,
+            None => Blank::make(&shared.folder, needed)?,
         };
-        let (segment, key) = blank.become_segment(
-            &shared.folder,
-            &shared.config.origin,
-            self.chain.next,
-            self.chain.link,
-        )?;
+        let (segment, key) =
+            blank.become_segment(&shared.folder, &shared.config.origin, self.chain.next, self.chain.link)?;
         shared.want_blank(next_length(segment.length, shared.config.segment_bytes));
         self.segment = segment;
         self.key = key;
@@ -225,10 +182,7 @@ struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            idle: 0,
-            gathered: 16 * Self::WORTH,
-        }
+        Self { idle: 0, gathered: 16 * Self::WORTH }
     }
 }
 
@@ -252,10 +206,7 @@ impl Pace {
         let waiting = shared.await_appends(enough, Some(Instant::now() + config.pace_hold));
         self.gathered = (self.gathered * 15 + waiting * 16) / 16;
         if self.gathered < 16 * Self::WORTH {
-            *self = Self {
-                idle: Self::REST,
-                ..Self::default()
-            };
+            *self = Self { idle: Self::REST, ..Self::default() };
         }
     }
 }

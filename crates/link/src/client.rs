@@ -9,7 +9,8 @@
 //! connection is dialled, beside the requests that go on, when the least used one carries three quarters of the streams that the peer
 //! allows, up to [`Limits::connections`]; when that one is full, requests wait for the new one. **When dialling fails**, requests are refused at once, with what went wrong, until a time that
 //! doubles from [`Backoff::first`] to [`Backoff::longest`], each a fifth longer or shorter by chance (so that gateways do not come back in
-//! step); the next request after it dials again.
+//! step); the next request after it dials again. A peer that takes connections and ends them before it answers is left alone in the same way,
+//! from the second time on.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -79,7 +79,7 @@ where
                     // A new stream has no room before its head is on its way, so a small first chunk does not ask: it waits in h2,
                     // and leaves together with the head.
                     let first = std::mem::take(&mut self.first);
-                    if chunk.is_empty() || false {
+                    if chunk.is_empty() || first && chunk.len() <= UNASKED {
                         stream.send_data(chunk, last).map_err(sent)?;
                         return Poll::Ready(Ok(if last { Progress::Done } else { Progress::Goes }));
                     }

@@ -141,7 +141,7 @@ impl Process {
     fn last_words(&self) -> String {
         let said = std::fs::read_to_string(self.words_file()).unwrap_or_default();
         let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines.iter().skip(lines.len().saturating_sub(6)).copied().collect::<Vec<_>>().join(" | ")
+        lines.iter().skip(lines.len().saturating_sub(3)).copied().collect::<Vec<_>>().join(" | ")
     }
 }
 

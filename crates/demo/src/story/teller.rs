@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Widest line of prose, in characters.
-const WIDTH: usize = 96;
+const WIDTH: usize = 100;
 
 /// Where the story is told.
 pub(crate) struct Teller<W> {
@@ -105,7 +105,10 @@ impl<W: Write> Teller<W> {
         if lines.len() > most {
             let rest = lines.len() - most;
             let word = if rest == 1 { "line" } else { "lines" };
-            self.line(&self.paint(Style::Output, &format!("    … and {} more {word}", grouped(rest as u64))));
+            let rest = grouped(rest as u64);
+            let said =
+                if most == 0 { format!("    … {rest} {word}") } else { format!("    … and {rest} more {word}") };
+            self.line(&self.paint(Style::Output, &said));
         }
     }
 

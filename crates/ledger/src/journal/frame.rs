@@ -64,12 +64,7 @@ impl BatchHeader {
         if *fields.take::<8>()? != BATCH_MAGIC {
             return None;
         }
-        let header = Self {
-            first: fields.u64()?,
-            count: fields.u32()?,
-            length: fields.u32()?,
-            salt: *fields.take()?,
-        };
+        let header = Self { first: fields.u64()?, count: fields.u32()?, length: fields.u32()?, salt: *fields.take()? };
         let least = BATCH_HEADER + FRAME_HEADER;
         let length = header.length as usize;
         (header.count >= 1 && (least..=MAX_BATCH_BYTES).contains(&length)).then_some(header)
@@ -100,15 +95,9 @@ pub(crate) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// Reads the frame at the beginning of `bytes`. The checksum is verified; the chain and the digest are the caller's.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BadFrame> {
-        Self::fields(bytes)
-            .ok_or(BadFrame::Shape)
-            .and_then(|(crc, frame, covered)| {
-                if crc32fast::hash(covered) == crc {
-                    Ok(frame?)
-                } else {
-                    Err(BadFrame::Checksum)
-                }
-            })
+        Self::fields(bytes).ok_or(BadFrame::Shape).and_then(|(crc, frame, covered)| {
+            if crc32fast::hash(covered) == crc { Ok(frame?) } else { Err(BadFrame::Checksum) }
+        })
     }
 
     /// The length that the frame at the beginning of `bytes` claims to have, if it is possible.
@@ -129,16 +118,9 @@ impl<'a> Frame<'a> {
         let index = fields.u64()?;
         let [flags, zeros @ ..] = *fields.take::<4>()?;
         let body_length = fields.u32()? as usize;
-        let leaf = Leaf {
-            shared: fields.hash()?,
-            private: fields.hash()?,
-        };
+        let leaf = Leaf { shared: fields.hash()?, private: fields.hash()? };
         let (link, body_digest) = (fields.hash()?, fields.hash()?);
-        let Some((seal, body)) = fields
-            .0
-            .len()
-            .checked_sub(body_length)
-            .and_then(|at| fields.0.split_at_checked(at))
+        let Some((seal, body)) = fields.0.len().checked_sub(body_length).and_then(|at| fields.0.split_at_checked(at))
         else {
             return Some((crc, Err(BadFrame::Shape), covered));
         };
@@ -148,25 +130,14 @@ impl<'a> Frame<'a> {
         } else if sealed == seal.is_empty() || body_length < TAG_LEN {
             Err(BadFrame::Shape)
         } else {
-            Ok(Self {
-                index,
-                leaf,
-                link,
-                body_digest,
-                seal: sealed.then_some(seal),
-                body,
-                length,
-            })
+            Ok(Self { index, leaf, link, body_digest, seal: sealed.then_some(seal), body, length })
         };
         Some((crc, parsed, covered))
     }
 
     /// Reads the seal. `Err` when there is one that is malformed.
     pub fn seal(&self) -> Result<Option<Seal>, BadFrame> {
-        self.seal
-            .map(Seal::from_bytes)
-            .transpose()
-            .map_err(|_| BadFrame::Seal)
+        self.seal.map(Seal::from_bytes).transpose().map_err(|_| BadFrame::Seal)
     }
 
     /// Computes what the link of this frame must be.
@@ -176,8 +147,7 @@ impl<'a> Frame<'a> {
 
     /// Decrypts the body.
     pub fn open(&self, key: &SegmentKey, salt: [u8; 4]) -> Result<Vec<u8>, BadFrame> {
-        key.open(self.index, &self.leaf, salt, self.body)
-            .ok_or(BadFrame::Body)
+        key.open(self.index, &self.leaf, salt, self.body).ok_or(BadFrame::Body)
     }
 }
 
@@ -213,13 +183,7 @@ impl NewFrame<'_> {
     }
 
     /// Appends the frame to `buffer` and returns its link.
-    pub fn write(
-        &self,
-        buffer: &mut Vec<u8>,
-        key: &SegmentKey,
-        salt: [u8; 4],
-        before: &Hash,
-    ) -> Option<Hash> {
+    pub fn write(&self, buffer: &mut Vec<u8>, key: &SegmentKey, salt: [u8; 4], before: &Hash) -> Option<Hash> {
         let start = buffer.len();
         let body_length = self.body.len() + TAG_LEN;
         buffer.extend_from_slice(&[0; 4]);
@@ -240,16 +204,10 @@ impl NewFrame<'_> {
         buffer.extend_from_slice(&tag);
         let digest = Hash::of(buffer.get(body..)?);
         let link = link(before, self.leaf_hash, &digest);
-        buffer
-            .get_mut(hashes..hashes + 32)?
-            .copy_from_slice(&link.0);
-        buffer
-            .get_mut(hashes + 32..hashes + 64)?
-            .copy_from_slice(&digest.0);
+        buffer.get_mut(hashes..hashes + 32)?.copy_from_slice(&link.0);
+        buffer.get_mut(hashes + 32..hashes + 64)?.copy_from_slice(&digest.0);
         let crc = crc32fast::hash(buffer.get(start + 4..)?);
-        buffer
-            .get_mut(start..start + 4)?
-            .copy_from_slice(&crc.to_be_bytes());
+        buffer.get_mut(start..start + 4)?.copy_from_slice(&crc.to_be_bytes());
         Some(link)
     }
 }
@@ -278,27 +236,14 @@ impl SegmentKey {
     }
 
     /// Encrypts `body` in place and returns the tag.
-    fn seal(
-        &self,
-        index: u64,
-        leaf: &Leaf,
-        salt: [u8; 4],
-        body: &mut [u8],
-    ) -> Option<[u8; TAG_LEN]> {
-        let tag = self
-            .cipher
-            .seal_in_place_separate_tag(nonce(index, salt), bound(index, leaf), body)
-            .ok()?;
+    fn seal(&self, index: u64, leaf: &Leaf, salt: [u8; 4], body: &mut [u8]) -> Option<[u8; TAG_LEN]> {
+        let tag = self.cipher.seal_in_place_separate_tag(nonce(index, salt), bound(index, leaf), body).ok()?;
         tag.as_ref().try_into().ok()
     }
 
     fn open(&self, index: u64, leaf: &Leaf, salt: [u8; 4], body: &[u8]) -> Option<Vec<u8>> {
         let mut body = body.to_vec();
-        let length = self
-            .cipher
-            .open_in_place(nonce(index, salt), bound(index, leaf), &mut body)
-            .ok()?
-            .len();
+        let length = self.cipher.open_in_place(nonce(index, salt), bound(index, leaf), &mut body).ok()?.len();
         body.truncate(length);
         Some(body)
     }
@@ -364,21 +309,10 @@ mod tests {
     }
 
     fn encoded(seal: Option<&Seal>, body: &[u8]) -> Vec<u8> {
-        let leaf = Leaf {
-            shared: Hash([1; 32]),
-            private: Hash([2; 32]),
-        };
-        let frame = NewFrame {
-            index: 7,
-            leaf: &leaf,
-            leaf_hash: &leaf.hash(),
-            seal,
-            body,
-        };
+        let leaf = Leaf { shared: Hash([1; 32]), private: Hash([2; 32]) };
+        let frame = NewFrame { index: 7, leaf: &leaf, leaf_hash: &leaf.hash(), seal, body };
         let mut buffer = Vec::new();
-        frame
-            .write(&mut buffer, &key(), SALT, &Hash([3; 32]))
-            .unwrap();
+        frame.write(&mut buffer, &key(), SALT, &Hash([3; 32])).unwrap();
         assert_eq!(buffer.len(), frame.length());
         buffer
     }

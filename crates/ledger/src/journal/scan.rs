@@ -27,10 +27,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub const START: Self = Self {
-        next: 0,
-        link: Hash::ZERO,
-    };
+    pub const START: Self = Self { next: 0, link: Hash::ZERO };
 }
 
 /// Reads a segment batch by batch.
@@ -55,33 +52,19 @@ impl Scan {
         let length = file.metadata().map_err(on("read", &path))?.len();
         if length != header.length {
             let what = format!("it has {length} bytes, but was made with {}", header.length);
-            return Err(Damage::new(&path, what)
-                .at(length.min(header.length))
-                .into());
+            return Err(Damage::new(&path, what).at(length.min(header.length)).into());
         }
         if header.first != first || header.first != chain.next {
-            let what = format!(
-                "it begins with leaf {}, but leaf {} comes next",
-                header.first, chain.next
-            );
+            let what = format!("it begins with leaf {}, but leaf {} comes next", header.first, chain.next);
             return Err(Damage::new(&path, what).at(0).leaf(chain.next).into());
         }
         if header.link != chain.link {
-            return Err(
-                Damage::new(&path, "it does not follow from the segment before it")
-                    .at(0)
-                    .leaf(chain.next)
-                    .into(),
-            );
+            return Err(Damage::new(&path, "it does not follow from the segment before it")
+                .at(0)
+                .leaf(chain.next)
+                .into());
         }
-        Ok(Self {
-            path,
-            header,
-            window: Window::new(file),
-            offset: SEGMENT_HEADER,
-            chain,
-            fault: None,
-        })
+        Ok(Self { path, header, window: Window::new(file), offset: SEGMENT_HEADER, chain, fault: None })
     }
 
     /// Opens a segment alone, taking for granted what it follows.
@@ -89,10 +72,7 @@ impl Scan {
         let path = folder.segment(first);
         let file = File::open(&path).map_err(on("open", &path))?;
         let header = SegmentHeader::read(&path, &file)?;
-        let chain = Chain {
-            next: header.first,
-            link: header.link,
-        };
+        let chain = Chain { next: header.first, link: header.link };
         Self::open(folder, first, chain)
     }
 
@@ -108,14 +88,8 @@ impl Scan {
             Ok(Some((header, chain))) => {
                 self.chain = chain;
                 self.offset += header.padded() as u64;
-                let bytes = self
-                    .window
-                    .get(&self.path, offset, header.length as usize)?;
-                Ok(Some(Batch {
-                    header,
-                    offset,
-                    bytes,
-                }))
+                let bytes = self.window.get(&self.path, offset, header.length as usize)?;
+                Ok(Some(Batch { header, offset, bytes }))
             }
         }
     }
@@ -123,9 +97,7 @@ impl Scan {
     /// Skips the batch that comes next by its header alone; returns the header, or `None` at the end.
     pub fn skip(&mut self) -> Result<Option<BatchHeader>, StorageError> {
         let bytes = self.window.get(&self.path, self.offset, BATCH_HEADER)?;
-        let Some(header) =
-            BatchHeader::parse(bytes).filter(|header| header.first == self.chain.next)
-        else {
+        let Some(header) = BatchHeader::parse(bytes).filter(|header| header.first == self.chain.next) else {
             return Ok(None);
         };
         self.offset += header.padded() as u64;
@@ -139,14 +111,8 @@ impl Scan {
         let Some(header) = BatchHeader::parse(bytes) else {
             return Ok(None);
         };
-        let bytes = self
-            .window
-            .get(&self.path, offset, header.length as usize)?;
-        Ok((bytes.len() == header.length as usize).then_some(Batch {
-            header,
-            offset,
-            bytes,
-        }))
+        let bytes = self.window.get(&self.path, offset, header.length as usize)?;
+        Ok((bytes.len() == header.length as usize).then_some(Batch { header, offset, bytes }))
     }
 
     /// Forgets what was read ahead, so that the next read sees what has been written since.
@@ -173,32 +139,18 @@ impl Scan {
             return Ok(Ok(None));
         }
         let next = self.chain.next;
-        let fault = |at: u64, index: u64, kind: Kind| {
-            Ok(Err(Fault {
-                offset: at,
-                index,
-                kind,
-            }))
-        };
+        let fault = |at: u64, index: u64, kind: Kind| Ok(Err(Fault { offset: at, index, kind }));
         let Some(header) = BatchHeader::parse(bytes) else {
             return fault(offset, next, Kind::Header);
         };
         if header.first != next {
-            return fault(
-                offset,
-                next,
-                Kind::Order {
-                    found: header.first,
-                },
-            );
+            return fault(offset, next, Kind::Order { found: header.first });
         }
         if offset + header.padded() as u64 > end {
             return fault(offset, next, Kind::Frame(BadFrame::Shape));
         }
         let bytes = self.window.get(&self.path, offset, header.padded())?;
-        let (frames, padding) = bytes
-            .split_at_checked(header.length as usize)
-            .unwrap_or((bytes, &[]));
+        let (frames, padding) = bytes.split_at_checked(header.length as usize).unwrap_or((bytes, &[]));
         let mut chain = self.chain;
         let mut at = BATCH_HEADER;
         for _ in 0..header.count {
@@ -213,10 +165,7 @@ impl Scan {
             if frame.expected_link(&chain.link) != frame.link {
                 return fault(place, chain.next, Kind::Link);
             }
-            chain = Chain {
-                next: chain.next + 1,
-                link: frame.link,
-            };
+            chain = Chain { next: chain.next + 1, link: frame.link };
             at += frame.length;
         }
         if at != frames.len() {
@@ -299,12 +248,7 @@ struct Window {
 
 impl Window {
     fn new(file: File) -> Self {
-        Self {
-            file,
-            start: 0,
-            bytes: Vec::new(),
-            ahead: CHUNK,
-        }
+        Self { file, start: 0, bytes: Vec::new(), ahead: CHUNK }
     }
 
     /// Returns `length` bytes from `offset`, or fewer at the end of the file.
@@ -312,18 +256,11 @@ impl Window {
         let held = offset
             .checked_sub(self.start)
             .and_then(|from| usize::try_from(from).ok())
-            .filter(|from| {
-                from.checked_add(length)
-                    .is_some_and(|end| end <= self.bytes.len())
-            });
-        let from = match held {
-            Some(from) => from,
-            None => {
-                self.fill(offset, length.max(self.ahead))
-                    .map_err(on("read", path))?;
-                0
-            }
-        };
+            .filter(|from| from.checked_add(length).is_some_and(|end| end <= self.bytes.len()));
+        if held.is_none() {
+            self.fill(offset, length.max(self.ahead)).map_err(on("read", path))?;
+        }
+        let from = held.unwrap_or(0);
         let end = (from + length).min(self.bytes.len());
         Ok(self.bytes.get(from..end).unwrap_or_default())
     }

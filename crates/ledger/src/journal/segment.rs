@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -16,8 +17,7 @@ use zeroize::Zeroizing;
 use super::frame::{SECTOR, SegmentKey};
 use crate::Hash;
 use crate::files::{
-    Damage, StorageError, Unreadable, first_difference, on, read_if_there, sync_folder, temporary,
-    write_whole,
+    Damage, StorageError, Unreadable, first_difference, on, read_if_there, sync_folder, temporary, write_whole,
 };
 use crate::folder::Folder;
 use crate::leaf::newer;
@@ -51,13 +51,7 @@ pub(crate) struct SegmentHeader {
 
 impl SegmentHeader {
     fn encode(&self) -> [u8; SECTOR] {
-        let Self {
-            origin,
-            first,
-            length,
-            link,
-            key,
-        } = self;
+        let Self { origin, first, length, link, key } = self;
         let text = format!(
             "{JOURNAL_FORMAT}\norigin {origin}\nfirst {first}\nlength {length}\nlink {}\nkey {}\n",
             link.to_base64(),
@@ -76,10 +70,7 @@ impl SegmentHeader {
         let mut bytes = [0; SECTOR];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file
-                .read_at(rest, filled as u64)
-                .map_err(on("read", path))?
-            {
+            match file.read_at(rest, filled as u64).map_err(on("read", path))? {
                 0 => break,
                 count => filled += count,
             }
@@ -92,17 +83,9 @@ impl SegmentHeader {
         let mut lines = text.split('\n');
         let format = lines.next().unwrap_or_default();
         if let Some(format) = newer(format, JOURNAL_FORMAT) {
-            return Err(Unreadable::Newer {
-                path: path.to_owned(),
-                format,
-                reads: JOURNAL_FORMAT,
-            });
+            return Err(Unreadable::Newer { path: path.to_owned(), format, reads: JOURNAL_FORMAT });
         }
-        let mut value = |name: &str| {
-            lines
-                .next()
-                .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        };
+        let mut value = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let header = (|| {
             Some(Self {
                 origin: value("origin")?.to_owned(),
@@ -117,9 +100,7 @@ impl SegmentHeader {
             Some(header) if header.encode() == bytes => Ok(header),
             Some(header) => {
                 let at = first_difference(&header.encode(), &bytes).unwrap_or(0);
-                Err(Damage::new(path, "its header does not fit its checksum")
-                    .at(at)
-                    .into())
+                Err(Damage::new(path, "its header does not fit its checksum").at(at).into())
             }
             None => Err(damaged("it does not begin with the header of a segment")),
         }
@@ -135,8 +116,11 @@ pub(crate) struct Blank {
 }
 
 impl Blank {
-    /// Writes a file of `length` zeros, under a temporary `name`, and waits until it is on disk.
-    pub fn make(folder: &Folder, name: &str, length: u64) -> Result<Self, StorageError> {
+    /// Writes a file of `length` zeros and waits until it is on disk.
+    pub fn make(folder: &Folder, length: u64) -> Result<Self, StorageError> {
+        // Each has a name of its own: two threads make them, and one may be in use while the next is made.
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let name = format!("blank-{}", MADE.fetch_add(1, Ordering::Relaxed));
         let path = temporary(&folder.journal().join(name));
         // A disk that filled up keeps no half of it.
         Self::write(path.clone(), length).inspect_err(|_| drop(fs::remove_file(&path)))
@@ -146,16 +130,13 @@ impl Blank {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&path)
             .map_err(on("create", &path))?;
         let mut at = 0;
         while at < length {
-            let chunk = ZEROS
-                .get(..usize::try_from(length - at).unwrap_or(usize::MAX))
-                .unwrap_or(&ZEROS);
+            let chunk = ZEROS.get(..usize::try_from(length - at).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
             file.write_all_at(chunk, at).map_err(on("write", &path))?;
             at += chunk.len() as u64;
         }
@@ -183,28 +164,14 @@ impl Blank {
         link: Hash,
     ) -> Result<(Segment, SegmentKey), StorageError> {
         let key = make_key(folder, first)?;
-        let header = SegmentHeader {
-            origin: origin.to_owned(),
-            first,
-            length: self.length,
-            link,
-            key: Hash::of(key.bytes()),
-        };
-        self.file
-            .write_all_at(&header.encode(), 0)
-            .map_err(on("write", &self.path))?;
+        let header =
+            SegmentHeader { origin: origin.to_owned(), first, length: self.length, link, key: Hash::of(key.bytes()) };
+        self.file.write_all_at(&header.encode(), 0).map_err(on("write", &self.path))?;
         self.file.sync_all().map_err(on("sync", &self.path))?;
         let path = folder.segment(first);
         fs::rename(&self.path, &path).map_err(on("rename to", &path))?;
         sync_folder(&folder.journal())?;
-        Ok((
-            Segment {
-                path,
-                file: self.file,
-                length: self.length,
-            },
-            key,
-        ))
+        Ok((Segment { path, file: self.file, length: self.length }, key))
     }
 }
 
@@ -238,47 +205,30 @@ fn key_text(key: &[u8; 32]) -> Zeroizing<String> {
 }
 
 /// Reads the key of a segment; `None` when there is no file, that is, when its bodies are erased.
-pub(crate) fn read_key(
-    folder: &Folder,
-    header: &SegmentHeader,
-) -> Result<Option<SegmentKey>, Unreadable> {
+pub(crate) fn read_key(folder: &Folder, header: &SegmentHeader) -> Result<Option<SegmentKey>, Unreadable> {
     let path = folder.key(header.first);
     let Some(text) = read_if_there(&path)?.map(Zeroizing::new) else {
         return Ok(None);
     };
-    let line = std::str::from_utf8(&text)
-        .ok()
-        .and_then(|text| text.split('\n').next())
-        .unwrap_or_default();
+    let line = std::str::from_utf8(&text).ok().and_then(|text| text.split('\n').next()).unwrap_or_default();
     if let Some(format) = newer(line, KEY_FORMAT) {
-        return Err(Unreadable::Newer {
-            path,
-            format,
-            reads: KEY_FORMAT,
-        });
+        return Err(Unreadable::Newer { path, format, reads: KEY_FORMAT });
     }
     let decode = || {
-        let encoded = std::str::from_utf8(&text)
-            .ok()?
-            .strip_prefix(KEY_FORMAT)?
-            .strip_prefix('\n')?
-            .strip_suffix('\n')?;
+        let encoded =
+            std::str::from_utf8(&text).ok()?.strip_prefix(KEY_FORMAT)?.strip_prefix('\n')?.strip_suffix('\n')?;
         let mut bytes = Zeroizing::new([0; 32]);
         let decoded = Zeroizing::new(STANDARD.decode(encoded).ok()?);
         bytes.copy_from_slice(decoded.get(..32).filter(|_| decoded.len() == 32)?);
         Some(bytes)
     };
     let Some(bytes) = decode() else {
-        return Err(Damage::new(&path, "it is not the key file of a segment")
-            .at(0)
-            .into());
+        return Err(Damage::new(&path, "it is not the key file of a segment").at(0).into());
     };
     if Hash::of(bytes.as_slice()) != header.key {
-        return Err(
-            Damage::new(&path, "it is not the key that its segment was made with")
-                .at(KEY_FORMAT.len() as u64 + 1)
-                .into(),
-        );
+        return Err(Damage::new(&path, "it is not the key that its segment was made with")
+            .at(KEY_FORMAT.len() as u64 + 1)
+            .into());
     }
     match SegmentKey::new(bytes) {
         Some(key) => Ok(Some(key)),

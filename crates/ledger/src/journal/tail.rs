@@ -34,9 +34,7 @@ impl Scan {
         let damage = |scan: &Self| {
             let first = scan.fault.map(|fault| fault.damage(&scan.path));
             first.unwrap_or_else(|| {
-                Damage::new(&scan.path, "a batch header is gone")
-                    .at(scan.offset)
-                    .leaf(scan.chain.next)
+                Damage::new(&scan.path, "a batch header is gone").at(scan.offset).leaf(scan.chain.next)
             })
         };
         if let Some(later) = extent.later_batch {
@@ -45,15 +43,11 @@ impl Scan {
             return Err(damage.into());
         }
         let bytes = extent.end - self.offset;
-        match usize::try_from(bytes)
-            .ok()
-            .filter(|bytes| *bytes <= MAX_BATCH_BYTES)
-        {
+        match usize::try_from(bytes).ok().filter(|bytes| *bytes <= MAX_BATCH_BYTES) {
             Some(bytes) if last && self.is_cut_short(bytes)? => Ok(End::Torn { bytes }),
             Some(_) if self.fault.is_some() => Err(damage(self).into()),
             _ => {
-                let damage =
-                    Damage::new(&self.path, "there are bytes where nothing has been written");
+                let damage = Damage::new(&self.path, "there are bytes where nothing has been written");
                 Err(damage.at(extent.end - 1).leaf(self.chain.next).into())
             }
         }
@@ -79,27 +73,16 @@ impl Scan {
             return Ok(false);
         };
         let whole = header.length as usize;
-        if batch
-            .get(whole.saturating_sub(ZERO_END).max(from)..whole)
-            .is_none_or(is_zero)
-        {
+        if batch.get(whole.saturating_sub(ZERO_END).max(from)..whole).is_none_or(is_zero) {
             return Ok(true);
         }
         // The frame's own length counts only if the sector that holds it was written.
         let sector = |at: usize| {
-            batch
-                .get(at - at % SECTOR..)
-                .map(|rest| rest.get(..SECTOR).unwrap_or(rest))
-                .unwrap_or_default()
+            batch.get(at - at % SECTOR..).map(|rest| rest.get(..SECTOR).unwrap_or(rest)).unwrap_or_default()
         };
-        let claimed = batch
-            .get(from..whole)
-            .and_then(Frame::claimed_length)
-            .filter(|_| !is_zero(sector(from + 4)));
+        let claimed = batch.get(from..whole).and_then(Frame::claimed_length).filter(|_| !is_zero(sector(from + 4)));
         let end = claimed.map_or(whole, |length| from + length);
-        Ok((from - from % SECTOR..end)
-            .step_by(SECTOR)
-            .any(|at| is_zero(sector(at))))
+        Ok((from - from % SECTOR..end).step_by(SECTOR).any(|at| is_zero(sector(at))))
     }
 
     /// How far the bytes after the last whole batch reach, or `None` when there are only zeros.
@@ -117,12 +100,8 @@ impl Scan {
                     let Some(last) = sector.iter().rposition(|byte| *byte != 0) else {
                         continue;
                     };
-                    let later =
-                        BatchHeader::parse(sector).is_some_and(|header| header.first > next);
-                    let found = extent.get_or_insert(Extent {
-                        end: 0,
-                        later_batch: None,
-                    });
+                    let later = BatchHeader::parse(sector).is_some_and(|header| header.first > next);
+                    let found = extent.get_or_insert(Extent { end: 0, later_batch: None });
                     found.end = place + last as u64 + 1;
                     found.later_batch = found.later_batch.or(later.then_some(place));
                 }
@@ -142,7 +121,5 @@ struct Extent {
 
 /// Says whether all bytes are zero; compared in pieces, which is fast in unoptimised builds too.
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes
-        .chunks(CHUNK)
-        .all(|chunk| ZEROS.get(..chunk.len()) == Some(chunk))
+    bytes.chunks(CHUNK).all(|chunk| ZEROS.get(..chunk.len()) == Some(chunk))
 }

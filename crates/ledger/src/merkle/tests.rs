@@ -5,16 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 /// The eight leaves of the reference tree in Google's certificate-transparency repository (`merkletree`), and its roots.
-const INPUTS: [&str; 8] = [
-    "",
-    "00",
-    "10",
-    "2021",
-    "3031",
-    "40414243",
-    "5051525354555657",
-    "606162636465666768696a6b6c6d6e6f",
-];
+const INPUTS: [&str; 8] =
+    ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
 const ROOTS: [&str; 8] = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
     "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -46,11 +38,7 @@ const PATHS: [(u64, u64, &[&str]); 4] = [
             "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
         ],
     ),
-    (
-        2,
-        3,
-        &["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"],
-    ),
+    (2, 3, &["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"]),
 ];
 /// Its published consistency proofs: old size, new size, path.
 const CONSISTENCY: [(u64, u64, &[&str]); 4] = [
@@ -88,17 +76,12 @@ fn hashes(texts: &[&str]) -> Vec<Hash> {
 }
 
 fn reference_leaves() -> Vec<Hash> {
-    INPUTS
-        .iter()
-        .map(|input| leaf_hash(&hex::decode(input).unwrap()))
-        .collect()
+    INPUTS.iter().map(|input| leaf_hash(&hex::decode(input).unwrap())).collect()
 }
 
 /// Leaf hashes that differ from one another.
 fn leaves(size: usize) -> Vec<Hash> {
-    (0..size)
-        .map(|index| leaf_hash(&index.to_be_bytes()))
-        .collect()
+    (0..size).map(|index| leaf_hash(&index.to_be_bytes())).collect()
 }
 
 /// The definition of the tree hash, RFC 9162, section 2.1.1, word for word.
@@ -132,11 +115,7 @@ fn the_published_roots_come_out() {
 fn the_published_audit_paths_come_out() {
     let leaves = reference_leaves();
     for (index, size, expected) in PATHS {
-        assert_eq!(
-            inclusion_path(leaves.as_slice(), index, size).unwrap(),
-            hashes(expected),
-            "{index} of {size}"
-        );
+        assert_eq!(inclusion_path(leaves.as_slice(), index, size).unwrap(), hashes(expected), "{index} of {size}");
     }
 }
 
@@ -144,11 +123,7 @@ fn the_published_audit_paths_come_out() {
 fn the_published_consistency_proofs_come_out() {
     let leaves = reference_leaves();
     for (old, new, expected) in CONSISTENCY {
-        assert_eq!(
-            consistency_path(leaves.as_slice(), old, new).unwrap(),
-            hashes(expected),
-            "{old} to {new}"
-        );
+        assert_eq!(consistency_path(leaves.as_slice(), old, new).unwrap(), hashes(expected), "{old} to {new}");
     }
 }
 
@@ -161,29 +136,14 @@ fn every_leaf_of_every_tree_up_to_130_is_proven_and_nothing_else_is() {
         assert_eq!(root(tree), expected);
         for (index, leaf) in (0..).zip(tree) {
             let path = inclusion_path(tree, index, size).unwrap();
-            assert_eq!(
-                verify_inclusion(*leaf, index, size, &path, expected),
-                Ok(())
-            );
-            assert!(
-                verify_inclusion(leaves[130], index, size, &path, expected).is_err(),
-                "another leaf"
-            );
-            assert!(
-                verify_inclusion(*leaf, index + 1, size, &path, expected).is_err(),
-                "another index"
-            );
+            assert_eq!(verify_inclusion(*leaf, index, size, &path, expected), Ok(()));
+            assert!(verify_inclusion(leaves[130], index, size, &path, expected).is_err(), "another leaf");
+            assert!(verify_inclusion(*leaf, index + 1, size, &path, expected).is_err(), "another index");
             let mut longer = path.clone();
             longer.push(*leaf);
-            assert!(
-                verify_inclusion(*leaf, index, size, &longer, expected).is_err(),
-                "a longer path"
-            );
+            assert!(verify_inclusion(*leaf, index, size, &longer, expected).is_err(), "a longer path");
             if let Some((_, shorter)) = path.split_last() {
-                assert!(
-                    verify_inclusion(*leaf, index, size, shorter, expected).is_err(),
-                    "a shorter path"
-                );
+                assert!(verify_inclusion(*leaf, index, size, shorter, expected).is_err(), "a shorter path");
             }
         }
     }
@@ -197,32 +157,16 @@ fn every_tree_up_to_130_is_a_prefix_of_every_larger_one_and_of_no_other() {
     for new in 0..=130 {
         for old in 0..=new {
             let path = consistency_path(leaves.as_slice(), old, new).unwrap();
-            assert_eq!(
-                verify_consistency(old, new, at(old), at(new), &path),
-                Ok(()),
-                "{old} to {new}"
-            );
-            assert!(
-                verify_consistency(old, new, Hash::ZERO, at(new), &path).is_err(),
-                "another old root"
-            );
+            assert_eq!(verify_consistency(old, new, at(old), at(new), &path), Ok(()), "{old} to {new}");
+            assert!(verify_consistency(old, new, Hash::ZERO, at(new), &path).is_err(), "another old root");
             if old > 0 {
-                assert!(
-                    verify_consistency(old, new, at(old), Hash::ZERO, &path).is_err(),
-                    "another new root"
-                );
+                assert!(verify_consistency(old, new, at(old), Hash::ZERO, &path).is_err(), "another new root");
             }
             let mut longer = path.clone();
             longer.push(Hash::ZERO);
-            assert!(
-                verify_consistency(old, new, at(old), at(new), &longer).is_err(),
-                "a longer path"
-            );
+            assert!(verify_consistency(old, new, at(old), at(new), &longer).is_err(), "a longer path");
         }
-        assert_eq!(
-            verify_consistency(new + 1, new, at(new), at(new), &[]),
-            Err(BadProof::OutOfRange)
-        );
+        assert_eq!(verify_consistency(new + 1, new, at(new), at(new), &[]), Err(BadProof::OutOfRange));
     }
 }
 

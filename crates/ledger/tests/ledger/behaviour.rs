@@ -1,15 +1,13 @@
 //! What the ledger does when nothing goes wrong.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::common::{
-    TAG, append, body, claims, config, entry, gateway_key, leaf, log_key, open, refused,
-};
+use crate::common::{TAG, append, body, claims, config, entry, gateway_key, leaf, log_key, open, refused};
 use drawbridge_ledger::{
-    AppendError, Checkpoint, Config, Entry, Hash, Ledger, OpenError, ProofError, ReadError, Reader,
-    SealVerifier, merkle,
+    AppendError, Checkpoint, Config, Entry, Hash, Ledger, OpenError, ProofError, ReadError, Reader, SealVerifier,
+    merkle,
 };
 
 #[tokio::test]
@@ -23,15 +21,10 @@ async fn an_append_returns_its_index_a_promise_and_a_seal_over_both() {
         let appended = append.await.unwrap();
         assert_eq!(appended.index, number);
         assert_eq!(appended.promise.origin, "county.example/log/main");
-        assert_eq!(
-            (appended.promise.index, appended.promise.leaf),
-            (number, leaf(number).hash())
-        );
+        assert_eq!((appended.promise.index, appended.promise.leaf), (number, leaf(number).hash()));
         assert_eq!(appended.seal.is_some(), number % 2 == 0);
         if let Some(seal) = appended.seal {
-            verifier
-                .verify(TAG, &claims(number), Some(&appended.promise), &seal)
-                .unwrap();
+            verifier.verify(TAG, &claims(number), Some(&appended.promise), &seal).unwrap();
             assert_eq!(ledger.read(number).unwrap().seal, Some(seal));
         }
     }
@@ -47,26 +40,14 @@ async fn what_was_appended_reads_back_now_and_after_a_restart() {
     let check = |ledger: &Ledger| {
         for number in [0, 1, 39, 40, 255, 256, 511, 698, 699] {
             let stored = ledger.read(number).unwrap();
-            assert_eq!(
-                (stored.index, stored.leaf, stored.body),
-                (number, leaf(number), Some(body(number)))
-            );
+            assert_eq!((stored.index, stored.leaf, stored.body), (number, leaf(number), Some(body(number))));
         }
-        assert!(matches!(
-            ledger.read(700),
-            Err(ReadError::NotThere {
-                index: 700,
-                size: 700
-            })
-        ));
+        assert!(matches!(ledger.read(700), Err(ReadError::NotThere { index: 700, size: 700 })));
     };
     check(&ledger);
     ledger.close().await;
     let (ledger, recovery) = open(folder.path());
-    assert_eq!(
-        (recovery.size, recovery.uncovered, recovery.rebuilt),
-        (700, 0, 0)
-    );
+    assert_eq!((recovery.size, recovery.uncovered, recovery.rebuilt), (700, 0, 0));
     check(&ledger);
     append(&ledger, 700, 710, 1).await;
     ledger.close().await;
@@ -81,20 +62,11 @@ async fn what_was_appended_reads_back_now_and_after_a_restart() {
         );
     }
     assert_eq!(
-        reader
-            .entries_from(705)
-            .map(|stored| stored.unwrap().index)
-            .collect::<Vec<_>>(),
+        reader.entries_from(705).map(|stored| stored.unwrap().index).collect::<Vec<_>>(),
         [705, 706, 707, 708, 709]
     );
     assert_eq!(reader.get(333).unwrap(), stored[333]);
-    assert!(matches!(
-        reader.get(710),
-        Err(ReadError::NotThere {
-            index: 710,
-            size: 710
-        })
-    ));
+    assert!(matches!(reader.get(710), Err(ReadError::NotThere { index: 710, size: 710 })));
     assert_eq!(reader.entries_from(710).count(), 0);
 }
 
@@ -106,11 +78,7 @@ async fn a_checkpoint_covers_every_leaf_within_the_interval_and_proofs_verify_ag
     assert_eq!(ledger.checkpoint().root, merkle::empty_root());
     let mut watch = ledger.watch_checkpoints();
     append(&ledger, 0, 600, 64).await;
-    let state = watch
-        .wait_for(|state| state.size == 600)
-        .await
-        .unwrap()
-        .clone();
+    let state = watch.wait_for(|state| state.size == 600).await.unwrap().clone();
 
     let note = note::Note::parse(&state.note).unwrap();
     assert_eq!(note.verified_by(&[log_key().verifier()]).unwrap().len(), 1);
@@ -126,57 +94,30 @@ async fn a_checkpoint_covers_every_leaf_within_the_interval_and_proofs_verify_ag
             }
         }
     }
-    for (old, new) in [
-        (0, 600),
-        (1, 600),
-        (255, 256),
-        (256, 600),
-        (511, 599),
-        (600, 600),
-    ] {
+    for (old, new) in [(0, 600), (1, 600), (255, 256), (256, 600), (511, 599), (600, 600)] {
         let path = ledger.consistency(old, new).unwrap();
         let root = |size: u64| merkle::root(&leaves[..usize::try_from(size).unwrap()]);
         merkle::verify_consistency(old, new, root(old), root(new), &path).unwrap();
     }
-    assert!(matches!(
-        ledger.inclusion(0, 601),
-        Err(ProofError::NotCovered {
-            size: 601,
-            covered: 600
-        })
-    ));
-    assert!(matches!(
-        ledger.inclusion(600, 600),
-        Err(ProofError::OutOfRange { .. })
-    ));
-    assert!(matches!(
-        ledger.consistency(600, 599),
-        Err(ProofError::OutOfRange { .. })
-    ));
+    assert!(matches!(ledger.inclusion(0, 601), Err(ProofError::NotCovered { size: 601, covered: 600 })));
+    assert!(matches!(ledger.inclusion(600, 600), Err(ProofError::OutOfRange { .. })));
+    assert!(matches!(ledger.consistency(600, 599), Err(ProofError::OutOfRange { .. })));
     ledger.close().await;
 }
 
 #[tokio::test]
 async fn closing_writes_what_waits_and_covers_it() {
     let folder = tempfile::tempdir().unwrap();
-    let slow = Config {
-        checkpoint_interval: Duration::from_hours(1),
-        ..config(folder.path())
-    };
+    let slow = Config { checkpoint_interval: Duration::from_hours(1), ..config(folder.path()) };
     let (ledger, _) = Ledger::open(slow).unwrap();
     append(&ledger, 0, 10, 1).await;
-    let waiting: Vec<_> = (10..30)
-        .map(|number| ledger.append(entry(number)))
-        .collect();
+    let waiting: Vec<_> = (10..30).map(|number| ledger.append(entry(number))).collect();
     let other = ledger.clone();
     ledger.close().await;
     for append in waiting {
         append.await.unwrap();
     }
-    assert!(matches!(
-        other.append(entry(30)).await,
-        Err(AppendError::Closed)
-    ));
+    assert!(matches!(other.append(entry(30)).await, Err(AppendError::Closed)));
     assert_eq!(other.checkpoint().size, 30);
     // The folder is free although a clone is still there.
     let (ledger, recovery) = open(folder.path());
@@ -199,10 +140,7 @@ async fn two_gateways_cannot_open_one_ledger() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = open(folder.path());
     let error = refused(folder.path());
-    assert!(
-        matches!(&error, OpenError::Locked { path } if path == &folder.path().join("lock")),
-        "{error}"
-    );
+    assert!(matches!(&error, OpenError::Locked { path } if path == &folder.path().join("lock")), "{error}");
     ledger.close().await;
     open(folder.path()).0.close().await;
 }
@@ -222,21 +160,9 @@ async fn a_full_queue_and_a_large_body_are_refused_at_once() {
     // With one caller announced the writer holds the commit, so the queue fills.
     let caller = ledger.caller();
     let waiting: Vec<_> = (0..4).map(|number| ledger.append(entry(number))).collect();
-    assert!(matches!(
-        ledger.append(entry(4)).await,
-        Err(AppendError::Overloaded { waiting: 4 })
-    ));
-    let large = Entry {
-        body: vec![0; 1001],
-        ..entry(4)
-    };
-    assert!(matches!(
-        ledger.append(large).await,
-        Err(AppendError::TooLarge {
-            bytes: 1001,
-            limit: 1000
-        })
-    ));
+    assert!(matches!(ledger.append(entry(4)).await, Err(AppendError::Overloaded { waiting: 4 })));
+    let large = Entry { body: vec![0; 1001], ..entry(4) };
+    assert!(matches!(ledger.append(large).await, Err(AppendError::TooLarge { bytes: 1001, limit: 1000 })));
     drop(caller);
     ledger.close().await;
     for append in waiting {
@@ -249,10 +175,7 @@ async fn bodies_up_to_the_limit_fit_whatever_the_segment() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = open(folder.path());
     for number in 0..3 {
-        let large = Entry {
-            body: vec![7; 1 << 20],
-            ..entry(number)
-        };
+        let large = Entry { body: vec![7; 1 << 20], ..entry(number) };
         assert_eq!(ledger.append(large).await.unwrap().index, number);
         assert_eq!(ledger.read(number).unwrap().body.unwrap().len(), 1 << 20);
     }
@@ -269,55 +192,37 @@ async fn a_ledger_of_another_log_or_key_is_told_apart() {
     append(&ledger, 0, 3, 1).await;
     ledger.close().await;
     let other_key = note::SigningKey::generate("county.example/log/main").unwrap();
-    let error = Ledger::open(Config {
-        log_key: other_key,
-        ..config(folder.path())
-    })
-    .map(|_| ())
-    .unwrap_err();
-    assert!(
-        matches!(&error, OpenError::OtherLog { path, .. } if path.ends_with("tlog/log.vkey")),
-        "{error}"
-    );
+    let error = Ledger::open(Config { log_key: other_key, ..config(folder.path()) }).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, OpenError::OtherLog { path, .. } if path.ends_with("tlog/log.vkey")), "{error}");
     let other = note::SigningKey::generate("trust.example/log/main").unwrap();
-    let error = Ledger::open(Config {
-        log_key: other,
-        origin: "trust.example/log/main".into(),
-        ..config(folder.path())
-    })
-    .map(|_| ())
-    .unwrap_err();
+    let error =
+        Ledger::open(Config { log_key: other, origin: "trust.example/log/main".into(), ..config(folder.path()) })
+            .map(|_| ())
+            .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
             "`{}` belongs to `county.example/log/main`, not to `trust.example/log/main`: check which data folder and log key are configured",
-            folder
-                .path()
-                .join("journal/00000000000000000000.seg")
-                .display()
+            folder.path().join("journal/00000000000000000000.seg").display()
         )
     );
-    let error = Ledger::open(Config {
-        origin: "x".into(),
-        ..config(folder.path())
-    })
-    .map(|_| ())
-    .unwrap_err();
+    let error = Ledger::open(Config { origin: "x".into(), ..config(folder.path()) }).map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Config { .. }));
 }
 
 #[tokio::test]
 async fn a_reader_sees_a_consistent_prefix_while_the_ledger_grows() {
+    const ROUNDS: u64 = 10;
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = open(folder.path());
-    let done = Arc::new(AtomicBool::new(false));
+    let rounds = Arc::new(AtomicU64::new(0));
     let path = folder.path().to_owned();
     let reads = tokio::task::spawn_blocking({
-        let done = Arc::clone(&done);
+        let rounds = Arc::clone(&rounds);
         move || {
             let reader = Reader::open(&path).unwrap();
             let mut last = 0;
-            for _ in 0..20 {
+            for round in 1..=ROUNDS {
                 let mut count = 0;
                 for stored in reader.entries() {
                     let stored = stored.unwrap();
@@ -329,23 +234,28 @@ async fn a_reader_sees_a_consistent_prefix_while_the_ledger_grows() {
                 let report = reader.verify(None).unwrap();
                 assert_eq!(report.fault, None);
                 assert!(report.frames >= last && report.size <= report.frames);
+                rounds.store(round, Ordering::Relaxed);
             }
-            done.store(true, Ordering::Relaxed);
         }
     });
     let mut size = 0;
-    while !done.load(Ordering::Relaxed) || size < 3000 {
-        append(&ledger, size, size + 7, 7).await;
-        size += 7;
+    loop {
+        let round = rounds.load(Ordering::Relaxed);
+        // The log grows while it is read, and no faster than it is read.
+        if size <= (round + 1) * 400 {
+            append(&ledger, size, size + 7, 7).await;
+            size += 7;
+        } else if round == ROUNDS || reads.is_finished() {
+            break;
+        } else {
+            tokio::task::yield_now().await;
+        }
     }
     reads.await.unwrap();
     ledger.close().await;
     let reader = Reader::open(folder.path()).unwrap();
     let report = reader.verify(Some(&log_key().verifier())).unwrap();
-    assert_eq!(
-        (report.fault, report.frames, report.size),
-        (None, size, size)
-    );
+    assert_eq!((report.fault, report.frames, report.size), (None, size, size));
     let tiles = size.div_ceil(256);
     assert_eq!(report.entry_tiles, tiles);
     assert!(report.hash_tiles > tiles && report.segments > 3);
@@ -361,10 +271,7 @@ async fn destroying_a_segments_key_erases_its_bodies_and_breaks_no_proof() {
 
     let reader = Reader::open(folder.path()).unwrap();
     let report = reader.verify(Some(&log_key().verifier())).unwrap();
-    assert_eq!(
-        (report.fault.clone(), report.frames, report.erased),
-        (None, 600, 1)
-    );
+    assert_eq!((report.fault.clone(), report.frames, report.erased), (None, 600, 1));
     let erased = reader.get(0).unwrap();
     assert_eq!((erased.leaf, erased.body), (leaf(0), None));
     assert_eq!(reader.get(599).unwrap().body, Some(body(599)));
@@ -386,19 +293,11 @@ fn the_ledger_serves_callers_on_any_runtime_and_on_none() {
             let ledger = ledger.clone();
             std::thread::spawn(move || {
                 // Two runtimes on one thread, one after the other, the first still alive.
-                let first = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
+                let first = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let appended = first.block_on(ledger.append(entry(thread))).unwrap();
-                let second = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
+                let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let later = second.block_on(async {
-                    let tasks: Vec<_> = (0..40)
-                        .map(|number| tokio::spawn(ledger.append(entry(number))))
-                        .collect();
+                    let tasks: Vec<_> = (0..40).map(|number| tokio::spawn(ledger.append(entry(number)))).collect();
                     let mut last = 0;
                     for task in tasks {
                         last = task.await.unwrap().unwrap().index;

@@ -32,39 +32,22 @@ pub(crate) fn open(folder: &Path) -> (Ledger, Recovery) {
 }
 
 pub(crate) fn refused(folder: &Path) -> OpenError {
-    Ledger::open(config(folder))
-        .map(|_| ())
-        .expect_err("it opens")
+    Ledger::open(config(folder)).map(|_| ()).expect_err("it opens")
 }
 
 pub(crate) fn leaf(number: u64) -> Leaf {
-    Leaf {
-        shared: Hash::of(&number.to_be_bytes()),
-        private: Hash::of(&[number.to_be_bytes(), [9; 8]].concat()),
-    }
+    Leaf { shared: Hash::of(&number.to_be_bytes()), private: Hash::of(&[number.to_be_bytes(), [9; 8]].concat()) }
 }
 
 /// A body of some hundred bytes that follows from its number.
 pub(crate) fn body(number: u64) -> Vec<u8> {
     let length = usize::try_from(number * 37 % 400).unwrap();
-    format!("record {number} ")
-        .into_bytes()
-        .into_iter()
-        .cycle()
-        .take(length)
-        .collect()
+    format!("record {number} ").into_bytes().into_iter().cycle().take(length).collect()
 }
 
 pub(crate) fn entry(number: u64) -> Entry {
-    let seal = number.is_multiple_of(2).then(|| SealInput {
-        tag: TAG,
-        claims: claims(number),
-    });
-    Entry {
-        leaf: leaf(number),
-        body: body(number),
-        seal,
-    }
+    let seal = number.is_multiple_of(2).then(|| SealInput { tag: TAG, claims: claims(number) });
+    Entry { leaf: leaf(number), body: body(number), seal }
 }
 
 pub(crate) fn claims(number: u64) -> Vec<u8> {
@@ -75,9 +58,8 @@ pub(crate) fn claims(number: u64) -> Vec<u8> {
 pub(crate) async fn append(ledger: &Ledger, from: u64, to: u64, together: u64) {
     let mut next = from;
     while next < to {
-        let appends: Vec<_> = (next..to.min(next + together))
-            .map(|number| (number, ledger.append(entry(number))))
-            .collect();
+        let appends: Vec<_> =
+            (next..to.min(next + together)).map(|number| (number, ledger.append(entry(number)))).collect();
         for (number, append) in appends {
             assert_eq!(append.await.unwrap().index, number);
             next = number + 1;
@@ -93,10 +75,7 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 walk(root, &path, files);
             } else {
-                files.insert(
-                    path.strip_prefix(root).unwrap().to_owned(),
-                    fs::read(&path).unwrap(),
-                );
+                files.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
             }
         }
     }

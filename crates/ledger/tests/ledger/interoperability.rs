@@ -22,8 +22,7 @@ impl TileReader for Folder {
         tiles
             .iter()
             .map(|tile| {
-                fs::read(self.0.join(tile.path().replacen("tile/8/", "tile/", 1)))
-                    .map_err(|_| Error::InvalidTile)
+                fs::read(self.0.join(tile.path().replacen("tile/8/", "tile/", 1))).map_err(|_| Error::InvalidTile)
             })
             .collect()
     }
@@ -36,44 +35,27 @@ impl TileReader for Folder {
 fn check(folder: &std::path::Path, size: u64, indices: &[u64]) -> Hash {
     let tlog = folder.join("tlog");
     let key = fs::read_to_string(tlog.join("log.vkey")).unwrap();
-    let known = VerifierList::new(vec![Box::new(
-        StandardVerifier::new(key.trim_end()).unwrap(),
-    )]);
+    let known = VerifierList::new(vec![Box::new(StandardVerifier::new(key.trim_end()).unwrap())]);
     let note = signed_note::Note::from_bytes(&fs::read(tlog.join("checkpoint")).unwrap()).unwrap();
     assert_eq!(note.verify(&known).unwrap().0.len(), 1);
     let checkpoint = Checkpoint::from_bytes(note.text()).unwrap();
-    assert_eq!(
-        (checkpoint.origin(), checkpoint.size()),
-        ("county.example/log/main", size)
-    );
+    assert_eq!((checkpoint.origin(), checkpoint.size()), ("county.example/log/main", size));
 
     let files = Folder(tlog.clone());
     let hashes = TileHashReader::new(size, *checkpoint.hash(), &files);
     let reader = Reader::open(folder).unwrap();
     for &index in indices {
-        let record = hashes
-            .read_hashes(&[tlog::stored_hash_index(0, index)])
-            .unwrap()[0];
+        let record = hashes.read_hashes(&[tlog::stored_hash_index(0, index)]).unwrap()[0];
         assert_eq!(record.0, leaf(index).hash().0);
         let proof = tlog::prove_record(size, index, &hashes).unwrap();
         tlog::check_record(&proof, size, *checkpoint.hash(), index, record).unwrap();
-        let ours: Vec<[u8; 32]> = reader
-            .inclusion(index, size)
-            .unwrap()
-            .into_iter()
-            .map(|hash| hash.0)
-            .collect();
+        let ours: Vec<[u8; 32]> = reader.inclusion(index, size).unwrap().into_iter().map(|hash| hash.0).collect();
         assert_eq!(ours, proof.iter().map(|hash| hash.0).collect::<Vec<_>>());
 
         let first = index / 256 * 256;
         let width = (size - first).min(256);
-        let partial = if width == 256 {
-            String::new()
-        } else {
-            format!(".p/{width}")
-        };
-        let bundle =
-            fs::read(tlog.join(format!("tile/entries/{:03}{partial}", index / 256))).unwrap();
+        let partial = if width == 256 { String::new() } else { format!(".p/{width}") };
+        let bundle = fs::read(tlog.join(format!("tile/entries/{:03}{partial}", index / 256))).unwrap();
         let mut rest = bundle.as_slice();
         let mut entries = Vec::new();
         while let Some((length, after)) = rest.split_first_chunk::<2>() {
@@ -110,17 +92,8 @@ async fn others_verify_the_folder_at_every_stage_of_its_growth() {
         let proof = tlog::prove_tree(size, old, &hashes).unwrap();
         tlog::check_tree(&proof, size, newest, old, root).unwrap();
         if old < size {
-            let ours: Vec<[u8; 32]> = reader
-                .consistency(old, size)
-                .unwrap()
-                .into_iter()
-                .map(|hash| hash.0)
-                .collect();
-            assert_eq!(
-                ours,
-                proof.iter().map(|hash| hash.0).collect::<Vec<_>>(),
-                "{old} to {size}"
-            );
+            let ours: Vec<[u8; 32]> = reader.consistency(old, size).unwrap().into_iter().map(|hash| hash.0).collect();
+            assert_eq!(ours, proof.iter().map(|hash| hash.0).collect::<Vec<_>>(), "{old} to {size}");
         }
     }
 }
@@ -137,7 +110,5 @@ async fn partial_tiles_go_once_the_full_one_is_there() {
     append(&ledger, 200, 300, 50).await;
     ledger.close().await;
     assert!(level.join("000").exists() && level.join("001.p/44").exists());
-    assert!(
-        !level.join("000.p").exists() && !folder.path().join("tlog/tile/entries/000.p").exists()
-    );
+    assert!(!level.join("000.p").exists() && !folder.path().join("tlog/tile/entries/000.p").exists());
 }

@@ -33,18 +33,12 @@ fn body(number: u64) -> Vec<u8> {
 }
 
 fn kill_config(folder: &Path) -> Config {
-    Config {
-        segment_bytes: 4 << 20,
-        ..config(folder)
-    }
+    Config { segment_bytes: 4 << 20, ..config(folder) }
 }
 
 /// The child: 24 writers append, and say so once they have been answered. It ends by being killed.
 fn append_until_killed(folder: &Path, from: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (ledger, _) = Ledger::open(kill_config(folder)).unwrap();
         let writers: Vec<_> = (0..24)
@@ -53,14 +47,8 @@ fn append_until_killed(folder: &Path, from: u64) {
                 tokio::spawn(async move {
                     for round in 0.. {
                         let number = from + round * 24 + writer;
-                        let appended = ledger
-                            .append(Entry {
-                                leaf: leaf(number),
-                                body: body(number),
-                                seal: None,
-                            })
-                            .await
-                            .unwrap();
+                        let appended =
+                            ledger.append(Entry { leaf: leaf(number), body: body(number), seal: None }).await.unwrap();
                         let line = format!("acknowledged {} {number}\n", appended.index);
                         std::io::stdout().write_all(line.as_bytes()).unwrap();
                     }
@@ -76,10 +64,7 @@ fn append_until_killed(folder: &Path, from: u64) {
 #[test]
 fn nothing_acknowledged_is_missing_after_a_kill() {
     if let Some(folder) = std::env::var_os(CHILD) {
-        let from = std::env::var("DRAWBRIDGE_LEDGER_FROM")
-            .unwrap()
-            .parse()
-            .unwrap();
+        let from = std::env::var("DRAWBRIDGE_LEDGER_FROM").unwrap().parse().unwrap();
         return append_until_killed(Path::new(&folder), from);
     }
     let folder = tempfile::tempdir().unwrap();
@@ -88,11 +73,7 @@ fn nothing_acknowledged_is_missing_after_a_kill() {
     let mut torn = 0;
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "kills::nothing_acknowledged_is_missing_after_a_kill",
-                "--exact",
-                "--nocapture",
-            ])
+            .args(["kills::nothing_acknowledged_is_missing_after_a_kill", "--exact", "--nocapture"])
             .env(CHILD, folder.path())
             .env("DRAWBRIDGE_LEDGER_FROM", (round << 32).to_string())
             .stdout(Stdio::piped())
@@ -101,10 +82,7 @@ fn nothing_acknowledged_is_missing_after_a_kill() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut left = 1 + seeded.next(400);
         for line in lines.map_while(Result::ok) {
-            let mut words = line
-                .split_ascii_whitespace()
-                .skip_while(|word| *word != "acknowledged")
-                .skip(1);
+            let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "acknowledged").skip(1);
             let (Some(index), Some(number)) = (words.next(), words.next()) else {
                 continue;
             };
@@ -125,27 +103,14 @@ fn nothing_acknowledged_is_missing_after_a_kill() {
             assert_eq!(batch.at, recovery.size);
         }
         for &(index, number) in &acknowledged {
-            assert!(
-                index < recovery.size,
-                "round {round}: leaf {index} was acknowledged and is gone"
-            );
+            assert!(index < recovery.size, "round {round}: leaf {index} was acknowledged and is gone");
             let stored = ledger.read(index).unwrap();
             assert_eq!(stored.leaf, leaf(number), "round {round}, leaf {index}");
-            assert_eq!(
-                stored.body,
-                Some(body(number)),
-                "round {round}, leaf {index}"
-            );
+            assert_eq!(stored.body, Some(body(number)), "round {round}, leaf {index}");
         }
         drop(ledger);
-        let report = Reader::open(folder.path())
-            .unwrap()
-            .verify(Some(&log_key().verifier()))
-            .unwrap();
-        assert_eq!(
-            (report.fault, report.frames, report.size),
-            (None, recovery.size, recovery.size)
-        );
+        let report = Reader::open(folder.path()).unwrap().verify(Some(&log_key().verifier())).unwrap();
+        assert_eq!((report.fault, report.frames, report.size), (None, recovery.size, recovery.size));
         // Only the newest are looked at again, so that the rounds stay short.
         let old = acknowledged.len().saturating_sub(600);
         acknowledged.drain(..old);

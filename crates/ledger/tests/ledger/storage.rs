@@ -13,25 +13,16 @@ const CHILD: &str = "DRAWBRIDGE_LEDGER_FULL";
 const BLOCKS: &str = "600";
 
 fn full_config(folder: &Path) -> Config {
-    Config {
-        segment_bytes: 64 << 20,
-        ..config(folder)
-    }
+    Config { segment_bytes: 64 << 20, ..config(folder) }
 }
 
 async fn append_until_refused(folder: &Path) {
     let (ledger, _) = Ledger::open(full_config(folder)).unwrap();
-    let large = |number| Entry {
-        leaf: leaf(number),
-        body: vec![1; 5000],
-        seal: None,
-    };
+    let large = |number| Entry { leaf: leaf(number), body: vec![1; 5000], seal: None };
     let mut count = 0;
     let error = loop {
         // Three at a time: all that wait for the failed write are refused, and all behind them.
-        let appends: Vec<_> = (0..3)
-            .map(|more| ledger.append(large(count + more)))
-            .collect();
+        let appends: Vec<_> = (0..3).map(|more| ledger.append(large(count + more))).collect();
         let mut refused = Vec::new();
         for append in appends {
             match append.await {
@@ -47,21 +38,13 @@ async fn append_until_refused(folder: &Path) {
             break error;
         }
     };
-    let AppendError::Storage(error) = error else {
-        panic!("{error}")
-    };
+    let AppendError::Storage(error) = error else { panic!("{error}") };
     assert_eq!(error.source.raw_os_error(), Some(27), "EFBIG");
     assert!(error.path.starts_with(folder), "{error}");
     assert!(matches!(ledger.healthy(), Err(AppendError::Storage(_))));
-    assert!(matches!(
-        ledger.append(large(count)).await,
-        Err(AppendError::Storage(_))
-    ));
+    assert!(matches!(ledger.append(large(count)).await, Err(AppendError::Storage(_))));
     assert_eq!(ledger.size(), count);
-    assert!(
-        ledger.read(count - 1).is_ok(),
-        "what is on disk can still be read"
-    );
+    assert!(ledger.read(count - 1).is_ok(), "what is on disk can still be read");
     ledger.close().await;
     std::fs::write(folder.join("count"), count.to_string()).unwrap();
 }
@@ -76,34 +59,20 @@ async fn a_refused_write_stops_everything_until_the_ledger_is_opened_again() {
     let status = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", BLOCKS])
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "storage::a_refused_write_stops_everything_until_the_ledger_is_opened_again",
-            "--exact",
-            "--nocapture",
-        ])
+        .args(["storage::a_refused_write_stops_everything_until_the_ledger_is_opened_again", "--exact", "--nocapture"])
         .env(CHILD, folder.path())
         .process_group(0)
         .status()
         .unwrap();
     assert!(status.success());
-    let count: u64 = std::fs::read_to_string(folder.path().join("count"))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let count: u64 = std::fs::read_to_string(folder.path().join("count")).unwrap().parse().unwrap();
     assert!(count > 10);
 
     let (ledger, recovery) = Ledger::open(full_config(folder.path())).unwrap();
     assert_eq!(recovery.size, count);
     assert_eq!(ledger.append(entry(count)).await.unwrap().index, count);
     ledger.close().await;
-    assert_eq!(
-        Reader::open(folder.path())
-            .unwrap()
-            .verify(None)
-            .unwrap()
-            .fault,
-        None
-    );
+    assert_eq!(Reader::open(folder.path()).unwrap().verify(None).unwrap().fault, None);
 }
 
 #[tokio::test]
@@ -111,11 +80,7 @@ async fn a_tile_that_cannot_be_written_stops_the_ledger_too() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = open(folder.path());
     ledger.append(entry(0)).await.unwrap();
-    ledger
-        .watch_checkpoints()
-        .wait_for(|state| state.size == 1)
-        .await
-        .unwrap();
+    ledger.watch_checkpoints().wait_for(|state| state.size == 1).await.unwrap();
     // A folder stands where the next checkpoint is to be written: a refusal that root meets as well.
     std::fs::create_dir(folder.path().join("tlog/checkpoint.tmp")).unwrap();
     let mut number = 1;
@@ -125,16 +90,8 @@ async fn a_tile_that_cannot_be_written_stops_the_ledger_too() {
             Err(error) => break error,
         }
     };
-    let AppendError::Storage(error) = error else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "cannot create `{}`",
-            folder.path().join("tlog/checkpoint.tmp").display()
-        )
-    );
+    let AppendError::Storage(error) = error else { panic!("{error}") };
+    assert_eq!(error.to_string(), format!("cannot create `{}`", folder.path().join("tlog/checkpoint.tmp").display()));
     ledger.close().await;
     std::fs::remove_dir(folder.path().join("tlog/checkpoint.tmp")).unwrap();
     let (ledger, recovery) = open(folder.path());
@@ -147,14 +104,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "not a folder").unwrap();
-    let error = Ledger::open(config(&file.join("ledger")))
-        .map(|_| ())
-        .unwrap_err();
-    let OpenError::Storage(error) = error else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        error.to_string(),
-        format!("cannot make the folder `{}`", file.join("ledger").display())
-    );
+    let error = Ledger::open(config(&file.join("ledger"))).map(|_| ()).unwrap_err();
+    let OpenError::Storage(error) = error else { panic!("{error}") };
+    assert_eq!(error.to_string(), format!("cannot make the folder `{}`", file.join("ledger").display()));
 }

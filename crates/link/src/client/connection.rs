@@ -4,6 +4,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -27,7 +28,17 @@ use crate::upkeep::{Control, Finding, OpenStream, Order, Times, Upkeep};
 pub(super) struct Connection {
     requests: SendRequest<Bytes>,
     control: Arc<Control>,
+    life: Arc<Life>,
     certificates: Vec<CertificateDer<'static>>,
+}
+
+/// What became of a connection.
+#[derive(Debug, Default)]
+struct Life {
+    /// A request was answered on it.
+    answered: AtomicBool,
+    /// It ended without our doing.
+    cut: AtomicBool,
 }
 
 /// A request that was not sent.
@@ -58,8 +69,13 @@ impl Connection {
             upkeep: Upkeep::new(Arc::clone(&control), Arc::clone(&pulse), ping, times),
             control: Arc::clone(&control),
         };
+        let life = Arc::new(Life::default());
+        let ending = Arc::clone(&life);
         tokio::spawn(async move {
             let ended = poll_fn(|context| driver.poll(context)).await;
+            if driver.control.order() == Order::Serve {
+                ending.cut.store(true, Ordering::SeqCst);
+            }
             // Whoever still holds it sees that it has ended.
             driver.control.give(Order::Close);
             if let Some(breach) = pulse.breach() {
@@ -68,11 +84,21 @@ impl Connection {
                 tracing::debug!(cause = &cause as &dyn Error, "link broke");
             }
         });
-        Self { requests, control, certificates }
+        Self { requests, control, life, certificates }
     }
 
     pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
+    }
+
+    /// Whether a request was answered on it.
+    pub(super) fn has_answered(&self) -> bool {
+        self.life.answered.load(Ordering::SeqCst)
+    }
+
+    /// Whether it ended without our doing and without an answer.
+    pub(super) fn was_in_vain(&self) -> bool {
+        self.life.cut.load(Ordering::SeqCst) && !self.has_answered()
     }
 
     pub(super) fn close(&self) {
@@ -112,6 +138,7 @@ impl Place {
         let mut requests = self.connection.requests.clone();
         let open = poll_fn(|context| Poll::Ready(requests.poll_ready(context))).await;
         if !self.connection.is_open() || matches!(open, Poll::Ready(Err(_))) {
+            self.connection.life.cut.store(true, Ordering::SeqCst);
             self.connection.control.give(Order::Drain);
             return Err(Unsent::Ended(Box::new(request)));
         }
@@ -135,20 +162,23 @@ impl Place {
                 sending = Some(StopOnDrop(task.abort_handle()));
             }
         }
-        Ok(Sent { response, hold: Hold { _sending: sending, _stream: self.stream } })
+        let life = Arc::clone(&self.connection.life);
+        Ok(Sent { response, life, hold: Hold { _sending: sending, _stream: self.stream } })
     }
 }
 
 /// A request under way.
 pub(super) struct Sent {
     response: ResponseFuture,
+    life: Arc<Life>,
     hold: Hold,
 }
 
 impl Sent {
     pub(super) async fn answer(self) -> Result<Response<Incoming>, LinkError> {
-        let Self { response, hold } = self;
+        let Self { response, life, hold } = self;
         let response = response.await.map_err(LinkError::sent)?;
+        life.answered.store(true, Ordering::SeqCst);
         Ok(response.map(|stream| Incoming::holding(stream, hold)))
     }
 }

@@ -19,22 +19,22 @@ pub(super) struct Peer {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     connections: Vec<Arc<Connection>>,
     /// Somebody dials; closed when that has come to an end.
     dialling: Option<watch::Receiver<()>>,
     failure: Option<Failure>,
+    /// Attempts in a row that failed, or came to a connection on which nothing was answered.
+    in_vain: u32,
+    /// What was dialled last.
+    address: Arc<str>,
     /// How often connections have been looked at again.
     epoch: u64,
 }
 
-/// The last attempt failed.
+/// The last attempt failed, or came to nothing.
 struct Failure {
-    address: Arc<str>,
     cause: Arc<DialError>,
-    /// Attempts that failed in a row.
-    times: u32,
     until: Instant,
 }
 
@@ -45,7 +45,9 @@ enum Pick {
 
 impl Peer {
     pub(super) fn new(limits: Arc<Limits>) -> Self {
-        Self { limits, inner: Mutex::default() }
+        let inner =
+            Inner { connections: Vec::new(), dialling: None, failure: None, in_vain: 0, address: "".into(), epoch: 0 };
+        Self { limits, inner: Mutex::new(inner) }
     }
 
     /// Finds a place for one stream, and dials where that is needed.
@@ -64,8 +66,8 @@ impl Peer {
 
     pub(super) fn state(&self) -> State {
         let mut inner = self.lock();
-        inner.forget_closed();
-        let failure = inner.failure.as_ref();
+        inner.forget_closed(&self.limits);
+        let failure = inner.failure.as_ref().filter(|_| inner.connections.is_empty());
         State {
             connections: inner.connections.len(),
             streams: inner.connections.iter().map(|one| one.streams()).sum(),
@@ -92,17 +94,18 @@ impl Peer {
         D: Fn() -> Result<Target, Box<dyn Error + Send + Sync>>,
     {
         let mut inner = self.lock();
-        inner.forget_closed();
+        inner.forget_closed(&self.limits);
         let Some(least) = inner.connections.iter().min_by_key(|one| one.streams()).cloned() else {
-            if let Some(failure) = &inner.failure
-                && let Some(again_in) = failure.until.checked_duration_since(Instant::now())
-                && !again_in.is_zero()
-            {
-                return Err(failure.error(again_in));
+            if let Some((failure, again_in)) = inner.rest() {
+                let (address, cause) = (Arc::clone(&inner.address), Arc::clone(&failure.cause));
+                return Err(LinkError::Down { address, cause, again_in });
             }
             let dialled = self.dialling(&mut inner, directions)?;
             return Ok(Pick::Wait(dialled));
         };
+        if least.has_answered() {
+            inner.in_vain = 0;
+        }
         let (streams, most) = (least.streams(), least.most_streams());
         if streams >= most / 4 * 3 && inner.connections.len() < self.limits.connections && inner.may_dial() {
             // One more would be good, and is no reason to refuse when it cannot be had.
@@ -130,12 +133,8 @@ impl Peer {
         let target = directions().map_err(LinkError::Undialable)?;
         let (done, dialling) = watch::channel(());
         inner.dialling = Some(dialling.clone());
-        let attempt = Attempt {
-            peer: Arc::clone(self),
-            address: target.address.as_str().into(),
-            epoch: inner.epoch,
-            _done: done,
-        };
+        inner.address = target.address.as_str().into();
+        let attempt = Attempt { peer: Arc::clone(self), epoch: inner.epoch, _done: done };
         // A task of its own: whoever asked first may have no patience.
         tokio::spawn(async move {
             let dialled = dial(target, &attempt.peer.limits).await;
@@ -150,21 +149,40 @@ impl Peer {
 }
 
 impl Inner {
-    fn forget_closed(&mut self) {
-        self.connections.retain(|connection| connection.is_open());
+    fn forget_closed(&mut self, limits: &Limits) {
+        let mut in_vain = false;
+        self.connections.retain(|connection| {
+            in_vain |= !connection.is_open() && connection.was_in_vain();
+            connection.is_open()
+        });
+        // Once is no reason: a peer that retires connections may retire a new one.
+        if in_vain {
+            let rest = self.in_vain.min(1) * limits.backoff.after(self.in_vain, chance());
+            self.fail(DialError::Closed(None), rest);
+        }
+    }
+
+    /// Counts one more connection that came to nothing, and rests.
+    fn fail(&mut self, cause: DialError, rest: Duration) {
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.failure = Some(Failure { cause: Arc::new(cause), until: Instant::now() + rest });
+    }
+
+    fn rest(&self) -> Option<(&Failure, Duration)> {
+        let failure = self.failure.as_ref()?;
+        let rest = failure.until.checked_duration_since(Instant::now())?;
+        (!rest.is_zero()).then_some((failure, rest))
     }
 
     /// Whether somebody dials, or may.
     fn may_dial(&self) -> bool {
-        let resting = |failure: &Failure| failure.until > Instant::now();
-        self.dialling.is_some() || !self.failure.as_ref().is_some_and(resting)
+        self.dialling.is_some() || self.rest().is_none()
     }
 }
 
 /// An attempt to dial. However it ends, others may dial after it.
 struct Attempt {
     peer: Arc<Peer>,
-    address: Arc<str>,
     epoch: u64,
     _done: watch::Sender<()>,
 }
@@ -180,14 +198,9 @@ impl Attempt {
                 inner.connections.push(Arc::new(connection));
             }
             Err(cause) => {
-                let times = inner.failure.as_ref().map_or(0, |failure| failure.times) + 1;
-                tracing::warn!(address = %self.address, times, cause = &cause as &dyn Error, "no link");
-                inner.failure = Some(Failure {
-                    address: Arc::clone(&self.address),
-                    cause: Arc::new(cause),
-                    times,
-                    until: Instant::now() + self.peer.limits.backoff.after(times, chance()),
-                });
+                let times = inner.in_vain.saturating_add(1);
+                tracing::warn!(address = %inner.address, times, cause = &cause as &dyn Error, "no link");
+                inner.fail(cause, self.peer.limits.backoff.after(times, chance()));
             }
         }
     }
@@ -196,12 +209,6 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.peer.lock().dialling = None;
-    }
-}
-
-impl Failure {
-    fn error(&self, again_in: Duration) -> LinkError {
-        LinkError::Down { address: Arc::clone(&self.address), cause: Arc::clone(&self.cause), again_in }
     }
 }
 

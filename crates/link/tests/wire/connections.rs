@@ -156,7 +156,7 @@ async fn a_link_whose_peer_gives_no_sign_of_life_is_given_up() {
 #[tokio::test]
 async fn an_old_connection_retires_and_no_call_fails_for_it() {
     let pair = Pair::new();
-    let limits = server::Limits { connection_age: Some(Duration::from_millis(20)), ..server::Limits::default() };
+    let limits = server::Limits { connection_age: Some(Duration::from_millis(100)), ..server::Limits::default() };
     let serving = Serving::start(limits, pair.transport(), echo);
     let links = pair.links(serving.address, client::Limits::default());
     soon(async {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use drawbridge_link::client::{Backoff, LinkError, Links, Target};
@@ -9,6 +10,7 @@ use drawbridge_link::{Body, Http2, Incoming, Reason, client, server};
 use futures_util::future::join_all;
 use http::{Request, Response};
 use rustls_pki_types::ServerName;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -180,6 +182,38 @@ async fn a_peer_that_comes_back_is_found_again() {
 }
 
 #[tokio::test]
+async fn a_peer_that_ends_every_connection_at_once_is_left_alone_for_a_while() {
+    let pair = Pair::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::from(Arc::clone(&pair.server));
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            // A first word, so that the dial succeeds, and the end.
+            let mut word = crate::raw::encode(crate::raw::SETTINGS, 0, 0, &[]);
+            word.extend(crate::raw::encode(crate::raw::GOAWAY, 0, 0, &[0; 8]));
+            stream.write_all(&word).await.unwrap();
+        }
+    });
+    let backoff = Backoff { first: Duration::from_secs(1_000), longest: Duration::from_secs(1_000) };
+    let links = pair.links(address, client::Limits { backoff, ..client::Limits::default() });
+    for _ in 0..20 {
+        let error = soon(links.send(&(), question(""))).await.unwrap_err();
+        assert!(error.nothing_done(), "{error:?}");
+    }
+    let error = links.send(&(), question("")).await.unwrap_err();
+    assert!(matches!(error, LinkError::Down { .. }), "{error:?}");
+    assert!(links.states()[0].1.down.is_some());
+    let dials = accepted.load(Ordering::Relaxed);
+    assert!(dials <= 3, "{dials} connections");
+}
+
+#[tokio::test]
 async fn a_request_whose_connection_is_lost_may_have_been_acted_on() {
     let pair = Pair::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -237,7 +271,7 @@ async fn a_stream_beyond_the_last_one_of_a_goaway_was_not_acted_on() {
     let address = listener.local_addr().unwrap();
     let acceptor = TlsAcceptor::from(Arc::clone(&pair.server));
     tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        use tokio::io::AsyncReadExt;
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = acceptor.accept(stream).await.unwrap();
         stream.write_all(&crate::raw::encode(crate::raw::SETTINGS, 0, 0, &[])).await.unwrap();

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::raw::{END_HEADERS, END_STREAM, HEADERS, Raw, head};
 use crate::support::{Pair, Serving, ask, echo, ok, question, soon};
 
 fn serving<S, F>(pair: &Pair, service: S) -> Serving
@@ -308,25 +309,60 @@ async fn an_answer_without_a_body_is_a_head_alone() {
 #[tokio::test]
 async fn small_writes_do_not_wait_for_acknowledgements() {
     let pair = Pair::new();
-    let serving = serving(&pair, |_, _| async {
+    let serving = serving(&pair, |_, request: Request<Incoming>| async {
+        let mut words = request.into_body();
         let (mut sender, body) = Body::channel(1024);
         tokio::spawn(async move {
-            for _ in 0..100 {
-                sender.send("row".into()).await.unwrap();
-                // The row leaves by itself, and the next one follows it unacknowledged.
+            while words.data().await.is_some() {
+                sender.send("one".into()).await.unwrap();
+                // The first leaves by itself, and the second follows it unacknowledged.
                 for _ in 0..10 {
                     tokio::task::yield_now().await;
                 }
+                sender.send("two".into()).await.unwrap();
             }
             sender.finish(None);
         });
         Response::new(body)
     });
     let links = pair.links(serving.address, client::Limits::default());
+    let (mut sender, body) = Body::channel(1024);
+    let request = Request::post("/x").body(body).unwrap();
+    let mut answer = soon(links.send(&(), request)).await.unwrap().into_body();
     let begun = Instant::now();
-    ask(&links, "").await;
-    // With Nagle's algorithm every second row waits 40 ms.
+    for _ in 0..50 {
+        sender.send("go".into()).await.unwrap();
+        let mut received = 0;
+        while received < 6 {
+            received += soon(answer.data()).await.unwrap().unwrap().len();
+        }
+    }
+    // With Nagle's algorithm nearly every round waits 40 ms.
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn values_that_hardly_repeat_are_kept_out_of_the_compression_table() {
+    let serving =
+        Serving::start(server::Limits::default(), Transport::Plain, |_, request: Request<Incoming>| async move {
+            let value = if request.uri().path() == "/x" { "0193a1c4-0000-7000-8000-000000000000" } else { "care" };
+            let answer = Response::builder().header("drawbridge-value", value);
+            answer.body(Body::full("answer".into(), Some(ok()))).unwrap()
+        });
+    // The second head of an answer that repeats the first one takes a byte for each value that was remembered.
+    for (path, range) in [("/x", 25..80), ("/y", 1..8)] {
+        let mut raw = Raw::open(serving.address).await;
+        let mut length = 0;
+        for stream in [1, 3] {
+            let mut head = head();
+            let at = head.windows(2).position(|part| part == b"/x").unwrap();
+            head[at..at + 2].copy_from_slice(path.as_bytes());
+            raw.frame(HEADERS, END_HEADERS | END_STREAM, stream, &head).await;
+            length = raw.until(HEADERS).await.payload.len();
+            raw.until(HEADERS).await;
+        }
+        assert!(range.contains(&length), "{path}: {length}");
+    }
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn afterwards(stage: &mut Stage, exchange: &str, noted: u64) -> Result<(),
         settled,
         "the first thing that it did was to settle what the kill had cut off: unanswered, after the rows on record",
     );
-    let again = stage.ask(&answers::PATIENT, 1).await?;
+    let again = stage.ask(&answers::PATIENT, 0).await?;
     stage.teller.check(again.succeeded, "and it answers again, over a new link");
     stage.teller.say("Do the two sides still say the same?");
     let compare = CommandLine::new(["log", "compare", "council/data", "trust/data"]);

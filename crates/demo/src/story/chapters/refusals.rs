@@ -110,26 +110,45 @@ pub(super) async fn after_the_end(stage: &mut Stage) -> Result<(), StoryError> {
 /// Certificates of others are of no use at this member's door.
 pub(super) async fn a_strangers_certificate(stage: &mut Stage) -> Result<(), StoryError> {
     stage.teller.chapter("Turned away: somebody else's certificate");
-    for (why, folder) in [
+    for (why, folder, reason) in [
         (
             "A system of the police comes to the council's gateway, with a good certificate of its own authority:",
             "police/tls/systems/control-room",
+            "`spiffe://police.example/system/control-room` is not of this gateway's member",
         ),
         (
             "Somebody makes an authority that calls itself council.example, and has it issue a certificate for the council's \
              own social care system:",
             "stranger/social-care",
+            "`spiffe://council.example/system/social-care` was not issued under the roots of `council.example`",
         ),
     ] {
         stage.teller.say(why);
         let files = [format!("{folder}.pem"), format!("{folder}.key.pem")];
         let with = ["--certificate", &files[0], "--key", &files[1]];
         let ran = stage.run(&PATIENT.command().with(with), 4).await?;
-        stage
-            .teller
-            .check(!ran.succeeded && ran.stdout.is_empty(), "turned away in the TLS handshake: nothing was asked");
+        stage.teller.command("grep 'certificate was refused' council/gateway.out | tail -1");
+        let said = council_says(stage, reason).await?;
+        stage.teller.output(said.as_deref().unwrap_or_default(), 1);
+        stage.teller.check(
+            !ran.succeeded && ran.stdout.is_empty() && said.is_some(),
+            "turned away in the TLS handshake: nothing was asked, and the council's gateway says why",
+        );
     }
     Ok(())
+}
+
+/// Waits until the application log of the council's gateway says that a certificate was refused for `reason`, and returns it.
+async fn council_says(stage: &Stage, reason: &str) -> Result<Option<String>, StoryError> {
+    for _ in 0..20 {
+        let said = std::fs::read_to_string(stage.council.words_file())?;
+        let line = said.lines().rfind(|line| line.contains("certificate was refused") && line.contains(reason));
+        if let Some(line) = line {
+            return Ok(Some(line.to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(None)
 }
 
 /// Tells whether a call was refused for `reason`.

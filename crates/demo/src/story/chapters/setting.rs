@@ -57,13 +57,11 @@ pub(super) async fn tell(stage: &mut Stage) -> Result<(), StoryError> {
     }
     for member in ALL {
         stage.teller.command(CommandLine::new(["run", "--config", &format!("{}/gateway.toml", member.folder)]));
-        let process = match member.folder {
-            "trust" => &mut stage.trust,
-            "police" => &mut stage.police,
-            _ => &mut stage.council,
-        };
-        let took = process.start().await?;
-        let id = process.id().unwrap_or_default();
+    }
+    let (trust, police, council) = tokio::try_join!(stage.trust.start(), stage.police.start(), stage.council.start())?;
+    let ids = [stage.trust.id(), stage.police.id(), stage.council.id()];
+    for ((member, took), id) in ALL.into_iter().zip([trust, police, council]).zip(ids) {
+        let id = id.unwrap_or_default();
         stage.teller.fact(&format!("{} serves after {}, as process {id}", member.id, spoken(took)));
     }
     Ok(())
@@ -118,7 +116,8 @@ pub(crate) fn invite(stage: &mut Stage, kept: bool) {
     teller.plain_command(&format!("PYTHONPATH=python python/bin/python ask.py {clients}"));
     teller.say("Read a log, and prove a record of it:");
     teller.plain_command("drawbridge log list --data trust/data");
-    teller.plain_command("drawbridge log show --data trust/data 0");
+    teller.plain_command("drawbridge log show --data trust/data 1");
+    teller.plain_command("drawbridge log prove --data trust/data 1");
     teller.plain_command("drawbridge log verify --data trust/data");
     teller.say("Check a receipt with nothing but the list of members:");
     teller.plain_command("drawbridge receipt verify receipts/patient.receipt --directory police/directory.note");
