@@ -56,7 +56,7 @@ async fn a_request_of_exactly_the_limit_passes_and_one_byte_more_is_refused() {
     // The back end was asked; its answer, the same text and the metadata it saw, is above the limit.
     assert_eq!(backend.events().iter().filter(|event| event["event"] == "asked").count(), 1, "{}", exact.status.message);
     assert_eq!((exact.reason(), exact.status.code), (Some(Reason::TooLarge), 8), "{}", exact.status.message);
-    assert_eq!(exact.trailers["drawbridge-hop"], "provider");
+    assert_eq!(exact.trailers["drawbridge-hop"], "legacy");
     let above = client.call("/test.v1.Echo/Say", &standard(), &say_of(LIMIT + 1)).await.unwrap();
     assert_eq!((above.reason(), above.status.code), (Some(Reason::TooLarge), 8), "{}", above.status.message);
     assert_eq!(above.trailers["drawbridge-hop"], "consumer");
