@@ -72,9 +72,10 @@ async fn ending_an_agreement_closes_its_open_streams_on_both_sides_within_second
             // The end note reaches the other side, and new calls are refused there too.
             let folder = federation.member(member).folder.join("agreements");
             eventually("the end note is there", 10, async || {
-                std::fs::read_dir(&folder).unwrap().any(|f| {
-                    std::fs::read_to_string(f.unwrap().path()).is_ok_and(|t| t.contains("drawbridge.end/v1"))
-                }).then_some(())
+                std::fs::read_dir(&folder)
+                    .unwrap()
+                    .any(|f| std::fs::read_to_string(f.unwrap().path()).is_ok_and(|t| t.contains("drawbridge.end/v1")))
+                    .then_some(())
             })
             .await;
         }

@@ -19,7 +19,8 @@ use ledger::merkle;
 use serde_json::Value;
 
 const FIND: &str = "/test.v1.Records/Find";
-const ASKED: [&str; 8] = ["--config", "gateway.toml", "--system", "revenues", "--purpose", "safeguarding", "--case", "case-1"];
+const ASKED: [&str; 8] =
+    ["--config", "gateway.toml", "--system", "revenues", "--purpose", "safeguarding", "--case", "case-1"];
 
 /// Runs `drawbridge call` as the council's `revenues`.
 fn call(federation: &TestFederation, arguments: &[&str]) -> Output {
@@ -89,13 +90,20 @@ async fn check_tells_every_problem_of_a_configuration_at_once_with_its_place() {
     let trust = federation.member(TRUST);
     let wrong = [
         ("clients.dangerous_plaintext_system", "dangerous_plaintext_system = \"discharge\"", "development only"),
-        ("connector.database", "method = \"test.v1.Records/Find\"\nconnector = { kind = \"sql\", database = \"legcy\"", "legcy"),
+        (
+            "connector.database",
+            "method = \"test.v1.Records/Find\"\nconnector = { kind = \"sql\", database = \"legcy\"",
+            "legcy",
+        ),
         ("method", "method = \"test.v1.Records/Lst\"", "test.v1.Records/Lst"),
         ("connector.query", "SELECT nothing AS id FROM rec", "nothing"),
         ("connector.kind", "kind = \"ldpa\"", "ldpa"),
     ];
     trust.reconfigure("[operations]", &format!("{}\n[operations]", wrong[0].1));
-    trust.reconfigure("method = \"test.v1.Records/Find\"\nconnector = { kind = \"sql\", database = \"legacy\"", wrong[1].1);
+    trust.reconfigure(
+        "method = \"test.v1.Records/Find\"\nconnector = { kind = \"sql\", database = \"legacy\"",
+        wrong[1].1,
+    );
     trust.reconfigure("method = \"test.v1.Records/List\"", wrong[2].1);
     trust.reconfigure("SELECT id FROM rec", wrong[3].1);
     trust.configure("\n[[binding]]\nmethod = \"test.v1.Echo/Say\"\nconnector = { kind = \"ldpa\" }\n");
@@ -114,7 +122,10 @@ async fn check_tells_every_problem_of_a_configuration_at_once_with_its_place() {
         assert!(problem.contains("= help: "), "no cure: {problem}");
     }
     // In the order of the file.
-    let places: Vec<usize> = err.lines().filter_map(|line| line.trim().strip_prefix("--> gateway.toml:")?.split(':').next()?.parse().ok()).collect();
+    let places: Vec<usize> = err
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("--> gateway.toml:")?.split(':').next()?.parse().ok())
+        .collect();
     assert!(places.len() >= wrong.len() && places.is_sorted(), "{places:?}");
 }
 
@@ -128,13 +139,15 @@ async fn the_log_is_searched_by_everything_that_an_auditor_knows() {
     given.insert("drawbridge-case", "case-7".parse().unwrap());
     given.insert("drawbridge-justification", "a%20reason".parse().unwrap());
     let answered = client.call(FIND, &given, &find).await.unwrap();
-    let curious = metadata(&[("drawbridge-provider", TRUST), ("drawbridge-purpose", "curiosity"), ("drawbridge-case", "c")]);
+    let curious =
+        metadata(&[("drawbridge-provider", TRUST), ("drawbridge-purpose", "curiosity"), ("drawbridge-case", "c")]);
     let refused = client.call(FIND, &curious, &find).await.unwrap();
     let streamed = federation.call("test.v1.Records/List", r#"{"count": "3"}"#).await;
     let mut planning = federation.member(COUNCIL).connect("planning").await.unwrap();
     let turned_away = planning.call(FIND, &standard(), &find).await.unwrap();
     let folder = &federation.member(COUNCIL).folder;
-    let [answered, refused, streamed, turned_away] = [&answered, &refused, &streamed, &turned_away].map(drawbridge_tests::Reply::exchange);
+    let [answered, refused, streamed, turned_away] =
+        [&answered, &refused, &streamed, &turned_away].map(drawbridge_tests::Reply::exchange);
     let all = [&answered, &refused, &streamed, &turned_away];
     let this = ["--exchange", answered.as_str()];
     let cases: Vec<(&[&str], Vec<&String>)> = vec![
@@ -167,19 +180,40 @@ async fn the_log_is_searched_by_everything_that_an_auditor_knows() {
         assert_eq!(exchanges, expected, "{filters:?}");
     }
     let view = &list(folder, &["--exchange", &answered])[0];
-    let shown = ["system", "provider", "method", "purpose", "actor", "role", "case", "outcome", "agreement"].map(|key| view[key].as_str().unwrap_or_default());
-    assert_eq!(shown, ["revenues", TRUST, "test.v1.Records/Find", "safeguarding", "sw-7", "social worker", "case-7", "answered", "standard"]);
+    let shown = ["system", "provider", "method", "purpose", "actor", "role", "case", "outcome", "agreement"]
+        .map(|key| view[key].as_str().unwrap_or_default());
+    assert_eq!(
+        shown,
+        [
+            "revenues",
+            TRUST,
+            "test.v1.Records/Find",
+            "safeguarding",
+            "sw-7",
+            "social worker",
+            "case-7",
+            "answered",
+            "standard"
+        ]
+    );
     // The other side finds the same exchange by the same words.
     let theirs = list(&federation.member(TRUST).folder, &["--member", COUNCIL, "--actor", "sw-7", "--case", "case-7"]);
     assert_eq!(theirs.iter().map(|view| view["exchange"].as_str().unwrap()).collect::<Vec<_>>(), [answered.as_str()]);
     let table = succeed(folder, ["log", "list", "--data", "data", "--wide"]);
-    assert!(table.contains(&answered) && table.contains("WRONG_PURPOSE") && table.contains("PERSON (ASSERTED)"), "{table}");
+    assert!(
+        table.contains(&answered) && table.contains("WRONG_PURPOSE") && table.contains("PERSON (ASSERTED)"),
+        "{table}"
+    );
     let text = succeed(folder, ["log", "show", &answered, "--data", "data"]);
     for part in ["sw-7", "social worker", "case-7", "a reason", "Children Act 2004, section 11"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let json: Value = serde_json::from_str(&succeed(folder, ["log", "show", &answered, "--data", "data", "--json"])).unwrap();
-    assert_eq!((json["justification"].as_str(), json["promise"]["origin"].as_str()), (Some("a reason"), Some("trust.example/log/main")));
+    let json: Value =
+        serde_json::from_str(&succeed(folder, ["log", "show", &answered, "--data", "data", "--json"])).unwrap();
+    assert_eq!(
+        (json["justification"].as_str(), json["promise"]["origin"].as_str()),
+        (Some("a reason"), Some("trust.example/log/main"))
+    );
     let missing = run(folder, ["log", "show", "01890000-0000-7000-8000-000000000000", "--data", "data"]);
     assert!(!missing.status.success());
 }
@@ -223,7 +257,8 @@ async fn a_variable_of_the_environment_lies_over_the_file() {
     let council = federation.member(COUNCIL);
     // The council's own ports are free as well so far.
     let free = drawbridge_tests::federation::free_ports::<4>();
-    let clients = free.into_iter().find(|port| ![council.links, council.clients, council.operations].contains(port)).unwrap();
+    let clients =
+        free.into_iter().find(|port| ![council.links, council.clients, council.operations].contains(port)).unwrap();
     let folder = council.folder.clone();
     let mut command = Command::new(binary());
     command.env("DRAWBRIDGE__CLIENTS__LISTEN", clients.to_string()).env("DRAWBRIDGE__LOG__FORMAT", "json");
@@ -232,7 +267,12 @@ async fn a_variable_of_the_environment_lies_over_the_file() {
     federation.put(COUNCIL, process);
     let asked = call(&federation, &["test.v1.Records/Find", r#"{"id": "1"}"#, "--gateway", &clients.to_string()]);
     assert!(asked.status.success(), "{:?}", said(&asked));
-    let wrong = Command::new(binary()).args(["check", "--config", "gateway.toml"]).current_dir(&folder).env("DRAWBRIDGE__CLIENTS__LISTEN", "nowhere").output().unwrap();
+    let wrong = Command::new(binary())
+        .args(["check", "--config", "gateway.toml"])
+        .current_dir(&folder)
+        .env("DRAWBRIDGE__CLIENTS__LISTEN", "nowhere")
+        .output()
+        .unwrap();
     assert!(!wrong.status.success() && said(&wrong).1.contains("DRAWBRIDGE__CLIENTS__LISTEN"), "{:?}", said(&wrong));
 }
 

@@ -60,17 +60,36 @@ async fn what_is_not_found_is_an_answer_with_a_receipt() {
 async fn what_may_not_be_asked_is_refused_with_its_reason_and_recorded() {
     let federation = TestFederation::new().await.start();
     let find = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
-    let (provider, purpose, case) = (("drawbridge-provider", TRUST), ("drawbridge-purpose", "safeguarding"), ("drawbridge-case", "c"));
+    let (provider, purpose, case) =
+        (("drawbridge-provider", TRUST), ("drawbridge-purpose", "safeguarding"), ("drawbridge-case", "c"));
     let cases: Vec<(&str, Vec<(&str, &str)>, &[u8], Reason, i32)> = vec![
         ("/test.v1.Records/Hidden", vec![provider, purpose, case], &find, Reason::NoAgreement, 7),
         ("/test.v1.Nothing/Find", vec![provider, purpose, case], &find, Reason::NoAgreement, 7),
         ("/test.v1.Records/Nothing", vec![provider, purpose, case], &find, Reason::UnknownMethod, 12),
-        ("/test.v1.Records/Find", vec![provider, ("drawbridge-purpose", "curiosity"), case], &find, Reason::WrongPurpose, 7),
-        ("/test.v1.Records/Find", vec![("drawbridge-provider", "police.example"), purpose, case], &find, Reason::NoAgreement, 7),
+        (
+            "/test.v1.Records/Find",
+            vec![provider, ("drawbridge-purpose", "curiosity"), case],
+            &find,
+            Reason::WrongPurpose,
+            7,
+        ),
+        (
+            "/test.v1.Records/Find",
+            vec![("drawbridge-provider", "police.example"), purpose, case],
+            &find,
+            Reason::NoAgreement,
+            7,
+        ),
         ("/test.v1.Records/Find", vec![provider, purpose], &find, Reason::Metadata, 3),
         ("/test.v1.Records/Find", vec![provider, case], &find, Reason::Metadata, 3),
         ("/test.v1.Records/Find", vec![purpose, case], &find, Reason::Metadata, 3),
-        ("/test.v1.Records/Find", vec![provider, purpose, case, ("drawbridge-consumer", "x")], &find, Reason::Metadata, 3),
+        (
+            "/test.v1.Records/Find",
+            vec![provider, purpose, case, ("drawbridge-consumer", "x")],
+            &find,
+            Reason::Metadata,
+            3,
+        ),
         ("/test.v1.Records/Find", vec![provider, purpose, case], b"\x08", Reason::Malformed, 3),
         ("/test.v1.Records/Find", vec![provider, purpose, case], b"\x98\x06\x01", Reason::Malformed, 3),
         ("/test.v1.Records/Unbound", vec![provider, purpose, case], &find, Reason::NoAgreement, 7),
@@ -78,7 +97,12 @@ async fn what_may_not_be_asked_is_refused_with_its_reason_and_recorded() {
     let mut client = federation.revenues().await;
     for (path, pairs, message, reason, code) in cases {
         let reply = client.call(path, &metadata(&pairs), message).await.unwrap();
-        assert_eq!((reply.reason(), reply.status.code), (Some(reason), code), "{path} {pairs:?}: {}", reply.status.message);
+        assert_eq!(
+            (reply.reason(), reply.status.code),
+            (Some(reason), code),
+            "{path} {pairs:?}: {}",
+            reply.status.message
+        );
         let records = federation.member(COUNCIL).records_of(&reply.exchange());
         assert_eq!(records.len(), 1, "{path} {pairs:?}");
         assert_eq!(records[0].opened.as_ref().unwrap().shared.refusal, reason.as_str());
@@ -101,7 +125,10 @@ async fn a_deadline_stops_the_statement_and_the_answer_says_so() {
     let federation = TestFederation::new().await.start();
     let slow = federation.request("test.v1.Records/Slow", r#"{"id": "1"}"#);
     let mut client = federation.revenues().await;
-    let (head, body) = client.open("/test.v1.Records/Slow", &standard(), &slow, Some(std::time::Duration::from_millis(800))).await.unwrap();
+    let (head, body) = client
+        .open("/test.v1.Records/Slow", &standard(), &slow, Some(std::time::Duration::from_millis(800)))
+        .await
+        .unwrap();
     let reply = drawbridge_tests::client::read(head, body).await.unwrap();
     assert_eq!((reply.reason(), reply.status.code), (Some(Reason::ConnectorTimeout), 4), "{}", reply.status.message);
     let exchange = reply.exchange();
@@ -116,16 +143,21 @@ async fn a_caller_that_leaves_stops_the_statement_and_both_sides_say_cancelled()
     let federation = TestFederation::new().await.start();
     let slow = federation.request("test.v1.Records/Slow", r#"{"id": "1"}"#);
     let mut client = federation.revenues().await;
-    let call = tokio::spawn(async move { client.open("/test.v1.Records/Slow", &standard(), &slow, None).await.map(drop) });
+    let call =
+        tokio::spawn(async move { client.open("/test.v1.Records/Slow", &standard(), &slow, None).await.map(drop) });
     drawbridge_tests::eventually("the statement runs", 10, async || {
-        (federation.member(TRUST).metrics().contains("drawbridge_link_streams{otel_scope_name=\"drawbridge\"} 1")).then_some(())
+        (federation.member(TRUST).metrics().contains("drawbridge_link_streams{otel_scope_name=\"drawbridge\"} 1"))
+            .then_some(())
     })
     .await;
     call.abort();
     for member in [COUNCIL, TRUST] {
         drawbridge_tests::eventually("the exchange is settled as cancelled", 10, async || {
             let records = federation.member(member).records();
-            records.iter().any(|r| r.settles() && r.opened.as_ref().unwrap().private.outcome == "cancelled").then_some(())
+            records
+                .iter()
+                .any(|r| r.settles() && r.opened.as_ref().unwrap().private.outcome == "cancelled")
+                .then_some(())
         })
         .await;
     }

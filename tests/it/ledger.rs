@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use drawbridge_tests::{COUNCIL, Member, TRUST, TestFederation, eventually, faults::Random, federation::standard, process};
+use drawbridge_tests::{
+    COUNCIL, Member, TRUST, TestFederation, eventually, faults::Random, federation::standard, process,
+};
 use signed_note::{StandardVerifier, VerifierList};
 use tlog_tiles::{Checkpoint, Hash, Tile, TileHashReader, TileReader, tlog};
 
@@ -71,7 +73,8 @@ pub(crate) fn verified_by_others(folder: &Path, earlier: &[Head], random: &mut R
     let entries = entries(folder, size);
     assert_eq!(entries.len() as u64, size);
     let mut wanted: Vec<u64> = (0..12).map(|_| random.within(0, size - 1)).collect();
-    wanted.extend([0, size - 1, size / WIDTH * WIDTH, (size / WIDTH * WIDTH).saturating_sub(1)].map(|i| i.min(size - 1)));
+    wanted
+        .extend([0, size - 1, size / WIDTH * WIDTH, (size / WIDTH * WIDTH).saturating_sub(1)].map(|i| i.min(size - 1)));
     for index in wanted {
         let leaf = tlog::HashReader::read_hashes(&hashes, &[tlog::stored_hash_index(0, index)]).unwrap()[0];
         let proof = tlog::prove_record(size, index, &hashes).unwrap();
@@ -178,7 +181,8 @@ async fn others_verify_a_gateways_log_while_it_grows_and_after_it_has_stopped() 
             let earlier = earlier.entry(member).or_default();
             let head = verified_by_others(&folder, earlier, &mut random);
             // Our own software says the same, beside the gateway that writes.
-            let said = process::succeed(&federation.member(member).folder, ["log", "verify", "--config", "gateway.toml"]);
+            let said =
+                process::succeed(&federation.member(member).folder, ["log", "verify", "--config", "gateway.toml"]);
             assert!(said.contains("is whole"), "{said}");
             earlier.push(head);
         }
@@ -205,7 +209,8 @@ async fn a_log_verifies_while_calls_are_being_recorded() {
     let verifying = tokio::task::spawn_blocking(move || {
         for _ in 0..6 {
             for folder in &folders {
-                let said = process::succeed(folder, ["log", "verify", "--data", "data", "--directory", "directory.note"]);
+                let said =
+                    process::succeed(folder, ["log", "verify", "--data", "data", "--directory", "directory.note"]);
                 assert!(said.contains("is whole"), "{said}");
             }
         }
@@ -237,7 +242,10 @@ async fn every_promise_is_found_kept_in_the_other_log() {
     assert_eq!(promises.len(), 102);
     // A stream has two: one for its intent, one for its outcome.
     let expected = promises.len() as u64 + 1;
-    eventually("all promises are checked", 5, async || (council.metric("drawbridge_promise_kept") == expected).then_some(())).await;
+    eventually("all promises are checked", 5, async || {
+        (council.metric("drawbridge_promise_kept") == expected).then_some(())
+    })
+    .await;
     assert_eq!((council.metric("drawbridge_promise_broken"), council.metric("drawbridge_promise_unchecked")), (0, 0));
     let theirs = federation.member(TRUST).records();
     for promise in promises {

@@ -44,8 +44,17 @@ impl Liar {
     async fn new(federation: &TestFederation) -> Self {
         let (council, trust) = (federation.member(COUNCIL), federation.member(TRUST));
         let (certificate, key) = council.gateway_tls();
-        let mut client = Client::connect(trust.links, &trust.authority.certificate_pem(), &certificate, &key).await.unwrap();
-        let (_, body) = client.open_raw("/drawbridge.link.v1/Open", &HeaderMap::new(), OpenRequest { protocol: 1 }.encode_to_vec().into(), None).await.unwrap();
+        let mut client =
+            Client::connect(trust.links, &trust.authority.certificate_pem(), &certificate, &key).await.unwrap();
+        let (_, body) = client
+            .open_raw(
+                "/drawbridge.link.v1/Open",
+                &HeaderMap::new(),
+                OpenRequest { protocol: 1 }.encode_to_vec().into(),
+                None,
+            )
+            .await
+            .unwrap();
         let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         let session = OpenResponse::decode(body).unwrap().session;
         Self { client, key: council.gateway_key.clone(), session, next: 1 }
@@ -55,10 +64,13 @@ impl Liar {
         let folder = &federation.member(COUNCIL).folder;
         let text = std::fs::read_to_string(folder.join("agreements/standard.note")).unwrap();
         let agreement = AgreementFile::parse("standard.note", &text).unwrap().agreement().clone();
-        let nonce = [self.next as u8; 32];
+        let nonce = [u8::try_from(self.next % 251).unwrap(); 32];
         self.next += 1;
         ConsumerClaims {
-            exchange_id: records::ExchangeId::new(SystemTime::now(), [self.next as u8; 10]).as_bytes().to_vec().into(),
+            exchange_id: records::ExchangeId::new(SystemTime::now(), [u8::try_from(self.next % 251).unwrap(); 10])
+                .as_bytes()
+                .to_vec()
+                .into(),
             consumer: COUNCIL.into(),
             consumer_gateway: "main".into(),
             consumer_system: "revenues".into(),
@@ -111,7 +123,12 @@ fn refused(federation: &TestFederation, reply: &Reply, reason: Reason) -> Provid
     verifier.verify(receipt::PROVIDER_CLOSING, &signed.claims, Some(&promise), &seal).unwrap();
     let closing = ProviderClosing::decode(signed.claims).unwrap();
     assert_eq!(closing.refusal, reason.as_str());
-    let record = federation.member(TRUST).records().into_iter().find(|r| r.index == promise.index).expect("the refusal is in the log");
+    let record = federation
+        .member(TRUST)
+        .records()
+        .into_iter()
+        .find(|r| r.index == promise.index)
+        .expect("the refusal is in the log");
     assert_eq!(record.leaf.hash(), promise.leaf);
     assert_eq!(record.opened.unwrap().refusal(), reason.as_str());
     closing
@@ -138,13 +155,24 @@ async fn every_lie_is_refused_with_a_record_and_the_truth_is_answered() {
         ("sequence number 0", Lie::about(|c| c.sequence = 0), Reason::Replayed),
         ("a clock that is an hour behind", Lie::about(|c| c.time -= 3_600_000), Reason::ClockSkew),
         ("another purpose", Lie::about(|c| c.purpose = "curiosity".into()), Reason::WrongPurpose),
-        ("a system that the agreement does not name", Lie::about(|c| c.consumer_system = "planning".into()), Reason::NoAgreement),
-        ("an agreement that there is not", Lie::about(|c| c.agreement_digest = vec![1; 32].into()), Reason::NoAgreement),
+        (
+            "a system that the agreement does not name",
+            Lie::about(|c| c.consumer_system = "planning".into()),
+            Reason::NoAgreement,
+        ),
+        (
+            "an agreement that there is not",
+            Lie::about(|c| c.agreement_digest = vec![1; 32].into()),
+            Reason::NoAgreement,
+        ),
         ("no case though one is asked for", Lie::about(|c| c.case_reference = String::new()), Reason::Metadata),
         ("another contract", Lie::about(|c| c.contract_digest = vec![1; 32].into()), Reason::ContractMismatch),
         (
             "a method in no agreement",
-            Lie { path: Some("/test.v1.Records/Hidden"), ..Lie::about(|c| c.method = "/test.v1.Records/Hidden".into()) },
+            Lie {
+                path: Some("/test.v1.Records/Hidden"),
+                ..Lie::about(|c| c.method = "/test.v1.Records/Hidden".into())
+            },
             Reason::NoAgreement,
         ),
         (
@@ -231,6 +259,10 @@ async fn a_flood_of_refusals_is_recorded_in_aggregate() {
     })
     .await;
     let records = federation.member(TRUST).records();
-    let counted: u64 = records.iter().filter(|r| r.kind() == proto::records::Kind::Aggregate).map(|r| r.opened.as_ref().unwrap().private.count).sum();
+    let counted: u64 = records
+        .iter()
+        .filter(|r| r.kind() == proto::records::Kind::Aggregate)
+        .map(|r| r.opened.as_ref().unwrap().private.count)
+        .sum();
     assert!(counted > 0 && records.len() - before < 400, "{counted} of {}", records.len());
 }

@@ -8,13 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use drawbridge_tests::{
-    COUNCIL, Client, TRUST, TestFederation,
-    client::metadata,
-    eventually,
-    faults::refused_start,
-    federation::standard,
-    process::run,
-    python::Backend,
+    COUNCIL, Client, TRUST, TestFederation, client::metadata, eventually, faults::refused_start, federation::standard,
+    process::run, python::Backend,
 };
 use exchange::{Reason, Retry};
 use http::{HeaderMap, HeaderValue};
@@ -39,7 +34,11 @@ fn echo(federation: &TestFederation) -> Backend {
 fn say_of(size: usize) -> Vec<u8> {
     // One byte of tag and three of length.
     let text = size - 4;
-    let length = [u8::try_from(text & 0x7f).unwrap() | 0x80, u8::try_from(text >> 7 & 0x7f).unwrap() | 0x80, u8::try_from(text >> 14).unwrap()];
+    let length = [
+        u8::try_from(text & 0x7f).unwrap() | 0x80,
+        u8::try_from(text >> 7 & 0x7f).unwrap() | 0x80,
+        u8::try_from(text >> 14).unwrap(),
+    ];
     [&[0x0a][..], &length, &vec![b'x'; text]].concat()
 }
 
@@ -54,7 +53,12 @@ async fn a_request_of_exactly_the_limit_passes_and_one_byte_more_is_refused() {
     let mut client = federation.revenues().await;
     let exact = client.call("/test.v1.Echo/Say", &standard(), &say_of(LIMIT)).await.unwrap();
     // The back end was asked; its answer, the same text and the metadata it saw, is above the limit.
-    assert_eq!(backend.events().iter().filter(|event| event["event"] == "asked").count(), 1, "{}", exact.status.message);
+    assert_eq!(
+        backend.events().iter().filter(|event| event["event"] == "asked").count(),
+        1,
+        "{}",
+        exact.status.message
+    );
     assert_eq!((exact.reason(), exact.status.code), (Some(Reason::TooLarge), 8), "{}", exact.status.message);
     assert_eq!(exact.trailers["drawbridge-hop"], "legacy");
     let above = client.call("/test.v1.Echo/Say", &standard(), &say_of(LIMIT + 1)).await.unwrap();
@@ -72,7 +76,11 @@ async fn an_answer_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
     let statement = "SELECT 1 AS id, printf('%.*c', :id - 6, 'x') AS note";
     federation.member(TRUST).reconfigure("SELECT id FROM rec WHERE id = :id", statement);
     let grants = "[[grant]]\nservice = \"test.v1.Records\"\ndigest = \"@digest:test.v1.Records@\"\nmethods = [\"Hidden\"]\nsystems = [\"revenues\"]\npurposes = [\"safeguarding\"]\nfields = \"all\"\n";
-    federation.agree(&drawbridge_tests::Agreement { id: "hidden".to_owned(), grants: grants.to_owned(), ..Default::default() });
+    federation.agree(&drawbridge_tests::Agreement {
+        id: "hidden".to_owned(),
+        grants: grants.to_owned(),
+        ..Default::default()
+    });
     for member in [COUNCIL, TRUST] {
         federation.member(member).reconfigure("[limits]\n", "[limits]\nmessage = \"64KiB\"\n");
     }
@@ -96,15 +104,30 @@ async fn metadata_is_taken_up_to_its_limit_and_counted_after_decoding() {
     let mut client = federation.revenues().await;
     for (name, limit) in [("drawbridge-justification", 1024), ("drawbridge-actor", 256), ("drawbridge-case", 256)] {
         // Two bytes of UTF-8 each, six of percent-encoding.
-        let texts = [("x".repeat(limit), true), ("%C3%A9".repeat(limit / 2), true), ("x".repeat(limit + 1), false), (format!("{}x", "%C3%A9".repeat(limit / 2)), false)];
+        let texts = [
+            ("x".repeat(limit), true),
+            ("%C3%A9".repeat(limit / 2), true),
+            ("x".repeat(limit + 1), false),
+            (format!("{}x", "%C3%A9".repeat(limit / 2)), false),
+        ];
         for (text, taken) in texts {
             let mut given = standard();
             given.insert(http::HeaderName::from_static(name), HeaderValue::try_from(&text).unwrap());
             let reply = client.call(FIND, &given, &find).await.unwrap();
             let expected = if taken { (None, 0) } else { (Some(Reason::Metadata), 3) };
-            assert_eq!((reply.reason(), reply.status.code), expected, "{name}, {} bytes: {}", text.len(), reply.status.message);
+            assert_eq!(
+                (reply.reason(), reply.status.code),
+                expected,
+                "{name}, {} bytes: {}",
+                text.len(),
+                reply.status.message
+            );
             if !taken {
-                assert!(reply.status.message.contains(name) && reply.status.message.contains(&limit.to_string()), "{}", reply.status.message);
+                assert!(
+                    reply.status.message.contains(name) && reply.status.message.contains(&limit.to_string()),
+                    "{}",
+                    reply.status.message
+                );
             }
         }
     }
@@ -184,7 +207,10 @@ async fn a_client_that_opens_streams_beyond_the_limit_is_cut_off_and_others_are_
         let mut seen = Vec::new();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let end = stream.read_to_end(&mut seen);
-        assert!(end.is_ok() || end.unwrap_err().kind() == std::io::ErrorKind::ConnectionReset, "the connection is still open");
+        assert!(
+            end.is_ok() || end.unwrap_err().kind() == std::io::ErrorKind::ConnectionReset,
+            "the connection is still open"
+        );
         seen
     });
     let find = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
@@ -247,8 +273,15 @@ async fn handshakes_that_stall_are_closed_and_honest_callers_served_meanwhile() 
     let federation = federation.start();
     let ports = [federation.member(COUNCIL).clients, federation.member(TRUST).links];
     let mut silent: Vec<TcpStream> = (0..64).map(|at| TcpStream::connect(ports[at % 2]).unwrap()).collect();
+    let find = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
     for _ in 0..5 {
-        assert_eq!(federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await.status.code, 0);
+        // All come from one address, so a handshake of an honest caller may have to make room too; the next one is through.
+        eventually("an honest caller is served", 2, async || {
+            let mut client = federation.member(COUNCIL).connect("revenues").await.ok()?;
+            let reply = client.call(FIND, &standard(), &find).await.ok()?;
+            (reply.status.code == 0).then_some(())
+        })
+        .await;
     }
     tokio::task::spawn_blocking(move || {
         for stream in &mut silent {
@@ -297,7 +330,10 @@ async fn plain_text_is_refused_outside_development_and_off_loopback() {
         assert!(code != 0 && said.contains(told) && said.contains("gateway.toml:"), "{code}: {said}");
         let checked = run(&council.folder, ["check", "--config", "gateway.toml"]);
         let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
-        assert!(!checked.status.success() && said.contains(told) && said.contains("clients.dangerous_plaintext_system"), "{said}");
+        assert!(
+            !checked.status.success() && said.contains(told) && said.contains("clients.dangerous_plaintext_system"),
+            "{said}"
+        );
     }
 }
 
@@ -315,7 +351,10 @@ async fn plain_text_of_a_system_in_development_is_served_and_every_record_says_s
     for reply in [&reply, &refused] {
         let record = &federation.member(COUNCIL).records_of(&reply.exchange())[0];
         let conditions = &record.opened.as_ref().unwrap().private.conditions;
-        assert!(["development", "plaintext-clients"].iter().all(|c| conditions.iter().any(|have| have == c)), "{conditions:?}");
+        assert!(
+            ["development", "plaintext-clients"].iter().all(|c| conditions.iter().any(|have| have == c)),
+            "{conditions:?}"
+        );
     }
     let record = &federation.member(TRUST).records_of(&reply.exchange())[0];
     assert!(record.opened.as_ref().unwrap().private.conditions.is_empty());
@@ -328,12 +367,16 @@ async fn a_connection_without_certificate_or_without_tls_is_refused() {
         let root = federation.member(member).authority.certificate_pem();
         let usable = match Client::anonymous(address, &root).await {
             Err(_) => false,
-            Ok(mut client) => client.open_raw("/grpc.health.v1.Health/Check", &HeaderMap::new(), Bytes::new(), None).await.is_ok(),
+            Ok(mut client) => {
+                client.open_raw("/grpc.health.v1.Health/Check", &HeaderMap::new(), Bytes::new(), None).await.is_ok()
+            }
         };
         assert!(!usable, "{member} takes a connection without certificate");
         let usable = match Client::plain(address).await {
             Err(_) => false,
-            Ok(mut client) => client.open_raw("/grpc.health.v1.Health/Check", &HeaderMap::new(), Bytes::new(), None).await.is_ok(),
+            Ok(mut client) => {
+                client.open_raw("/grpc.health.v1.Health/Check", &HeaderMap::new(), Bytes::new(), None).await.is_ok()
+            }
         };
         assert!(!usable, "{member} takes plain text");
     }

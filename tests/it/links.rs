@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use drawbridge_tests::{COUNCIL, Client, TRUST, TestFederation, eventually, federation::standard};
 use exchange::Reason;
-use federation::{GatewayId, SystemId, authority::{Authority, Flavour}};
+use federation::{
+    GatewayId, SystemId,
+    authority::{Authority, Flavour},
+};
 use http_body_util::BodyExt as _;
 
 #[tokio::test]
@@ -15,10 +18,14 @@ async fn certificates_that_have_no_business_on_a_port_are_turned_away() {
     let impostor = Authority::create(&council.id, Flavour::Production, now).unwrap();
     let forged_system = impostor.issue_system(&SystemId::new(council.id.clone(), "revenues").unwrap(), now).unwrap();
     let forged_gateway = impostor.issue_gateway(&council.gateway, &["localhost"], now).unwrap();
-    let unlisted = council.authority.issue_gateway(&GatewayId::new(council.id.clone(), "other").unwrap(), &["localhost"], now).unwrap();
+    let unlisted = council
+        .authority
+        .issue_gateway(&GatewayId::new(council.id.clone(), "other").unwrap(), &["localhost"], now)
+        .unwrap();
     let system = council.authority.issue_system(&SystemId::new(council.id.clone(), "revenues").unwrap(), now).unwrap();
     let gateway = council.authority.issue_gateway(&council.gateway, &["localhost"], now).unwrap();
-    let foreign_system = trust.authority.issue_system(&SystemId::new(trust.id.clone(), "discharge").unwrap(), now).unwrap();
+    let foreign_system =
+        trust.authority.issue_system(&SystemId::new(trust.id.clone(), "discharge").unwrap(), now).unwrap();
     let cases = [
         ("a system of the own member, by another authority", council.clients, council, &forged_system, false),
         ("a gateway on the clients' port", council.clients, council, &gateway, false),
@@ -30,11 +37,20 @@ async fn certificates_that_have_no_business_on_a_port_are_turned_away() {
         ("the listed gateway", trust.links, trust, &gateway, true),
     ];
     for (what, address, server, issued, accepted) in cases {
-        let connected = Client::connect(address, &server.authority.certificate_pem(), &issued.certificate_pem, &issued.key_pem).await;
+        let connected =
+            Client::connect(address, &server.authority.certificate_pem(), &issued.certificate_pem, &issued.key_pem)
+                .await;
         let usable = match connected {
             Err(_) => false,
             // What is turned down only after the handshake is not usable all the same.
-            Ok(mut client) => client.call("/grpc.health.v1.Health/Check", &http::HeaderMap::new(), b"").await.is_ok() || address == trust.links && client.open("/drawbridge.link.v1/Open", &http::HeaderMap::new(), b"", None).await.is_ok_and(|_| true),
+            Ok(mut client) => {
+                client.call("/grpc.health.v1.Health/Check", &http::HeaderMap::new(), b"").await.is_ok()
+                    || address == trust.links
+                        && client
+                            .open("/drawbridge.link.v1/Open", &http::HeaderMap::new(), b"", None)
+                            .await
+                            .is_ok_and(|_| true)
+            }
         };
         assert_eq!(usable, accepted, "{what}");
     }
@@ -69,11 +85,16 @@ async fn revoking_a_systems_certificate_closes_its_connection() {
     let find = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
     assert_eq!(client.call("/test.v1.Records/Find", &standard(), &find).await.unwrap().status.code, 0);
     council.revoke(&std::fs::read_to_string(council.folder.join("systems/revenues.pem")).unwrap(), council);
-    eventually("the connection is closed", 5, async || client.call("/test.v1.Records/Find", &standard(), &find).await.is_err().then_some(())).await;
-    assert!(council.connect("revenues").await.is_err() || {
-        let mut client = council.connect("revenues").await.unwrap();
-        client.call("/test.v1.Records/Find", &standard(), &find).await.is_err()
-    });
+    eventually("the connection is closed", 5, async || {
+        client.call("/test.v1.Records/Find", &standard(), &find).await.is_err().then_some(())
+    })
+    .await;
+    assert!(
+        council.connect("revenues").await.is_err() || {
+            let mut client = council.connect("revenues").await.unwrap();
+            client.call("/test.v1.Records/Find", &standard(), &find).await.is_err()
+        }
+    );
 }
 
 #[tokio::test]
@@ -84,5 +105,8 @@ async fn a_provider_that_is_away_is_link_down_and_comes_back() {
     assert_eq!((reply.reason(), reply.status.code), (Some(Reason::LinkDown), 14), "{}", reply.status.message);
     federation.restart(TRUST);
     // The session of before is gone with the process: it is opened anew without the caller's doing.
-    eventually("it answers again", 10, async || (federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await.status.code == 0).then_some(())).await;
+    eventually("it answers again", 10, async || {
+        (federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await.status.code == 0).then_some(())
+    })
+    .await;
 }

@@ -86,7 +86,8 @@ async fn provoke(federation: &TestFederation) -> BTreeMap<String, Vec<String>> {
     let mut planning = federation.member(COUNCIL).connect("planning").await.unwrap();
     let mut found = BTreeMap::<String, Vec<String>>::new();
     let mut note = |reply: Reply, ours: bool| {
-        let what = reply.reason().map_or_else(|| format!("status {}", reply.status.code), |reason| reason.as_str().to_owned());
+        let what =
+            reply.reason().map_or_else(|| format!("status {}", reply.status.code), |reason| reason.as_str().to_owned());
         if ours {
             let told = format!("{:?} {:?}", reply.headers, reply.trailers);
             let details = String::from_utf8_lossy(&reply.status.details).into_owned();
@@ -124,11 +125,24 @@ async fn provoke(federation: &TestFederation) -> BTreeMap<String, Vec<String>> {
     // What the back end says of itself belongs to the answer; it crosses, and is not ours to repeat.
     let failing = say(&format!("{{\"text\": \"{CANARY} {NUMBER}\", \"status\": 9}}"));
     note(client.call("/test.v1.Echo/Say", &personal, &failing).await.unwrap(), false);
-    note(client.call("/test.v1.Echo/Say", &personal, &say(&format!("{{\"text\": \"{CANARY} {NUMBER}\"}}"))).await.unwrap(), false);
-    note(client.call("/test.v1.Echo/Repeat", &personal, &say(&format!("{{\"text\": \"{CANARY}\", \"times\": \"50\"}}"))).await.unwrap(), false);
+    note(
+        client
+            .call("/test.v1.Echo/Say", &personal, &say(&format!("{{\"text\": \"{CANARY} {NUMBER}\"}}")))
+            .await
+            .unwrap(),
+        false,
+    );
+    note(
+        client
+            .call("/test.v1.Echo/Repeat", &personal, &say(&format!("{{\"text\": \"{CANARY}\", \"times\": \"50\"}}")))
+            .await
+            .unwrap(),
+        false,
+    );
     let late = say(&format!("{{\"text\": \"{CANARY}\", \"delayMs\": \"60000\"}}"));
     for (path, message) in [("/test.v1.Echo/Say", &late), ("/test.v1.Records/Slow", &find)] {
-        let (head, body) = client.open(path, &personal, message, Some(std::time::Duration::from_millis(500))).await.unwrap();
+        let (head, body) =
+            client.open(path, &personal, message, Some(std::time::Duration::from_millis(500))).await.unwrap();
         note(drawbridge_tests::client::read(head, body).await.unwrap(), path.ends_with("Slow"));
     }
     unusual(&mut client, &personal).await;
@@ -140,11 +154,16 @@ async fn unusual(client: &mut Client, personal: &HeaderMap) {
     // Framing that is not gRPC's, a service of the gateway's own that it does not have, an id that is none.
     let _ = client.open_raw("/test.v1.Echo/Say", personal, CANARY.as_bytes().into(), None).await.unwrap();
     let _ = client.call("/drawbridge.canary-7f3a/Get", personal, CANARY.as_bytes()).await.unwrap();
-    let _ = client.call("/drawbridge.exchange.v1.Receipts/Get", personal, &[&[10, 11][..], b"canary-7f3a"].concat()).await.unwrap();
+    let _ = client
+        .call("/drawbridge.exchange.v1.Receipts/Get", personal, &[&[10, 11][..], b"canary-7f3a"].concat())
+        .await
+        .unwrap();
     let _ = client.call("/drawbridge.exchange.v1.Receipts/Get", personal, CANARY.as_bytes()).await.unwrap();
-    let _ = client.call("/grpc.health.v1.Health/Check", personal, &[&[10, 11][..], b"canary-7f3a"].concat()).await.unwrap();
+    let _ =
+        client.call("/grpc.health.v1.Health/Check", personal, &[&[10, 11][..], b"canary-7f3a"].concat()).await.unwrap();
     let reflected = [&[0x22, 11][..], b"canary-7f3a"].concat();
-    let _ = client.call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", personal, &reflected).await.unwrap();
+    let _ =
+        client.call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", personal, &reflected).await.unwrap();
 }
 
 fn clean(what: &str, text: &str) {
@@ -153,8 +172,9 @@ fn clean(what: &str, text: &str) {
         assert!(found.is_none(), "{what}, line {}: {line}", at + 1);
     }
     // Percent-encoding, base64 and hexadecimal hide nothing either.
-    let hex: String = CANARY.bytes().map(|byte| format!("{byte:02x}")).collect();
-    for coded in ["Y2FuYXJ5LTdmM2", "NhbmFyeS03ZjNh", "jYW5hcnktN2YzY", hex.as_str(), "canary%2D7f3a", "panicked"] {
+    for coded in
+        ["Y2FuYXJ5LTdmM2", "NhbmFyeS03ZjNh", "jYW5hcnktN2YzY", "63616e6172792d37663361", "canary%2D7f3a", "panicked"]
+    {
         assert!(!text.contains(coded), "{what} holds `{coded}`");
     }
 }
@@ -163,8 +183,14 @@ async fn look_everywhere(format: &str) {
     let (mut federation, _backend) = federation(format).await;
     let found = provoke(&federation).await;
     let expected = [
-        Reason::NoAgreement, Reason::WrongPurpose, Reason::UnknownMethod, Reason::Malformed, Reason::TooLarge, Reason::Metadata,
-        Reason::ConnectorFailed, Reason::ConnectorTimeout,
+        Reason::NoAgreement,
+        Reason::WrongPurpose,
+        Reason::UnknownMethod,
+        Reason::Malformed,
+        Reason::TooLarge,
+        Reason::Metadata,
+        Reason::ConnectorFailed,
+        Reason::ConnectorTimeout,
     ];
     for reason in expected {
         assert!(found.contains_key(reason.as_str()), "{reason} was not brought about: {found:?}");
@@ -184,10 +210,14 @@ async fn look_everywhere(format: &str) {
             assert!(shown.contains(personal), "{member}, {personal}: {shown}");
         }
         // Yet nothing of what was asked and answered.
-        assert!(!shown.contains(NUMBER) && !shown.contains("canary-7f3a-agent") && !shown.contains("canary-7f3a-token"), "{shown}");
+        assert!(
+            !shown.contains(NUMBER) && !shown.contains("canary-7f3a-agent") && !shown.contains("canary-7f3a-token"),
+            "{shown}"
+        );
     }
     federation.take(TRUST).terminate();
-    let reply = federation.revenues().await.call("/test.v1.Records/Find", &metadata(PERSONAL), b"\x08\x01").await.unwrap();
+    let reply =
+        federation.revenues().await.call("/test.v1.Records/Find", &metadata(PERSONAL), b"\x08\x01").await.unwrap();
     assert_eq!(reply.reason(), Some(Reason::LinkDown), "{}", reply.status.message);
     federation.take(COUNCIL).terminate();
     for member in [COUNCIL, TRUST] {

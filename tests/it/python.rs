@@ -29,7 +29,8 @@ fn partner(federation: &TestFederation, script: &str, check: &str, more: &[&str]
 fn arguments(federation: &TestFederation, check: &str, more: &[&str]) -> Vec<String> {
     let council = federation.member(COUNCIL);
     let folder = council.folder.to_str().unwrap().to_owned();
-    let mut arguments = vec![check.to_owned(), "--clients".to_owned(), council.clients.to_string(), "--folder".to_owned(), folder];
+    let mut arguments =
+        vec![check.to_owned(), "--clients".to_owned(), council.clients.to_string(), "--folder".to_owned(), folder];
     arguments.extend(more.iter().map(|&argument| argument.to_owned()));
     arguments
 }
@@ -51,7 +52,9 @@ fn settled(member: &Member, exchange: &str) -> Option<(String, Record)> {
 /// Puts `backend` behind the trust's gateway.
 fn bind(federation: &TestFederation, connector: &str) {
     for method in ["Say", "Repeat"] {
-        let binding = format!("\n[[binding]]\nmethod = \"test.v1.Echo/{method}\"\nconnector = {{ kind = \"grpc\", {connector} }}\n");
+        let binding = format!(
+            "\n[[binding]]\nmethod = \"test.v1.Echo/{method}\"\nconnector = {{ kind = \"grpc\", {connector} }}\n"
+        );
         federation.member(TRUST).configure(&binding);
     }
 }
@@ -100,7 +103,8 @@ async fn a_partner_in_python_reads_every_refusal_with_its_standard_helpers() {
     assert_eq!(reasons.len(), 9, "{reasons:?}");
     for refusal in refusals {
         let (reason, exchange) = (text(&refusal[0]), text(&refusal[1]));
-        let (outcome, record) = settled(federation.member(COUNCIL), exchange).unwrap_or_else(|| panic!("{refusal} is not recorded"));
+        let (outcome, record) =
+            settled(federation.member(COUNCIL), exchange).unwrap_or_else(|| panic!("{refusal} is not recorded"));
         let expected = if reason.starts_with("CONNECTOR") { "failed" } else { "refused" };
         assert_eq!((outcome.as_str(), record.kind()), (expected, Kind::Refusal), "{refusal}");
         assert_eq!(record.opened.unwrap().refusal(), reason, "{refusal}");
@@ -137,7 +141,8 @@ async fn a_partner_in_python_cancels_in_the_middle_and_both_logs_say_so() {
     script.end();
     for member in [COUNCIL, TRUST] {
         let member = federation.member(member);
-        let (outcome, _) = eventually("the stream is settled", 10, async || settled(member, text(&found["stream"]))).await;
+        let (outcome, _) =
+            eventually("the stream is settled", 10, async || settled(member, text(&found["stream"]))).await;
         assert_eq!(outcome, "cancelled");
         let both = eventually("both are settled", 10, async || {
             let records: Vec<_> = member.records().into_iter().filter(Record::settles).collect();
@@ -173,10 +178,15 @@ async fn reflection_shows_a_system_the_contracts_that_it_may_use_and_no_other() 
 async fn a_compressed_request_is_refused_as_grpc_has_it() {
     let federation = TestFederation::new().await.start();
     partner(&federation, "client.py", "compressed", &[]);
-    let refused: Vec<_> = federation.member(COUNCIL).records().into_iter().filter(|r| r.kind() == Kind::Refusal).collect();
+    let refused: Vec<_> =
+        federation.member(COUNCIL).records().into_iter().filter(|r| r.kind() == Kind::Refusal).collect();
     assert_eq!(refused.len(), 2);
     // grpcio hides what the gateway says it takes.
-    let metadata = drawbridge_tests::client::metadata(&[("grpc-encoding", "gzip"), ("drawbridge-provider", TRUST), ("drawbridge-purpose", PURPOSE)]);
+    let metadata = drawbridge_tests::client::metadata(&[
+        ("grpc-encoding", "gzip"),
+        ("drawbridge-provider", TRUST),
+        ("drawbridge-purpose", PURPOSE),
+    ]);
     let body = Bytes::from_static(b"\x01\x00\x00\x00\x01x");
     let (head, _) = federation.revenues().await.open_raw("/test.v1.Echo/Say", &metadata, body, None).await.unwrap();
     assert_eq!(head["grpc-accept-encoding"], "identity");

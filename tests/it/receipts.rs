@@ -80,7 +80,10 @@ async fn a_receipt_tells_a_third_party_who_asked_whom_what_and_why() {
         ["receipt", "verify", "exchange.receipt", "--directory", "directory.note", "--json"],
     );
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["genuine"], &json["consumer_log_covers_it"], &json["provider_log_covers_it"]), (&true.into(), &true.into(), &true.into()));
+    assert_eq!(
+        (&json["genuine"], &json["consumer_log_covers_it"], &json["provider_log_covers_it"]),
+        (&true.into(), &true.into(), &true.into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,12 +182,18 @@ fn of_part(
         one("the next index", Box::new(|part| part.index += 1)),
         one("an index far away", Box::new(|part| part.index = u64::MAX)),
         one("a checkpoint of the other log", Box::new(move |part| part.checkpoint = checkpoint.clone())),
-        one("a checkpoint by another key of the same name", Box::new(move |part| part.checkpoint = forged_checkpoint.clone())),
-        one("a checkpoint of another size", Box::new(|part| {
-            let mut lines: Vec<String> = part.checkpoint.lines().map(str::to_owned).collect();
-            lines[1] = (lines[1].parse::<u64>().unwrap() + 1).to_string();
-            part.checkpoint = lines.join("\n") + "\n";
-        })),
+        one(
+            "a checkpoint by another key of the same name",
+            Box::new(move |part| part.checkpoint = forged_checkpoint.clone()),
+        ),
+        one(
+            "a checkpoint of another size",
+            Box::new(|part| {
+                let mut lines: Vec<String> = part.checkpoint.lines().map(str::to_owned).collect();
+                lines[1] = (lines[1].parse::<u64>().unwrap() + 1).to_string();
+                part.checkpoint = lines.join("\n") + "\n";
+            }),
+        ),
         one("a checkpoint that is none", Box::new(|part| part.checkpoint = "nothing".to_owned())),
         one("a path of the other log", Box::new(move |part| part.path = path.clone())),
         one("the path of another leaf", Box::new(move |part| part.path = other_path.clone())),
@@ -238,24 +247,33 @@ async fn every_way_to_forge_a_receipt_is_found_and_names_the_part() {
     let mut forgeries = of_part(&["consumer"], consumer, &other_own, &theirs, signed_anew(&own));
     forgeries.extend(of_part(&["provider"], provider, &other_theirs, &own, signed_anew(&theirs)));
     for at in (0..own.shared.len()).step_by(own.shared.len() / 24) {
-        forgeries.push(forgery("a byte of the consumer's half", &["consumer", "receipt"], move |r| flip(&mut consumer(r).shared, at)));
+        forgeries.push(forgery("a byte of the consumer's half", &["consumer", "receipt"], move |r| {
+            flip(&mut consumer(r).shared, at)
+        }));
     }
     for at in (0..theirs.shared.len()).step_by(theirs.shared.len() / 12) {
-        forgeries.push(forgery("a byte of the provider's half", &["provider"], move |r| flip(&mut provider(r).shared, at)));
+        forgeries
+            .push(forgery("a byte of the provider's half", &["provider"], move |r| flip(&mut provider(r).shared, at)));
     }
     let seal = other_theirs.seal.clone();
     let consumers_seal = Shared::decode(other_own.shared.clone()).unwrap().consumer_seal;
     forgeries.extend([
         forgery("the signature of another answer", &["provider"], move |r| provider(r).seal = seal.clone()),
         forgery("no signature", &["provider"], |r| provider(r).seal = None),
-        forgery("a place in the batch that there is not", &["provider"], |r| provider(r).seal.as_mut().unwrap().index += 1),
-        forgery("the signature of another question", &["consumer"], move |r| reopen(r, |s| s.consumer_seal.clone_from(&consumers_seal))),
+        forgery("a place in the batch that there is not", &["provider"], |r| {
+            provider(r).seal.as_mut().unwrap().index += 1
+        }),
+        forgery("the signature of another question", &["consumer"], move |r| {
+            reopen(r, |s| s.consumer_seal.clone_from(&consumers_seal))
+        }),
         forgery("another outcome", &["consumer"], |r| reopen(r, |s| s.status = 7)),
         forgery("another answer", &["consumer"], |r| reopen(r, |s| flip(&mut s.provider_closing, 20))),
         forgery("no provider's part", &["provider"], |r| r.provider = None),
         forgery("no consumer's part", &["receipt"], |r| r.consumer = None),
         forgery("another exchange's name", &["receipt"], move |r| r.exchange_id.clone_from(&second)),
-        forgery("the provider's part of another exchange", &["provider"], move |r| r.provider = Some(other_theirs.clone())),
+        forgery("the provider's part of another exchange", &["provider"], move |r| {
+            r.provider = Some(other_theirs.clone())
+        }),
         forgery("the consumer's part of another exchange", &["receipt"], move |r| r.consumer = Some(other_own.clone())),
         forgery("the parts exchanged", &["consumer"], |r| std::mem::swap(&mut r.consumer, &mut r.provider)),
         forgery("a newer format", &["receipt"], |r| r.format = "drawbridge.receipt/v2".to_owned()),

@@ -94,7 +94,10 @@ impl Client {
         Self::over(stream, None).await
     }
 
-    async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, window: Option<u32>) -> anyhow::Result<Self> {
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        window: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let mut http2 = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         if let Some(window) = window {
             http2.initial_stream_window_size(window).initial_connection_window_size(window);
@@ -111,7 +114,13 @@ impl Client {
     /// # Errors
     ///
     /// When the connection does not carry it.
-    pub async fn open(&mut self, path: &str, metadata: &HeaderMap, message: &[u8], timeout: Option<Duration>) -> anyhow::Result<(HeaderMap, Incoming)> {
+    pub async fn open(
+        &mut self,
+        path: &str,
+        metadata: &HeaderMap,
+        message: &[u8],
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<(HeaderMap, Incoming)> {
         self.open_raw(path, metadata, framing::framed(message), timeout).await
     }
 
@@ -120,7 +129,13 @@ impl Client {
     /// # Errors
     ///
     /// When the connection does not carry it.
-    pub async fn open_raw(&mut self, path: &str, metadata: &HeaderMap, body: Bytes, timeout: Option<Duration>) -> anyhow::Result<(HeaderMap, Incoming)> {
+    pub async fn open_raw(
+        &mut self,
+        path: &str,
+        metadata: &HeaderMap,
+        body: Bytes,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<(HeaderMap, Incoming)> {
         let mut request = Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -178,11 +193,15 @@ pub async fn read(head: HeaderMap, body: Incoming) -> anyhow::Result<Reply> {
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
         messages.push(rest.split_to(length));
     }
-    let status = headers::read_status(&trailers).ok_or_else(|| anyhow::anyhow!("the reply has no status: {trailers:?}"))?;
+    let status =
+        headers::read_status(&trailers).ok_or_else(|| anyhow::anyhow!("the reply has no status: {trailers:?}"))?;
     Ok(Reply { headers: head, messages, trailers, status })
 }
 
 /// Makes metadata of pairs.
 pub fn metadata(pairs: &[(&str, &str)]) -> HeaderMap {
-    pairs.iter().map(|(key, value)| (HeaderName::try_from(*key).unwrap(), HeaderValue::try_from(*value).unwrap())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| (HeaderName::try_from(*key).unwrap(), HeaderValue::try_from(*value).unwrap()))
+        .collect()
 }

@@ -56,7 +56,9 @@ impl SmallDisk {
         let said = output.map(|o| (o.status.success(), String::from_utf8_lossy(&o.stderr).into_owned()));
         match said {
             Ok((true, _)) => Self(folder.to_owned()),
-            Ok((false, why)) => panic!("a full disk needs a small tmpfs, and that needs root: run the tests as root ({})", why.trim()),
+            Ok((false, why)) => {
+                panic!("a full disk needs a small tmpfs, and that needs root: run the tests as root ({})", why.trim())
+            }
             Err(error) => panic!("a full disk needs `mount`: install the package `mount` ({error})"),
         }
     }
@@ -105,11 +107,16 @@ impl Interference {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("`strace` makes system calls fail: install it (`apt-get install strace`): {error}"));
+            .unwrap_or_else(|error| {
+                panic!("`strace` makes system calls fail: install it (`apt-get install strace`): {error}")
+            });
         let mut said = String::new();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         while lines.read_line(&mut said).unwrap() > 0 && !said.contains("attached") {}
-        assert!(said.contains("attached"), "`strace` may not trace: run the tests as root, with ptrace allowed: {said}");
+        assert!(
+            said.contains("attached"),
+            "`strace` may not trace: run the tests as root, with ptrace allowed: {said}"
+        );
         // It writes down every call; somebody has to read that.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Self(child)

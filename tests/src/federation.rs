@@ -189,7 +189,8 @@ impl TestFederation {
         for party in self.members.values() {
             file.sign(&party.member_key).unwrap();
         }
-        gateway::write_atomically(&member.folder.join(format!("agreements/{}.note", agreement.id)), &file.to_string()).unwrap();
+        gateway::write_atomically(&member.folder.join(format!("agreements/{}.note", agreement.id)), &file.to_string())
+            .unwrap();
     }
 
     /// Ends an agreement, as `by`, in that member's folder alone: its gateway hands the end note on.
@@ -197,7 +198,11 @@ impl TestFederation {
         let file = AgreementFile::parse("agreement.toml", &self.text(agreement)).unwrap();
         let member = self.member(by);
         let note = EndNote::sign(file.agreement(), &member.member_key, SystemTime::now(), None).unwrap();
-        gateway::write_atomically(&member.folder.join(format!("agreements/{}.end.note", agreement.id)), &note.to_string()).unwrap();
+        gateway::write_atomically(
+            &member.folder.join(format!("agreements/{}.end.note", agreement.id)),
+            &note.to_string(),
+        )
+        .unwrap();
     }
 
     fn text(&self, agreement: &Agreement) -> String {
@@ -266,12 +271,13 @@ impl TestFederation {
 
     /// Encodes a request of the test contract from JSON.
     pub fn request(&self, method: &str, json: &str) -> Vec<u8> {
-        self.contracts.method(&format!("/{method}")).unwrap().request_from_json(json).unwrap().into()
+        self.contracts.method(&format!("/{method}")).unwrap().request_from_json(json).unwrap()
     }
 
     /// Decodes an answer of the test contract to JSON.
     pub fn answer(&self, method: &str, message: &[u8]) -> serde_json::Value {
-        serde_json::from_str(&self.contracts.method(&format!("/{method}")).unwrap().answer_to_json(message).unwrap()).unwrap()
+        serde_json::from_str(&self.contracts.method(&format!("/{method}")).unwrap().answer_to_json(message).unwrap())
+            .unwrap()
     }
 
     /// Calls a method as `revenues` with the standard metadata.
@@ -300,7 +306,8 @@ impl Member {
         let member: MemberId = id.parse().unwrap();
         let gateway = GatewayId::new(member.clone(), "main").unwrap();
         let key = |name: &str| SigningKey::generate(name).unwrap();
-        let (member_key, gateway_key, log_key) = (key(&member.member_key_name()), key(&gateway.gateway_key_name()), key(&gateway.log_origin()));
+        let (member_key, gateway_key, log_key) =
+            (key(&member.member_key_name()), key(&gateway.gateway_key_name()), key(&gateway.log_origin()));
         let authority = Authority::create(&member, Flavour::Production, now).unwrap();
         for inner in ["agreements", "revocation", "data", "keys", "tls", "systems", "offline"] {
             fs::create_dir_all(folder.join(inner)).unwrap();
@@ -329,7 +336,18 @@ impl Member {
         }
         fs::write(folder.join("gateway.toml"), config).unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("proto"), &folder.join("proto"));
-        Self { id: member, folder, authority, member_key, gateway_key, gateway, links, clients, operations, process: None }
+        Self {
+            id: member,
+            folder,
+            authority,
+            member_key,
+            gateway_key,
+            gateway,
+            links,
+            clients,
+            operations,
+            process: None,
+        }
     }
 
     fn entry(&self, version: u64) -> EntryDraft {
@@ -342,7 +360,12 @@ impl Member {
             roots: vec![self.authority.certificate().clone()],
             member_key: self.member_key.verifier(),
             former_member_keys: vec![],
-            gateways: vec![GatewayEntry::new(self.gateway.clone(), Some(self.links.to_string().parse().unwrap()), self.gateway_key.verifier(), log)],
+            gateways: vec![GatewayEntry::new(
+                self.gateway.clone(),
+                Some(self.links.to_string().parse().unwrap()),
+                self.gateway_key.verifier(),
+                log,
+            )],
             contracts: vec![],
         }
     }
@@ -378,7 +401,13 @@ impl Member {
     /// When TCP, TLS or HTTP/2 does not come about.
     pub async fn connect(&self, system: &str) -> anyhow::Result<Client> {
         let read = |name: String| fs::read_to_string(self.folder.join(name)).unwrap();
-        Client::connect(self.clients, &self.authority.certificate_pem(), &read(format!("systems/{system}.pem")), &read(format!("systems/{system}.key.pem"))).await
+        Client::connect(
+            self.clients,
+            &self.authority.certificate_pem(),
+            &read(format!("systems/{system}.pem")),
+            &read(format!("systems/{system}.key.pem")),
+        )
+        .await
     }
 
     /// Its gateway's own TLS certificate and key.
@@ -409,13 +438,16 @@ impl Member {
 
     /// All records of its log, opened.
     pub fn records(&self) -> Vec<records::Record> {
-        let reader = ledger::Reader::open(&self.ledger()).unwrap();
+        let reader = ledger::Reader::open(self.ledger()).unwrap();
         reader.entries().map(|stored| records::Record::open(stored.unwrap()).unwrap()).collect()
     }
 
     /// The records of one exchange.
     pub fn records_of(&self, exchange: &str) -> Vec<records::Record> {
-        self.records().into_iter().filter(|record| record.exchange().is_some_and(|id| id.to_string() == exchange)).collect()
+        self.records()
+            .into_iter()
+            .filter(|record| record.exchange().is_some_and(|id| id.to_string() == exchange))
+            .collect()
     }
 }
 
@@ -429,7 +461,14 @@ async fn legacy(file: &Path) {
 
 fn secret(path: &Path, text: &str) {
     use std::io::Write as _;
-    fs::File::options().write(true).create_new(true).mode(0o600).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {

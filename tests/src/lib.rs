@@ -3,7 +3,13 @@
 //! A [`TestFederation`] has two members: `council.example` asks, `trust.example` answers. Each is a folder as
 //! `drawbridge init` makes it, which a test may change before [`TestFederation::start`].
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, clippy::must_use_candidate, reason = "a harness fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "a harness fails by panicking"
+)]
 
 pub mod client;
 pub mod faults;

@@ -19,7 +19,11 @@ pub fn binary() -> PathBuf {
                 folder.pop();
             }
             let binary = folder.join("drawbridge");
-            assert!(binary.exists(), "`{}` is missing: run `cargo build -p drawbridge-cli` first, or `cargo xtask test`", binary.display());
+            assert!(
+                binary.exists(),
+                "`{}` is missing: run `cargo build -p drawbridge-cli` first, or `cargo xtask test`",
+                binary.display()
+            );
             binary
         })
         .clone()
@@ -27,7 +31,13 @@ pub fn binary() -> PathBuf {
 
 /// Runs `drawbridge` with `arguments` in `folder` and returns what it said.
 pub fn run<I: AsRef<std::ffi::OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = I>) -> Output {
-    Command::new(binary()).args(arguments).current_dir(folder).env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap()
+    Command::new(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// Runs `drawbridge`, expects success, and returns its standard output.
@@ -47,7 +57,8 @@ pub struct Gateway {
 impl Gateway {
     /// Starts `drawbridge run` in `folder` and waits until it is ready.
     pub fn start(folder: &Path) -> Self {
-        Self::start_with(folder, Command::new(binary())).unwrap_or_else(|log| panic!("the gateway in {} did not start:\n{log}", folder.display()))
+        Self::start_with(folder, Command::new(binary()))
+            .unwrap_or_else(|log| panic!("the gateway in {} did not start:\n{log}", folder.display()))
     }
 
     /// Starts a gateway through `command`, which is the binary or something that runs it.

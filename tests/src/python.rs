@@ -19,7 +19,10 @@ pub fn interpreter() -> PathBuf {
         folder.pop();
     }
     let candidates = [folder.join("python/bin/python"), folder.join("venv/bin/python")];
-    candidates.into_iter().find(|path| path.exists()).expect("the Python environment is missing: run `cargo xtask test` (or `cargo xtask python`) once")
+    candidates
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("the Python environment is missing: run `cargo xtask test` (or `cargo xtask python`) once")
 }
 
 /// A command that runs a script of `tests/python/`.

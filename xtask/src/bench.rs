@@ -28,10 +28,7 @@ use report::Report;
 use run::Pace;
 
 #[derive(Args, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of its own on the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub(crate) struct Options {
     /// Measure only these cases: `unary1`, `unary64`, `unary512`, `stream`, `long`.
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
@@ -82,12 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return in_release();
     }
     if options.smoke && chosen_contenders(options)?.contains(&Contender::Drawbridge) {
-        step::run(&mut step::cargo([
-            "build",
-            "--locked",
-            "--package",
-            "drawbridge-cli",
-        ]))?;
+        step::run(&mut step::cargo(["build", "--locked", "--package", "drawbridge-cli"]))?;
     }
     measure(options)
 }
@@ -136,9 +128,7 @@ fn in_release() -> Result<()> {
     let mut command = std::process::Command::new(workspace::target()?.join("release/xtask"));
     command.args(std::env::args_os().skip(1)).arg("--built");
     // The signals of the terminal reach both; the inner one cleans up.
-    let status = command
-        .status()
-        .context("cannot start the release build of xtask")?;
+    let status = command.status().context("cannot start the release build of xtask")?;
     if !status.success() {
         bail!("the measurement ended with {status}");
     }
@@ -147,48 +137,26 @@ fn in_release() -> Result<()> {
 
 fn measure(options: &Options) -> Result<()> {
     let (cases, contenders) = (chosen_cases(options)?, chosen_contenders(options)?);
-    if contenders
-        .iter()
-        .any(|contender| matches!(contender, Contender::Nginx | Contender::HaProxy))
-    {
+    if contenders.iter().any(|contender| matches!(contender, Contender::Nginx | Contender::HaProxy)) {
         install::ensure(install::FOR_BENCH)?;
     }
-    let folder = workspace::target()?
-        .join("bench")
-        .join(std::process::id().to_string());
+    let folder = workspace::target()?.join("bench").join(std::process::id().to_string());
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     process::end_on_interrupt(folder.clone())?;
     let workshop = Workshop::open(&folder, options.client_tls)?;
     let mut report = Report::begin(&folder, options)?;
-    let repetitions = if options.smoke {
-        1
-    } else {
-        options.repetitions
-    };
+    let repetitions = if options.smoke { 1 } else { options.repetitions };
     let pace = if options.smoke {
-        Pace {
-            warm_up: Duration::from_millis(100),
-            window: Duration::from_millis(300),
-        }
+        Pace { warm_up: Duration::from_millis(100), window: Duration::from_millis(300) }
     } else {
         // Long enough for a pair to open all the connections that it wants, with a handshake each.
-        Pace {
-            warm_up: Duration::from_secs(2),
-            window: Duration::from_secs_f64(options.seconds),
-        }
+        Pace { warm_up: Duration::from_secs(2), window: Duration::from_secs_f64(options.seconds) }
     };
-    let outcome = turns(
-        &workshop,
-        &mut report,
-        (&cases, &contenders),
-        repetitions,
-        pace,
-    );
+    let outcome = turns(&workshop, &mut report, (&cases, &contenders), repetitions, pace);
     if options.keep {
         eprintln!("configurations and logs are in {}", folder.display());
     } else {
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     outcome?;
     report.print(&cases, &contenders);
@@ -210,11 +178,7 @@ fn turns(
     for repetition in 1..=repetitions {
         for case in cases {
             for contender in contenders {
-                let now = format!(
-                    "{repetition} of {repetitions}: {} of {}",
-                    case.name(),
-                    contender.name()
-                );
+                let now = format!("{repetition} of {repetitions}: {} of {}", case.name(), contender.name());
                 if terminal {
                     eprint!("\r\x1b[K{now}");
                 } else {
@@ -235,10 +199,7 @@ fn turns(
 fn chosen_cases(options: &Options) -> Result<Vec<Case>> {
     let all = Case::all(options.smoke);
     if options.only.is_empty() {
-        return Ok(all
-            .into_iter()
-            .filter(|case| options.long || !case.is_long())
-            .collect());
+        return Ok(all.into_iter().filter(|case| options.long || !case.is_long()).collect());
     }
     options
         .only
@@ -258,12 +219,8 @@ fn chosen_contenders(options: &Options) -> Result<Vec<Contender>> {
         .contenders
         .iter()
         .map(|name| {
-            let contender = Contender::ALL
-                .iter()
-                .find(|contender| contender.short() == name)
-                .copied();
-            contender
-                .with_context(|| format!("there is no contender `{name}`; `--help` names them"))
+            let contender = Contender::ALL.iter().find(|contender| contender.short() == name).copied();
+            contender.with_context(|| format!("there is no contender `{name}`; `--help` names them"))
         })
         .collect()
 }

@@ -36,9 +36,7 @@ pub(crate) fn run() -> Result<()> {
     let made = fill(&folder, SystemTime::now())?;
     match made.as_slice() {
         [] => eprintln!("certs-dev: everything is there and good for a month or more"),
-        made => made
-            .iter()
-            .for_each(|path| eprintln!("made certs-dev/{}", path.display())),
+        made => made.iter().for_each(|path| eprintln!("made certs-dev/{}", path.display())),
     }
     Ok(())
 }
@@ -50,11 +48,7 @@ fn fill(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>> {
         let member: MemberId = name.parse()?;
         let here = folder.join(name);
         fs::create_dir_all(&here).with_context(|| format!("cannot create {}", here.display()))?;
-        made.extend(
-            member_files(&here, &member, now)?
-                .into_iter()
-                .map(|file| Path::new(name).join(file)),
-        );
+        made.extend(member_files(&here, &member, now)?.into_iter().map(|file| Path::new(name).join(file)));
     }
     Ok(made)
 }
@@ -78,11 +72,7 @@ fn member_files(folder: &Path, member: &MemberId, now: SystemTime) -> Result<Vec
     if !lasts(&folder.join("gateway.pem"), now)? {
         let gateway = GatewayId::new(member.clone(), "main")?;
         let hosts = ["localhost", "127.0.0.1", "::1"];
-        write_issued(
-            folder,
-            "gateway",
-            &authority.issue_gateway(&gateway, &hosts, now)?,
-        )?;
+        write_issued(folder, "gateway", &authority.issue_gateway(&gateway, &hosts, now)?)?;
         made.push("gateway.pem");
     }
     if !lasts(&folder.join("system.pem"), now)? {
@@ -100,10 +90,7 @@ fn open(folder: &Path) -> Result<Authority> {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
     Authority::open(&read("authority.pem")?, &read("authority.key.pem")?).with_context(|| {
-        format!(
-            "the authority in {} is damaged: remove that folder and run this again",
-            folder.display()
-        )
+        format!("the authority in {} is damaged: remove that folder and run this again", folder.display())
     })
 }
 
@@ -116,22 +103,13 @@ fn lasts(path: &Path, now: SystemTime) -> Result<bool> {
     if !path.exists() {
         return Ok(false);
     }
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let damaged = || {
-        format!(
-            "{} is damaged: remove it and run this again",
-            path.display()
-        )
-    };
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let damaged = || format!("{} is damaged: remove it and run this again", path.display());
     let chain = certificate::read_pem(&text).with_context(damaged)?;
     let first = chain.first().with_context(damaged)?;
     let facts = Facts::read(first).with_context(damaged)?;
     if !facts.is_development {
-        bail!(
-            "{} is not for development: it does not belong here; move it away",
-            path.display()
-        );
+        bail!("{} is not for development: it does not belong here; move it away", path.display());
     }
     Ok(facts.not_after > now + LEFT)
 }
@@ -145,19 +123,10 @@ fn write_issued(folder: &Path, name: &str, issued: &Issued) -> Result<()> {
 /// Writes `text` to `path` whole or not at all; keys may be read by their owner only.
 fn write(path: &Path, text: &str) -> Result<()> {
     let context = || format!("cannot write {}", path.display());
-    let mode = if path.to_string_lossy().ends_with(".key.pem") {
-        0o600
-    } else {
-        0o644
-    };
+    let mode = if path.to_string_lossy().ends_with(".key.pem") { 0o600 } else { 0o644 };
     let new = path.with_extension("new");
     remove(&new)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&new)
-        .with_context(context)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).with_context(context)?;
     file.write_all(text.as_bytes()).with_context(context)?;
     fs::rename(&new, path).with_context(context)
 }
@@ -178,8 +147,7 @@ mod tests {
 
     impl Folder {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir()
-                .join(format!("drawbridge-certs-{name}-{}", std::process::id()));
+            let path = std::env::temp_dir().join(format!("drawbridge-certs-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Self(path)
         }
@@ -197,14 +165,8 @@ mod tests {
         let now = SystemTime::now();
         assert_eq!(fill(&folder.0, now).unwrap().len(), 6);
         let before = fs::read(folder.0.join("trust.example/gateway.pem")).unwrap();
-        assert_eq!(
-            fill(&folder.0, now + Duration::from_hours(24)).unwrap(),
-            Vec::<PathBuf>::new()
-        );
-        assert_eq!(
-            fs::read(folder.0.join("trust.example/gateway.pem")).unwrap(),
-            before
-        );
+        assert_eq!(fill(&folder.0, now + Duration::from_hours(24)).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(fs::read(folder.0.join("trust.example/gateway.pem")).unwrap(), before);
     }
 
     #[test]
@@ -215,10 +177,7 @@ mod tests {
         let root = fs::read(folder.0.join("council.example/authority.pem")).unwrap();
         let made = fill(&folder.0, now + Duration::from_hours(70 * 24)).unwrap();
         assert_eq!(made.len(), 4, "{made:?}");
-        assert_eq!(
-            fs::read(folder.0.join("council.example/authority.pem")).unwrap(),
-            root
-        );
+        assert_eq!(fs::read(folder.0.join("council.example/authority.pem")).unwrap(), root);
     }
 
     #[test]
@@ -231,11 +190,7 @@ mod tests {
             let chain = certificate::read_pem(&fs::read_to_string(&path).unwrap()).unwrap();
             assert!(certificate::is_development(&chain[0]), "{name}");
             let key = path.with_extension("key.pem");
-            assert_eq!(
-                fs::metadata(&key).unwrap().permissions().mode() & 0o777,
-                0o600,
-                "{name}"
-            );
+            assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
         }
     }
 

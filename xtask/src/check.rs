@@ -33,15 +33,7 @@ pub(crate) fn all(steps: &mut Steps) {
     steps.run("tidy", tidy::run);
     steps.run("deny", supply::run);
     steps.run("clippy", || {
-        step::run(&mut cargo([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ]))
+        step::run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
     });
     steps.run("features", features);
     steps.run("doc", || {

@@ -18,26 +18,11 @@ pub(crate) struct Program {
     present: fn() -> bool,
 }
 
-const NGINX: Program = Program {
-    name: "nginx",
-    package: "nginx-light",
-    present: || step::present("nginx"),
-};
-const HAPROXY: Program = Program {
-    name: "haproxy",
-    package: "haproxy",
-    present: || step::present("haproxy"),
-};
-const STRACE: Program = Program {
-    name: "strace",
-    package: "strace",
-    present: || step::present("strace"),
-};
-const PYTHON: Program = Program {
-    name: "python3 with venv",
-    package: "python3-venv",
-    present: python_makes_environments,
-};
+const NGINX: Program = Program { name: "nginx", package: "nginx-light", present: || step::present("nginx") };
+const HAPROXY: Program = Program { name: "haproxy", package: "haproxy", present: || step::present("haproxy") };
+const STRACE: Program = Program { name: "strace", package: "strace", present: || step::present("strace") };
+const PYTHON: Program =
+    Program { name: "python3 with venv", package: "python3-venv", present: python_makes_environments };
 
 /// What `cargo xtask test` needs.
 pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY];
@@ -53,25 +38,17 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 ///
 /// When something is missing and cannot be installed here; the error says what to type.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
-    let missing: Vec<&Program> = programs
-        .iter()
-        .filter(|program| !(program.present)())
-        .collect();
+    let missing: Vec<&Program> = programs.iter().filter(|program| !(program.present)()).collect();
     if missing.is_empty() {
         eprintln!("nothing is missing");
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
-    let by_hand = format!(
-        "apt-get install --no-install-recommends {}",
-        packages.join(" ")
-    );
+    let by_hand = format!("apt-get install --no-install-recommends {}", packages.join(" "));
     let names: Vec<&str> = missing.iter().map(|program| program.name).collect();
     let names = names.join(", ");
     if !rustix::process::geteuid().is_root() || !step::present("apt-get") {
-        bail!(
-            "missing: {names}\n  = help: as root on Debian: `{by_hand}`; elsewhere by the system's own means"
-        );
+        bail!("missing: {names}\n  = help: as root on Debian: `{by_hand}`; elsewhere by the system's own means");
     }
     let policy = NoServices::declare()?;
     let apt = || {
@@ -80,11 +57,7 @@ pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
         command
     };
     step::run(apt().args(["update", "--quiet"]))?;
-    step::run(
-        apt()
-            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-            .args(&packages),
-    )?;
+    step::run(apt().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&packages))?;
     drop(policy);
     match missing.iter().find(|program| !(program.present)()) {
         Some(program) => bail!("`{}` is still missing after `{by_hand}`", program.name),
@@ -102,8 +75,7 @@ impl NoServices {
         if Path::new(POLICY).exists() {
             return Ok(Self(false));
         }
-        fs::write(POLICY, "#!/bin/sh\nexit 101\n")
-            .with_context(|| format!("cannot write {POLICY}"))?;
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write {POLICY}"))?;
         fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("cannot make {POLICY} executable"))?;
         Ok(Self(true))
@@ -115,9 +87,7 @@ impl Drop for NoServices {
         if self.0
             && let Err(error) = fs::remove_file(POLICY)
         {
-            eprintln!(
-                "warning: cannot remove {POLICY}: {error}; remove it, or no service will start"
-            );
+            eprintln!("warning: cannot remove {POLICY}: {error}; remove it, or no service will start");
         }
     }
 }

@@ -19,12 +19,7 @@ use clap::{Parser, Subcommand};
 
 /// What a developer of Drawbridge types.
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    version,
-    arg_required_else_help = true
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
 struct CommandLine {
     #[command(subcommand)]
     task: Task,

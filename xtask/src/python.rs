@@ -38,15 +38,7 @@ pub(crate) fn prepare() -> Result<()> {
     }
     step::run(Command::new("python3").args(["-m", "venv"]).arg(folder()))?;
     let mut pip = Command::new(interpreter());
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--only-binary",
-        ":all:",
-    ]);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
     step::run(pip.args(["--require-hashes", "--requirement"]).arg(&list))?;
     fs::write(&made_from, wanted).with_context(|| format!("cannot write in {}", shown()))
 }

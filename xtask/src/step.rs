@@ -29,12 +29,7 @@ struct Ended {
 
 impl Steps {
     pub(crate) fn new(task: &'static str, only: Option<String>) -> Self {
-        Self {
-            task,
-            only,
-            ended: Vec::new(),
-            skipped: Vec::new(),
-        }
+        Self { task, only, ended: Vec::new(), skipped: Vec::new() }
     }
 
     /// Runs `work` under the name `name`, unless another step alone was asked for. Returns whether it passed.
@@ -48,17 +43,10 @@ impl Steps {
         let failure = work().err().map(|error| format!("{error:#}"));
         let took = begun.elapsed();
         if let Some(failure) = &failure {
-            eprintln!(
-                "error: {failure}\n  = help: to run this step alone: `{} --only {name}`",
-                self.task
-            );
+            eprintln!("error: {failure}\n  = help: to run this step alone: `{} --only {name}`", self.task);
         }
         let passed = failure.is_none();
-        self.ended.push(Ended {
-            name: name.to_owned(),
-            took,
-            failure,
-        });
+        self.ended.push(Ended { name: name.to_owned(), took, failure });
         passed
     }
 
@@ -70,49 +58,26 @@ impl Steps {
     pub(crate) fn finish(self) -> Result<()> {
         if self.ended.is_empty() {
             let only = self.only.unwrap_or_default();
-            bail!(
-                "there is no step `{only}`; the steps are {}",
-                quoted(&self.skipped)
-            );
+            bail!("there is no step `{only}`; the steps are {}", quoted(&self.skipped));
         }
         eprintln!("\n{:<14} {:>9}", "step", "seconds");
         for step in &self.ended {
-            let outcome = if step.failure.is_some() {
-                "FAILED"
-            } else {
-                "passed"
-            };
-            eprintln!(
-                "{:<14} {:>9.1}  {outcome}",
-                step.name,
-                step.took.as_secs_f64()
-            );
+            let outcome = if step.failure.is_some() { "FAILED" } else { "passed" };
+            eprintln!("{:<14} {:>9.1}  {outcome}", step.name, step.took.as_secs_f64());
         }
         let total: Duration = self.ended.iter().map(|step| step.took).sum();
         eprintln!("{:<14} {:>9.1}", "all", total.as_secs_f64());
-        let failed: Vec<&Ended> = self
-            .ended
-            .iter()
-            .filter(|step| step.failure.is_some())
-            .collect();
+        let failed: Vec<&Ended> = self.ended.iter().filter(|step| step.failure.is_some()).collect();
         if failed.is_empty() {
             return Ok(());
         }
         for step in &failed {
             let what = step.failure.as_deref().unwrap_or_default();
             let first = what.lines().next().unwrap_or_default();
-            eprintln!(
-                "\n{} failed: {first}\n  = help: `{} --only {}`",
-                step.name, self.task, step.name
-            );
+            eprintln!("\n{} failed: {first}\n  = help: `{} --only {}`", step.name, self.task, step.name);
         }
         let names: Vec<&str> = failed.iter().map(|step| step.name.as_str()).collect();
-        bail!(
-            "{} of {} steps failed: {}",
-            failed.len(),
-            self.ended.len(),
-            quoted(&names)
-        );
+        bail!("{} of {} steps failed: {}", failed.len(), self.ended.len(), quoted(&names));
     }
 }
 
@@ -132,9 +97,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
     eprintln!("$ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
@@ -148,15 +111,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// When it cannot start, or ends with another status than 0; the error carries what it said on standard error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{shown}` ended with {}: {}", output.status, said.trim());
     }
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{shown}` printed something that is not UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed something that is not UTF-8"))
 }
 
 /// Whether `program` can be found in `PATH`, or in the folders for programs of the system's administrator.
@@ -169,27 +129,13 @@ pub(crate) fn present(program: &str) -> bool {
 
 fn shown(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
-    let mut words = vec![
-        program
-            .file_name()
-            .unwrap_or(command.get_program())
-            .to_string_lossy()
-            .into_owned(),
-    ];
-    words.extend(
-        command
-            .get_args()
-            .map(|argument| argument.to_string_lossy().into_owned()),
-    );
+    let mut words = vec![program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy().into_owned()));
     words.join(" ")
 }
 
 fn quoted(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -224,17 +170,12 @@ mod tests {
         steps.run("fmt", || Ok(()));
         steps.run("doc", || Ok(()));
         let error = steps.finish().unwrap_err().to_string();
-        assert!(
-            error.contains("`docs`") && error.contains("`fmt`, `doc`"),
-            "{error}"
-        );
+        assert!(error.contains("`docs`") && error.contains("`fmt`, `doc`"), "{error}");
     }
 
     #[test]
     fn a_command_that_fails_shows_what_it_said() {
-        let error = output(Command::new("sh").args(["-c", "echo no room >&2; exit 3"]))
-            .unwrap_err()
-            .to_string();
+        let error = output(Command::new("sh").args(["-c", "echo no room >&2; exit 3"])).unwrap_err().to_string();
         assert!(error.contains("no room") && error.contains('3'), "{error}");
     }
 }

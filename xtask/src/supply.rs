@@ -65,22 +65,16 @@ struct Ban {
 ///
 /// When something is not allowed; it has been printed by then.
 pub(crate) fn run() -> Result<()> {
-    let text =
-        fs::read_to_string(workspace::root().join("deny.toml")).context("cannot read deny.toml")?;
+    let text = fs::read_to_string(workspace::root().join("deny.toml")).context("cannot read deny.toml")?;
     let rules: Rules = toml::from_str(&text).context("cannot read deny.toml")?;
     let metadata = Metadata::load()?;
     let mut foreign = metadata.built()?;
     foreign.retain(|package| package.source.is_some());
     let mut findings = licences(&rules.licenses, &foreign);
-    findings.extend(bans(&rules.bans, &foreign).into_iter().map(
-        |(finding, package)| match package {
-            Some(package) => format!(
-                "{finding}; it is used by `{}`",
-                metadata.dependents(package).join("`, `")
-            ),
-            None => finding,
-        },
-    ));
+    findings.extend(bans(&rules.bans, &foreign).into_iter().map(|(finding, package)| match package {
+        Some(package) => format!("{finding}; it is used by `{}`", metadata.dependents(package).join("`, `")),
+        None => finding,
+    }));
     findings.extend(sources(&foreign));
     for finding in &findings {
         eprintln!("error: {finding}\n");
@@ -88,16 +82,11 @@ pub(crate) fn run() -> Result<()> {
     if !findings.is_empty() {
         bail!("{} against deny.toml", count(findings.len(), "finding"));
     }
-    eprintln!(
-        "deny: {} packages of other people's in order",
-        foreign.len()
-    );
+    eprintln!("deny: {} packages of other people's in order", foreign.len());
     if step::present("cargo-deny") {
         step::run(&mut step::cargo(["deny", "check"]))?;
     } else {
-        eprintln!(
-            "note: advisories were not looked at; `cargo install --locked cargo-deny` brings the tool that does"
-        );
+        eprintln!("note: advisories were not looked at; `cargo install --locked cargo-deny` brings the tool that does");
     }
     Ok(())
 }
@@ -106,33 +95,19 @@ fn licences(rules: &Licences, packages: &[&Package]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {
         let named = format!("`{} {}`", package.name, package.version);
-        let exception = rules
-            .exceptions
-            .iter()
-            .find(|exception| exception.name == package.name);
+        let exception = rules.exceptions.iter().find(|exception| exception.name == package.name);
         let allowed = |licence: &str| {
-            rules.allow.contains(licence)
-                || exception.is_some_and(|exception| exception.allow.contains(licence))
+            rules.allow.contains(licence) || exception.is_some_and(|exception| exception.allow.contains(licence))
         };
         match &package.license {
             None => {
-                let beside = package
-                    .license_file
-                    .as_ref()
-                    .map(|file| format!(" but the file {}", file.display()));
-                findings.push(format!(
-                    "{named} names no licence{}",
-                    beside.unwrap_or_default()
-                ));
+                let beside = package.license_file.as_ref().map(|file| format!(" but the file {}", file.display()));
+                findings.push(format!("{named} names no licence{}", beside.unwrap_or_default()));
             }
             Some(text) => match licence::permits(text, allowed) {
                 Ok(true) => {}
-                Ok(false) => findings.push(format!(
-                    "{named} is under `{text}`, which deny.toml does not allow"
-                )),
-                Err(error) => findings.push(format!(
-                    "{named} has a licence that cannot be read: `{text}`: {error}"
-                )),
+                Ok(false) => findings.push(format!("{named} is under `{text}`, which deny.toml does not allow")),
+                Err(error) => findings.push(format!("{named} has a licence that cannot be read: `{text}`: {error}")),
             },
         }
     }
@@ -147,30 +122,15 @@ fn bans<'p>(rules: &Bans, packages: &[&'p Package]) -> Vec<(String, Option<&'p P
     }
     let mut findings = Vec::new();
     for ban in &rules.deny {
-        let found = by_name
-            .get(ban.name.as_str())
-            .map_or(&[][..], Vec::as_slice);
+        let found = by_name.get(ban.name.as_str()).map_or(&[][..], Vec::as_slice);
         match found {
             [package, ..] if !ban.single => {
-                findings.push((
-                    format!("`{}` is in the build: {}", ban.name, ban.reason),
-                    Some(*package),
-                ));
+                findings.push((format!("`{}` is in the build: {}", ban.name, ban.reason), Some(*package)));
             }
             [] | [_] => {}
             [first, ..] => {
-                let versions: Vec<&str> = found
-                    .iter()
-                    .map(|package| package.version.as_str())
-                    .collect();
-                findings.push((
-                    format!(
-                        "`{}` is in the build as {}",
-                        ban.name,
-                        versions.join(" and ")
-                    ),
-                    Some(*first),
-                ));
+                let versions: Vec<&str> = found.iter().map(|package| package.version.as_str()).collect();
+                findings.push((format!("`{}` is in the build as {}", ban.name, versions.join(" and ")), Some(*first)));
             }
         }
     }
@@ -190,12 +150,8 @@ fn sources(packages: &[&Package]) -> Vec<String> {
         .iter()
         .filter_map(|package| {
             let source = package.source.as_deref()?;
-            (source != REGISTRY).then(|| {
-                format!(
-                    "`{} {}` comes from `{source}`, not from the registry",
-                    package.name, package.version
-                )
-            })
+            (source != REGISTRY)
+                .then(|| format!("`{} {}` comes from `{source}`, not from the registry", package.name, package.version))
         })
         .collect()
 }
@@ -211,25 +167,16 @@ mod tests {
 
     #[test]
     fn a_licence_that_is_not_allowed_is_found() {
-        let (good, bad) = (
-            Package::sample("a", "1.0.0", "MIT OR GPL-3.0"),
-            Package::sample("b", "1.0.0", "AGPL-3.0"),
-        );
+        let (good, bad) = (Package::sample("a", "1.0.0", "MIT OR GPL-3.0"), Package::sample("b", "1.0.0", "AGPL-3.0"));
         let found = licences(&rules().licenses, &[&good, &bad]);
-        assert_eq!(
-            found,
-            ["`b 1.0.0` is under `AGPL-3.0`, which deny.toml does not allow"]
-        );
+        assert_eq!(found, ["`b 1.0.0` is under `AGPL-3.0`, which deny.toml does not allow"]);
     }
 
     #[test]
     fn a_package_without_a_licence_is_found() {
         let mut package = Package::sample("a", "1.0.0", "");
         package.license = None;
-        assert_eq!(
-            licences(&rules().licenses, &[&package]),
-            ["`a 1.0.0` names no licence"]
-        );
+        assert_eq!(licences(&rules().licenses, &[&package]), ["`a 1.0.0` names no licence"]);
     }
 
     #[test]
@@ -242,16 +189,10 @@ mod tests {
             Package::sample("syn", "2.0.0", "MIT"),
         ];
         let packages: Vec<&Package> = packages.iter().collect();
-        let found: Vec<String> = bans(&rules().bans, &packages)
-            .into_iter()
-            .map(|(finding, _)| finding)
-            .collect();
+        let found: Vec<String> = bans(&rules().bans, &packages).into_iter().map(|(finding, _)| finding).collect();
         assert_eq!(
             found,
-            [
-                "`ring` is in the build: a second crypto provider",
-                "`tokio` is in the build as 1.0.0 and 2.0.0"
-            ]
+            ["`ring` is in the build: a second crypto provider", "`tokio` is in the build as 1.0.0 and 2.0.0"]
         );
     }
 

@@ -24,20 +24,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::new("cargo xtask test", options.only.clone());
     let ready = steps.run("install", || install::ensure(install::FOR_TESTS))
         && steps.run("python", python::prepare)
-        && steps.run("build", || {
-            step::run(&mut cargo([
-                "build",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-            ]))
-        });
+        && steps.run("build", || step::run(&mut cargo(["build", "--workspace", "--all-targets", "--locked"])));
     // What could not be built or installed would only fail once more, and further from its cause.
     if ready {
         steps.run("tests", tests);
-        steps.run("doctests", || {
-            step::run(&mut cargo(["test", "--doc", "--workspace", "--locked"]))
-        });
+        steps.run("doctests", || step::run(&mut cargo(["test", "--doc", "--workspace", "--locked"])));
         steps.run("bench", bench::smoke);
     }
     check::all(&mut steps);
@@ -47,32 +38,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// All tests but those in documentation: with cargo-nextest where it is installed, else with cargo alone.
 fn tests() -> Result<()> {
     let mut command = if step::present("cargo-nextest") {
-        cargo([
-            "nextest",
-            "run",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-        ])
+        cargo(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
     } else {
-        cargo([
-            "test",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--locked",
-            "--no-fail-fast",
-        ])
+        cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"])
     };
     // A snapshot that differs is a failure to be looked at, not a file to be written.
-    command
-        .env("INSTA_UPDATE", "no")
-        .env(python::VARIABLE, python::interpreter());
+    command.env("INSTA_UPDATE", "no").env(python::VARIABLE, python::interpreter());
     if let Err(error) = step::run(&mut command) {
-        bail!(
-            "{error}\n  = help: the failed tests are named above; each runs alone with `cargo test <its name>`"
-        );
+        bail!("{error}\n  = help: the failed tests are named above; each runs alone with `cargo test <its name>`");
     }
     Ok(())
 }

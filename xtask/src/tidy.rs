@@ -23,11 +23,7 @@ struct Finding {
 
 impl Finding {
     fn new(place: impl Into<String>, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            what: what.into(),
-            help: help.into(),
-        }
+        Self { place: place.into(), what: what.into(), help: help.into() }
     }
 }
 
@@ -44,19 +40,12 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(manifests::check(&metadata, &files)?);
     findings.extend(sources::check(&files)?);
     for finding in &findings {
-        eprintln!(
-            "error: {}\n --> {}\n  = help: {}\n",
-            finding.what, finding.place, finding.help
-        );
+        eprintln!("error: {}\n --> {}\n  = help: {}\n", finding.what, finding.place, finding.help);
     }
     if !findings.is_empty() {
         bail!("tidy found {} to mend", count(findings.len(), "thing"));
     }
-    eprintln!(
-        "tidy: {} files, {} crates in order",
-        files.len(),
-        metadata.members().count()
-    );
+    eprintln!("tidy: {} files, {} crates in order", files.len(), metadata.members().count());
     Ok(())
 }
 
@@ -99,9 +88,5 @@ fn pure() -> Result<Vec<Finding>> {
 
 /// `1 thing`, `2 things`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
-    }
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

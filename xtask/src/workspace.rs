@@ -27,10 +27,7 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn target() -> Result<PathBuf> {
     let program = std::env::current_exe().context("cannot tell where this program lies")?;
     // <target>/<profile>/xtask
-    let target = program
-        .parent()
-        .and_then(Path::parent)
-        .context("this program does not lie in a build folder")?;
+    let target = program.parent().and_then(Path::parent).context("this program does not lie in a build folder")?;
     Ok(target.to_owned())
 }
 
@@ -67,10 +64,7 @@ struct Declared {
 impl Package {
     /// The names of the packages that this one may use in what it ships: its normal and build dependencies.
     pub(crate) fn shipped_dependencies(&self) -> impl Iterator<Item = &str> {
-        let shipped = self
-            .dependencies
-            .iter()
-            .filter(|dependency| dependency.kind.as_deref() != Some("dev"));
+        let shipped = self.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev"));
         shipped.map(|dependency| dependency.name.as_str())
     }
 
@@ -115,23 +109,14 @@ impl Metadata {
     /// When cargo fails, for example because the lock file is not up to date.
     pub(crate) fn load() -> Result<Self> {
         let host = host()?;
-        let arguments = [
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--filter-platform",
-            &host,
-        ];
+        let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", &host];
         let text = step::output(&mut step::cargo(arguments))?;
         serde_json::from_str(&text).context("cannot read what `cargo metadata` printed")
     }
 
     /// The workspace's own packages.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Package> {
-        self.packages
-            .iter()
-            .filter(|package| self.workspace_members.contains(&package.id))
+        self.packages.iter().filter(|package| self.workspace_members.contains(&package.id))
     }
 
     /// Every package that takes part in a build of the workspace on this machine, its tests included.
@@ -143,26 +128,15 @@ impl Metadata {
     ///
     /// When cargo fails.
     pub(crate) fn built(&self) -> Result<Vec<&Package>> {
-        let tree = step::output(&mut step::cargo([
-            "tree",
-            "--workspace",
-            "--locked",
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-        ]))?;
+        let tree =
+            step::output(&mut step::cargo(["tree", "--workspace", "--locked", "--prefix", "none", "--format", "{p}"]))?;
         // `name v1.2.3 (where from) (*)`
         let named = |line: &str| -> Option<(String, String)> {
             let mut words = line.split_whitespace();
-            Some((
-                words.next()?.to_owned(),
-                words.next()?.strip_prefix('v')?.to_owned(),
-            ))
+            Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
         };
         let built: BTreeSet<(String, String)> = tree.lines().filter_map(named).collect();
-        let built =
-            |package: &&Package| built.contains(&(package.name.clone(), package.version.clone()));
+        let built = |package: &&Package| built.contains(&(package.name.clone(), package.version.clone()));
         Ok(self.packages.iter().filter(built).collect())
     }
 
@@ -172,18 +146,10 @@ impl Metadata {
             .resolve
             .nodes
             .iter()
-            .filter(|node| {
-                node.deps
-                    .iter()
-                    .any(|dependency| dependency.pkg == package.id)
-            })
+            .filter(|node| node.deps.iter().any(|dependency| dependency.pkg == package.id))
             .map(|node| node.id.as_str())
             .collect();
-        self.packages
-            .iter()
-            .filter(|each| ids.contains(each.id.as_str()))
-            .map(|each| each.name.as_str())
-            .collect()
+        self.packages.iter().filter(|each| ids.contains(each.id.as_str())).map(|each| each.name.as_str()).collect()
     }
 }
 
@@ -194,20 +160,9 @@ impl Metadata {
 /// When git fails, for example outside a work tree.
 pub(crate) fn files() -> Result<Vec<PathBuf>> {
     let mut git = std::process::Command::new("git");
-    git.args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "-z",
-    ])
-    .current_dir(root());
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]).current_dir(root());
     let listed = step::output(&mut git)?;
-    let mut files: Vec<PathBuf> = listed
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
-        .collect();
+    let mut files: Vec<PathBuf> = listed.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
     // A file that was deleted but is still in git's index.
     files.retain(|file| root().join(file).exists());
     files.sort();

@@ -56,6 +56,7 @@ pub struct Query {
 }
 
 /// What goes back to the caller.
+#[expect(clippy::large_enum_variant, reason = "the unary variant is the hot one, and is moved once")]
 pub enum Answer {
     /// All of it: a unary answer, or a refusal.
     Unary(UnaryAnswer),
@@ -122,7 +123,7 @@ impl Consumer {
         let streams = permitted.streams();
         let sent = self.send(permitted).await?; // signed first; a stream's intent is durable before it leaves
         if streams {
-            return Ok(Answer::Stream(Box::new(self.open(sent).await?)));
+            return Ok(Answer::Stream(Box::new(self.open(sent)?)));
         }
         let verified = self.verify(sent).await?;
         Ok(Answer::Unary(self.settle(verified).await))
@@ -183,6 +184,7 @@ impl Consumer {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "the consumer's word, though it needs nothing of it")]
     fn unrecorded(&self, account: &Account, refusal: &Refusal) -> UnaryAnswer {
         tracing::error!(exchange.id = %account.id, reason = %refusal.reason, detail = %refusal.detail, "cannot record");
         let status = refusal.status(account.id);

@@ -61,6 +61,7 @@ pub struct Call {
 }
 
 /// What goes back over the link.
+#[expect(clippy::large_enum_variant, reason = "the unary variant is the hot one, and is moved once")]
 pub enum Reply {
     /// All of it.
     Whole(Whole),
@@ -199,6 +200,7 @@ impl Provider {
     }
 
     /// The ledger took nothing: the caller is told so, without claims.
+    #[expect(clippy::unused_self, reason = "the provider's word, though it needs nothing of it")]
     pub(crate) fn unrecorded(&self, account: &Account, refusal: &Refusal) -> Whole {
         tracing::error!(exchange.id = %account.id, reason = %refusal.reason, detail = %refusal.detail, "cannot record");
         let status = refusal.status(account.id);
@@ -221,7 +223,8 @@ impl Refused {
 }
 
 fn not_recorded(error: &ledger::AppendError) -> Refusal {
-    Refusal::new(Reason::NotRecorded, crate::Hop::Provider, "the provider's gateway cannot record").detail(error.to_string())
+    Refusal::new(Reason::NotRecorded, crate::Hop::Provider, "the provider's gateway cannot record")
+        .detail(error.to_string())
 }
 
 pub(crate) fn whole(message: Option<Bytes>, status: &Status, signed: Option<&Signed>, settled: Settled) -> Whole {

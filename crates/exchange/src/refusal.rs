@@ -223,10 +223,22 @@ impl Status {
     /// Returns the reason in the details, where a gateway put one.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
+        self.info()?.reason.parse().ok()
+    }
+
+    /// Returns where it was refused, as the details say, where a gateway put them.
+    #[must_use]
+    pub fn hop(&self) -> Option<Hop> {
+        let info = self.info()?;
+        let hop = info.metadata.get("hop")?;
+        [Hop::Consumer, Hop::Link, Hop::Provider, Hop::Legacy].into_iter().find(|known| known.as_str() == hop)
+    }
+
+    fn info(&self) -> Option<tonic_types::pb::ErrorInfo> {
         let status = tonic_types::pb::Status::decode(self.details.clone()).ok()?;
         let info = status.details.iter().find(|any| any.type_url.ends_with("google.rpc.ErrorInfo"))?;
         let info = tonic_types::pb::ErrorInfo::decode(info.value.as_slice()).ok()?;
-        (info.domain == "drawbridge").then(|| info.reason.parse().ok()).flatten()
+        (info.domain == "drawbridge").then_some(info)
     }
 }
 
@@ -269,7 +281,7 @@ mod tests {
         let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
         let status = Refusal::new(Reason::LinkDown, Hop::Consumer, "no link").status(id);
         assert_eq!(status.code, 14);
-        assert_eq!(status.reason(), Some(Reason::LinkDown));
+        assert_eq!((status.reason(), status.hop()), (Some(Reason::LinkDown), Some(Hop::Consumer)));
         let decoded = tonic_types::pb::Status::decode(status.details.clone()).unwrap();
         assert_eq!(decoded.details.len(), 3);
         assert_eq!(decoded.code, 14);

@@ -93,45 +93,47 @@ impl Clients {
             deadline,
             cancel,
         };
-        let span = calls::span("consumer");
-        let this = self.clone();
         let (begun, head) = tokio::sync::oneshot::channel();
-        let task = async move {
-            match this.consumer.serve(query).await {
-                Answer::Unary(answer) => {
-                    this.observer.settled(&answer.settled);
-                    let _ = begun.send(whole(answer, place));
-                }
-                Answer::Stream(stream) => {
-                    let (sender, body) = Body::channel(STREAM_BUFFER);
-                    let response = calls::respond(initial(&stream.head), ClientBody::ours(body));
-                    // Where nobody waits any more the exchange learns it from the closed body.
-                    let _ = begun.send(response);
-                    let mut outlet = BodyOutlet(sender);
-                    let answer = stream.run(&this.consumer, &mut outlet).await;
-                    this.observer.settled(&answer.settled);
-                    outlet.0.finish(Some(trailers(&answer.status, answer.hop)));
-                    drop(place);
-                }
-            }
-        };
+        let task = self.clone().run(query, place, begun);
         // A stream outlives its head: only until then does this future stand for the caller.
-        let _running = tokio::spawn(tracing::Instrument::instrument(task, span));
+        let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
         let response = head.await;
         let _ = guard.disarm();
         response.unwrap_or_else(|_| calls::bare(StatusCode::INTERNAL_SERVER_ERROR).map(ClientBody::ours))
     }
+
+    /// Runs one exchange to its end; the head goes out as soon as it is there.
+    async fn run(self: Arc<Self>, query: Query, place: OwnedSemaphorePermit, begun: Begun) {
+        match self.consumer.serve(query).await {
+            Answer::Unary(answer) => {
+                self.observer.settled(&answer.settled);
+                let _ = begun.send(whole(answer, place));
+            }
+            Answer::Stream(stream) => {
+                let (sender, body) = Body::channel(STREAM_BUFFER);
+                // Where nobody waits any more the exchange learns it from the closed body.
+                let _ = begun.send(calls::respond(initial(&stream.head), ClientBody::ours(body)));
+                let mut outlet = BodyOutlet(sender);
+                let answer = Box::pin(stream.run(&self.consumer, &mut outlet)).await;
+                self.observer.settled(&answer.settled);
+                outlet.0.finish(Some(trailers(&answer.status, answer.hop)));
+                drop(place);
+            }
+        }
+    }
 }
+
+/// Where the head of a response goes.
+type Begun = tokio::sync::oneshot::Sender<Response<ClientBody>>;
 
 fn initial(head: &Head) -> HeaderMap {
     let mut map = calls::grpc_head();
     if let Ok(value) = HeaderValue::try_from(head.exchange.to_string()) {
         map.insert(headers::EXCHANGE_ID, value);
     }
-    if let Some(digest) = head.withheld {
-        if let Ok(value) = HeaderValue::try_from(contract::Digest(digest).to_string()) {
-            map.insert(headers::WITHHELD, value);
-        }
+    let withheld = head.withheld.map(|digest| contract::Digest(digest).to_string());
+    if let Some(value) = withheld.and_then(|text| HeaderValue::try_from(text).ok()) {
+        map.insert(headers::WITHHELD, value);
     }
     map
 }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use exchange::{House, Limits, Rules, Sessions};
 use federation::{
     GatewayId, Identity, SystemId,
-    trust::{TlsOptions, TrustStore, server_config},
+    trust::{TlsIdentity, TlsOptions, TrustStore, server_config},
 };
 use ledger::{Ledger, Sealer};
 use link::{
@@ -18,10 +18,12 @@ use link::{
     server::{self, Identified, Server, Sharing, Transport},
 };
 use records::Records;
+use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 
 use crate::{
+    config::ClientsConfig,
     load::{self, Prepared, chain},
     observe::{Gauge, Observer},
     operations, recovery, services,
@@ -153,7 +155,7 @@ impl Gateway {
         if settled > 0 {
             tracing::warn!(count = settled, "exchanges that the last run left open are settled as UNANSWERED");
         }
-        Self::serve(prepared, house, rules, ledger, opened.promises).await
+        Box::pin(Self::serve(prepared, house, rules, ledger, opened.promises)).await
     }
 
     async fn serve(
@@ -178,32 +180,9 @@ impl Gateway {
         );
         let options = TlsOptions { post_quantum: config.tls.post_quantum };
         let limits = server_limits(&config.limits);
-        let links = match &config.links {
-            None => None,
-            Some(listen) => {
-                let tls = server_config(&prepared.tls, trust.links_verifier(), &options).map_err(|e| other(&e))?;
-                let server =
-                    Server::new(limits.clone(), Transport::Tls(Arc::new(move || tls.clone())), identify_gateway);
-                Some((server, listeners(listen.listen, count, "links.listen")?))
-            }
-        };
-        let clients = match &config.clients {
-            None => None,
-            Some(clients) => {
-                let transport = if clients.dangerous_plaintext_system.is_some() {
-                    tracing::warn!(address = %clients.listen, "DANGEROUS: clients are served in plain text, without certificates");
-                    Transport::Plain
-                } else {
-                    let tls =
-                        server_config(&prepared.tls, trust.clients_verifier(), &options).map_err(|e| other(&e))?;
-                    Transport::Tls(Arc::new(move || tls.clone()))
-                };
-                let plain = plain_system(&prepared.gateway, clients.dangerous_plaintext_system.as_deref())?;
-                let server =
-                    Server::new(limits, transport, move |certificates| identify_system(certificates, plain.as_ref()));
-                Some((server, listeners(clients.listen, count, "clients.listen")?))
-            }
-        };
+        let ports = Ports { tls: &prepared.tls, trust: &trust, options: &options, limits: &limits, count };
+        let links = config.links.as_ref().map(|links| ports.links(links.listen)).transpose()?;
+        let clients = config.clients.as_ref().map(|clients| ports.clients(clients, &prepared.gateway)).transpose()?;
         let address = |pair: &Vec<TcpListener>| pair.first().and_then(|l| l.local_addr().ok());
         let operations_listener = tokio::net::TcpListener::bind(config.operations.listen).await.map_err(|source| {
             StartError::Listen { setting: "operations.listen", address: config.operations.listen, source }
@@ -361,6 +340,43 @@ fn server_limits(config: &crate::config::LimitsConfig) -> server::Limits {
         connections: config.connections,
         connection_age: Some(config.connection_age.duration()),
         ..server::Limits::default()
+    }
+}
+
+/// What both ports are made of.
+struct Ports<'a> {
+    tls: &'a TlsIdentity,
+    trust: &'a TrustStore,
+    options: &'a TlsOptions,
+    limits: &'a server::Limits,
+    count: usize,
+}
+
+type Port<P> = (Server<P>, Vec<TcpListener>);
+
+impl Ports<'_> {
+    fn links(&self, address: SocketAddr) -> Result<Port<GatewayId>, StartError> {
+        let transport = self.tls(self.trust.links_verifier())?;
+        let server = Server::new(self.limits.clone(), transport, identify_gateway);
+        Ok((server, listeners(address, self.count, "links.listen")?))
+    }
+
+    fn clients(&self, config: &ClientsConfig, own: &GatewayId) -> Result<Port<SystemId>, StartError> {
+        let transport = if config.dangerous_plaintext_system.is_some() {
+            tracing::warn!(address = %config.listen, "DANGEROUS: clients are served in plain text, without certificates");
+            Transport::Plain
+        } else {
+            self.tls(self.trust.clients_verifier())?
+        };
+        let plain = plain_system(own, config.dangerous_plaintext_system.as_deref())?;
+        let identify = move |certificates: &[CertificateDer<'static>]| identify_system(certificates, plain.as_ref());
+        let server = Server::new(self.limits.clone(), transport, identify);
+        Ok((server, listeners(config.listen, self.count, "clients.listen")?))
+    }
+
+    fn tls(&self, verifier: Arc<dyn ClientCertVerifier>) -> Result<Transport, StartError> {
+        let tls = server_config(self.tls, verifier, self.options).map_err(|e| StartError::Other(chain(&e)))?;
+        Ok(Transport::Tls(Arc::new(move || tls.clone())))
     }
 }
 

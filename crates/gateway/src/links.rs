@@ -97,7 +97,7 @@ impl LinksPort {
                     headers.extend(stream.headers());
                     let _ = begun.send(calls::respond(headers, Held::free(body)));
                     let mut outlet = BodyOutlet(sender);
-                    let whole = stream.run(&this.provider, &mut outlet).await;
+                    let whole = Box::pin(stream.run(&this.provider, &mut outlet)).await;
                     this.observer.settled(&whole.settled);
                     outlet.0.finish(Some(whole.trailers));
                     drop(place);
@@ -199,13 +199,12 @@ fn prove(ledger: &ledger::Ledger, request: &ProveRequest) -> Result<ProveRespons
 }
 
 fn respond(whole: Whole) -> Response<Body> {
-    match whole.message {
-        Some(message) => calls::respond(calls::grpc_head(), Body::full(message, Some(whole.trailers))),
-        None => {
-            let mut headers = calls::grpc_head();
-            headers.extend(whole.trailers);
-            calls::respond(headers, Body::empty())
-        }
+    if let Some(message) = whole.message {
+        calls::respond(calls::grpc_head(), Body::full(message, Some(whole.trailers)))
+    } else {
+        let mut headers = calls::grpc_head();
+        headers.extend(whole.trailers);
+        calls::respond(headers, Body::empty())
     }
 }
 

@@ -74,7 +74,7 @@ impl Prepared {
         }
         let bindings = match &contracts {
             None => None,
-            Some(contracts) => keep_all(&mut problems, bindings(&file, contracts).await),
+            Some(contracts) => keep_all(&mut problems, Box::pin(bindings(&file, contracts)).await),
         };
         let mut warnings = Vec::new();
         if let (Some(gateway), Some(trust), Some(tls)) = (&gateway, &trust, &tls) {
@@ -270,12 +270,11 @@ pub fn trust(file: &ConfigFile, own: &MemberId) -> Result<Trust, Vec<Problem>> {
             .and_then(|text| Directory::parse(&path, &text))
             .and_then(|directory| Federation::load(directory, accepted(file)?.as_ref()));
     let federation = keep_all(&mut problems, federation);
-    match federation {
-        Some(federation) => trust_in(file, own, Arc::new(federation)),
-        None => {
-            problems.extend(revocation_lists(file).err().unwrap_or_default());
-            Err(problems)
-        }
+    if let Some(federation) = federation {
+        trust_in(file, own, Arc::new(federation))
+    } else {
+        problems.extend(revocation_lists(file).err().unwrap_or_default());
+        Err(problems)
     }
 }
 

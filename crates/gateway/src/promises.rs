@@ -81,7 +81,8 @@ impl Ledgers {
         let due: Vec<(GatewayId, Vec<(u64, Hash)>)> = {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let some = waiting.iter().filter(|(_, promises)| !promises.is_empty());
-            some.map(|(gateway, promises)| (gateway.clone(), promises.iter().map(|(i, h)| (*i, *h)).collect())).collect()
+            some.map(|(gateway, promises)| (gateway.clone(), promises.iter().map(|(i, h)| (*i, *h)).collect()))
+                .collect()
         };
         for (gateway, promises) in due {
             let known = self.known(&gateway);
@@ -181,7 +182,9 @@ fn verify(
     let follows = odd.is_empty() && leaves.len() as u64 == grown && response.frontier.is_empty();
     let frontier = if follows {
         let mut frontier = known.clone();
-        leaves.iter().for_each(|leaf| frontier.push(Hash(*leaf)));
+        for leaf in leaves {
+            frontier.push(Hash(*leaf));
+        }
         frontier
     } else {
         if known.size() > 0 {
@@ -189,7 +192,9 @@ fn verify(
             merkle::verify_consistency(known.size(), checkpoint.size, known.root(), checkpoint.root, &path)
                 .map_err(|_| rewritten())?;
         }
-        hashes(&response.frontier).and_then(|complete| Frontier::new(checkpoint.size, complete)).ok_or_else(malformed)?
+        hashes(&response.frontier)
+            .and_then(|complete| Frontier::new(checkpoint.size, complete))
+            .ok_or_else(malformed)?
     };
     if frontier.root() != checkpoint.root {
         return Err(rewritten());
@@ -201,8 +206,9 @@ fn verify(
     let mut kept = Vec::new();
     for (index, leaf) in singly.iter().filter(|(index, _)| *index < checkpoint.size) {
         let path = response.inclusions.iter().find(|i| i.index == *index).and_then(|i| hashes(&i.path));
-        let proven = path
-            .is_some_and(|path| merkle::verify_inclusion(*leaf, *index, checkpoint.size, &path, checkpoint.root).is_ok());
+        let proven = path.is_some_and(|path| {
+            merkle::verify_inclusion(*leaf, *index, checkpoint.size, &path, checkpoint.root).is_ok()
+        });
         if !proven {
             return Err(lacks(*index));
         }

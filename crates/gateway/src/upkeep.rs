@@ -198,7 +198,7 @@ impl Upkeep {
                 match self.peers.control::<EndAgreementResponse>(&gateway.id, END_AGREEMENT, request).await {
                     Ok(_) => taken = taken.saturating_add(1),
                     Err(error) => {
-                        tracing::debug!(gateway = %gateway.id, %error, "an end note could not be handed on yet")
+                        tracing::debug!(gateway = %gateway.id, %error, "an end note could not be handed on yet");
                     }
                 }
             }

@@ -39,10 +39,7 @@ impl Note {
     /// in a note; [`NoteError::TooLarge`] and [`NoteError::TooManySignatures`] beyond the limits.
     pub fn sign(text: &str, keys: &[&SigningKey]) -> Result<Self, NoteError> {
         check_text(text)?;
-        let mut note = Self {
-            text: text.to_owned(),
-            signatures: Vec::with_capacity(keys.len()),
-        };
+        let mut note = Self { text: text.to_owned(), signatures: Vec::with_capacity(keys.len()) };
         for key in keys {
             if !note.cosign(key) {
                 return Err(if note.signatures.len() >= MAX_SIGNATURES {
@@ -52,11 +49,7 @@ impl Note {
                 });
             }
         }
-        if note.signatures.is_empty() {
-            Err(NoteError::Unsigned)
-        } else {
-            Ok(note)
-        }
+        if note.signatures.is_empty() { Err(NoteError::Unsigned) } else { Ok(note) }
     }
 
     /// Parses a note. Nothing is verified yet.
@@ -69,21 +62,12 @@ impl Note {
             return Err(NoteError::TooLarge);
         }
         check_control(bytes)?;
-        let (text, signatures) = bytes
-            .rfind("\n\n")
-            .and_then(|at| bytes.split_at_checked(at + 1))
-            .ok_or(NoteError::NoBlankLine)?;
+        let (text, signatures) =
+            bytes.rfind("\n\n").and_then(|at| bytes.split_at_checked(at + 1)).ok_or(NoteError::NoBlankLine)?;
         check_text(text)?;
         // What follows is the blank line's newline, then the signatures.
-        let Some(lines) = signatures
-            .strip_prefix('\n')
-            .and_then(|lines| lines.strip_suffix('\n'))
-        else {
-            return Err(if signatures == "\n" {
-                NoteError::Unsigned
-            } else {
-                NoteError::NoNewline
-            });
+        let Some(lines) = signatures.strip_prefix('\n').and_then(|lines| lines.strip_suffix('\n')) else {
+            return Err(if signatures == "\n" { NoteError::Unsigned } else { NoteError::NoNewline });
         };
         let first = text.bytes().filter(|byte| *byte == b'\n').count() + 2;
         let mut parsed = Vec::new();
@@ -93,10 +77,7 @@ impl Note {
             }
             parsed.push(Signature::parse(line).ok_or(NoteError::SignatureLine { line: number })?);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            signatures: parsed,
-        })
+        Ok(Self { text: text.to_owned(), signatures: parsed })
     }
 
     /// Returns the text that is signed, with its final newline.
@@ -121,8 +102,7 @@ impl Note {
             id: verifier.id(),
             bytes: key.sign(self.text.as_bytes()).to_vec(),
         };
-        let is_by_key =
-            |other: &Signature| other.name == signature.name && other.id == signature.id;
+        let is_by_key = |other: &Signature| other.name == signature.name && other.id == signature.id;
         if let Some(own) = self.signatures.iter_mut().find(|other| is_by_key(other)) {
             if own.bytes.len() == signature.bytes.len() {
                 own.bytes = signature.bytes;
@@ -130,9 +110,7 @@ impl Note {
             }
             self.signatures.retain(|other| !is_by_key(other));
         }
-        if self.signatures.len() >= MAX_SIGNATURES
-            || self.encoded_len() + signature.encoded_len() > MAX_NOTE_BYTES
-        {
+        if self.signatures.len() >= MAX_SIGNATURES || self.encoded_len() + signature.encoded_len() > MAX_NOTE_BYTES {
             return false;
         }
         self.signatures.push(signature);
@@ -146,28 +124,16 @@ impl Note {
     ///
     /// [`NoteError::Signature`] when a signature under the name and id of one of `keys` is wrong; [`NoteError::Ambiguous`]
     /// when two different keys among `keys` have the same name and id.
-    pub fn verified_by<'k>(
-        &self,
-        keys: &'k [VerifierKey],
-    ) -> Result<Vec<&'k VerifierKey>, NoteError> {
+    pub fn verified_by<'k>(&self, keys: &'k [VerifierKey]) -> Result<Vec<&'k VerifierKey>, NoteError> {
         let mut verified: Vec<&VerifierKey> = Vec::new();
         for key in keys {
             if verified.contains(&key) {
                 continue;
             }
             let mut signed = false;
-            for signature in self
-                .signatures
-                .iter()
-                .filter(|one| one.name == key.name() && one.id == key.id())
-            {
-                if keys.iter().any(|other| {
-                    other.id() == key.id() && other.name() == key.name() && other != key
-                }) {
-                    return Err(NoteError::Ambiguous {
-                        key: key.name().to_owned(),
-                        id: key.id(),
-                    });
+            for signature in self.signatures.iter().filter(|one| one.name == key.name() && one.id == key.id()) {
+                if keys.iter().any(|other| other.id() == key.id() && other.name() == key.name() && other != key) {
+                    return Err(NoteError::Ambiguous { key: key.name().to_owned(), id: key.id() });
                 }
                 key.verify(self.text.as_bytes(), &signature.bytes)?;
                 signed = true;
@@ -180,22 +146,14 @@ impl Note {
     }
 
     fn encoded_len(&self) -> usize {
-        self.text.len()
-            + 1
-            + self
-                .signatures
-                .iter()
-                .map(Signature::encoded_len)
-                .sum::<usize>()
+        self.text.len() + 1 + self.signatures.iter().map(Signature::encoded_len).sum::<usize>()
     }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        self.signatures
-            .iter()
-            .try_for_each(|signature| writeln!(f, "{signature}"))
+        self.signatures.iter().try_for_each(|signature| writeln!(f, "{signature}"))
     }
 }
 
@@ -218,11 +176,7 @@ impl Signature {
         if !is_name(name) || bytes.is_empty() {
             return None;
         }
-        Some(Self {
-            name: name.to_owned(),
-            id: u32::from_be_bytes(*id),
-            bytes: bytes.to_vec(),
-        })
+        Some(Self { name: name.to_owned(), id: u32::from_be_bytes(*id), bytes: bytes.to_vec() })
     }
 
     fn encoded_len(&self) -> usize {
@@ -276,9 +230,7 @@ pub enum NoteError {
     #[error(transparent)]
     Signature(#[from] BadSignature),
     /// Two of the keys to verify with are not the same, yet have one name and id.
-    #[error(
-        "two different keys are called `{key}` with id {id:08x}: one of them must be made anew"
-    )]
+    #[error("two different keys are called `{key}` with id {id:08x}: one of them must be made anew")]
     Ambiguous {
         /// The name that they share.
         key: String,
@@ -293,11 +245,7 @@ fn check_text(text: &str) -> Result<(), NoteError> {
         return Err(NoteError::TooLarge);
     }
     check_control(text)?;
-    if text.ends_with('\n') {
-        Ok(())
-    } else {
-        Err(NoteError::NoNewline)
-    }
+    if text.ends_with('\n') { Ok(()) } else { Err(NoteError::NoNewline) }
 }
 
 fn check_control(text: &str) -> Result<(), NoteError> {
@@ -306,10 +254,7 @@ fn check_control(text: &str) -> Result<(), NoteError> {
         Some(at) => {
             let (before, rest) = text.split_at(at);
             let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-            Err(NoteError::Control {
-                line,
-                character: rest.chars().next().map_or(0, u32::from),
-            })
+            Err(NoteError::Control { line, character: rest.chars().next().map_or(0, u32::from) })
         }
     }
 }

@@ -21,37 +21,22 @@ impl SigningKey {
     /// [`KeyFileError::Exposed`] when group or others have any permission on it, [`KeyFileError::Key`] when it is not a key
     /// file, [`KeyFileError::Io`] when it cannot be read.
     pub fn read_file(path: &Path) -> Result<Self, KeyFileError> {
-        let io = |source| KeyFileError::Io {
-            path: path.to_owned(),
-            verb: "read",
-            source,
-        };
+        let io = |source| KeyFileError::Io { path: path.to_owned(), verb: "read", source };
         let mut file = File::open(path).map_err(io)?;
         // The open file is asked, not the path, so that what is checked is what is read.
         let metadata = file.metadata().map_err(io)?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(KeyFileError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
         }
-        let key = |source| KeyFileError::Key {
-            path: path.to_owned(),
-            source,
-        };
+        let key = |source| KeyFileError::Key { path: path.to_owned(), source };
         if !metadata.is_file() || metadata.len() > MAX_KEY_FILE_BYTES as u64 {
             return Err(key(KeyError::NotSigning));
         }
         let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE_BYTES));
-        match (&mut file)
-            .take(MAX_KEY_FILE_BYTES as u64)
-            .read_to_string(&mut text)
-        {
+        match (&mut file).take(MAX_KEY_FILE_BYTES as u64).read_to_string(&mut text) {
             Ok(_) => Self::parse(&text).map_err(key),
-            Err(source) if source.kind() == io::ErrorKind::InvalidData => {
-                Err(key(KeyError::NotSigning))
-            }
+            Err(source) if source.kind() == io::ErrorKind::InvalidData => Err(key(KeyError::NotSigning)),
             Err(source) => Err(io(source)),
         }
     }
@@ -67,28 +52,17 @@ impl SigningKey {
             if source.kind() == io::ErrorKind::AlreadyExists {
                 KeyFileError::Exists { path }
             } else {
-                KeyFileError::Io {
-                    path,
-                    verb: "write",
-                    source,
-                }
+                KeyFileError::Io { path, verb: "write", source }
             }
         };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(io)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
         file.write_all(self.to_text().as_bytes()).map_err(io)?;
         file.sync_all().map_err(io)?;
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(io)
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
     }
 }
 

@@ -49,19 +49,10 @@ impl SigningKey {
     ///
     /// [`KeyError::Name`] when `name` cannot stand in a note.
     pub fn from_seed(name: &str, seed: Zeroizing<[u8; 32]>) -> Result<Self, KeyError> {
-        let pair =
-            Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| KeyError::Unmade)?;
-        let public = pair
-            .public_key()
-            .as_ref()
-            .try_into()
-            .map_err(|_| KeyError::Unmade)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| KeyError::Unmade)?;
+        let public = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Unmade)?;
         let verifier = VerifierKey::new(name, public)?;
-        Ok(Self(Arc::new(Inner {
-            pair,
-            seed,
-            verifier,
-        })))
+        Ok(Self(Arc::new(Inner { pair, seed, verifier })))
     }
 
     /// Returns the name, for example `county.example/log/main`.
@@ -102,9 +93,7 @@ impl SigningKey {
             return Err(KeyError::NotSigning);
         };
         if *algorithm != ED25519_TYPE {
-            return Err(KeyError::Algorithm {
-                algorithm: *algorithm,
-            });
+            return Err(KeyError::Algorithm { algorithm: *algorithm });
         }
         let mut bytes = Zeroizing::new([0; 32]);
         if seed.len() != bytes.len() {
@@ -113,10 +102,7 @@ impl SigningKey {
         bytes.copy_from_slice(seed);
         let key = Self::from_seed(name, bytes)?;
         if key.0.verifier.id() != id {
-            return Err(KeyError::Id {
-                written: id,
-                computed: key.0.verifier.id(),
-            });
+            return Err(KeyError::Id { written: id, computed: key.0.verifier.id() });
         }
         Ok(key)
     }
@@ -129,9 +115,8 @@ impl SigningKey {
         let encoded = Zeroizing::new(STANDARD.encode(data.as_slice()));
         let (name, id) = (self.name(), self.0.verifier.id());
         // Reserved up front: a string that grows leaves copies of the secret behind.
-        let mut text = Zeroizing::new(String::with_capacity(
-            KEY_FORMAT.len() + PRIVATE.len() + name.len() + encoded.len() + 16,
-        ));
+        let mut text =
+            Zeroizing::new(String::with_capacity(KEY_FORMAT.len() + PRIVATE.len() + name.len() + encoded.len() + 16));
         text.push_str(KEY_FORMAT);
         text.push('\n');
         text.push_str(PRIVATE);
@@ -156,14 +141,8 @@ fn check_format(format: &str) -> Result<(), KeyError> {
         return Ok(());
     }
     match format.strip_prefix(FORMAT_NAME) {
-        Some(version)
-            if !version.is_empty()
-                && version.len() <= 9
-                && version.bytes().all(|b| b.is_ascii_digit()) =>
-        {
-            Err(KeyError::Newer {
-                format: format.to_owned(),
-            })
+        Some(version) if !version.is_empty() && version.len() <= 9 && version.bytes().all(|b| b.is_ascii_digit()) => {
+            Err(KeyError::Newer { format: format.to_owned() })
         }
         _ => Err(KeyError::NotSigning),
     }

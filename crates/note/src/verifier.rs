@@ -42,11 +42,7 @@ impl VerifierKey {
         if is_small_order(&public) {
             return Err(KeyError::Weak);
         }
-        Ok(Self {
-            name: name.into(),
-            id: ed25519_id(name, &public),
-            public,
-        })
+        Ok(Self { name: name.into(), id: ed25519_id(name, &public), public })
     }
 
     /// Returns the name, for example `county.example/log/main`.
@@ -75,10 +71,7 @@ impl VerifierKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         UnparsedPublicKey::new(&ED25519, &self.public)
             .verify(message, signature)
-            .map_err(|_| BadSignature {
-                key: self.name.to_string(),
-                id: self.id,
-            })
+            .map_err(|_| BadSignature { key: self.name.to_string(), id: self.id })
     }
 }
 
@@ -105,17 +98,12 @@ impl FromStr for VerifierKey {
             return Err(KeyError::NotVerifier);
         };
         if *algorithm != ED25519_TYPE {
-            return Err(KeyError::Algorithm {
-                algorithm: *algorithm,
-            });
+            return Err(KeyError::Algorithm { algorithm: *algorithm });
         }
         let public: [u8; 32] = public.try_into().map_err(|_| KeyError::NotVerifier)?;
         let key = Self::new(name, public)?;
         if key.id != id {
-            return Err(KeyError::Id {
-                written: id,
-                computed: key.id,
-            });
+            return Err(KeyError::Id { written: id, computed: key.id });
         }
         Ok(key)
     }
@@ -146,9 +134,7 @@ impl<'de> Deserialize<'de> for VerifierKey {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// The name cannot stand in a note.
-    #[error(
-        "`{name}` cannot name a key: a name is not empty and holds no spaces, control characters or `+`"
-    )]
+    #[error("`{name}` cannot name a key: a name is not empty and holds no spaces, control characters or `+`")]
     Name {
         /// The name as given.
         name: String,
@@ -172,9 +158,7 @@ pub enum KeyError {
         algorithm: u8,
     },
     /// The id does not follow from name and key: a character was lost or changed.
-    #[error(
-        "the key says its id is {written:08x}, but name and key give {computed:08x}: copy it again, whole"
-    )]
+    #[error("the key says its id is {written:08x}, but name and key give {computed:08x}: copy it again, whole")]
     Id {
         /// The id in the text.
         written: u32,
@@ -209,12 +193,7 @@ pub fn key_id(name: &str, algorithm: u8, public: &[u8]) -> u32 {
     context.update(b"\n");
     context.update(&[algorithm]);
     context.update(public);
-    context
-        .finish()
-        .as_ref()
-        .iter()
-        .take(4)
-        .fold(0, |id, byte| (id << 8) | u32::from(*byte))
+    context.finish().as_ref().iter().take(4).fold(0, |id, byte| (id << 8) | u32::from(*byte))
 }
 
 pub(crate) fn ed25519_id(name: &str, public: &[u8; 32]) -> u32 {
@@ -223,13 +202,7 @@ pub(crate) fn ed25519_id(name: &str, public: &[u8; 32]) -> u32 {
 
 /// Refuses a name that could not stand in a signature line.
 pub(crate) fn check_name(name: &str) -> Result<(), KeyError> {
-    if is_name(name) {
-        Ok(())
-    } else {
-        Err(KeyError::Name {
-            name: name.to_owned(),
-        })
-    }
+    if is_name(name) { Ok(()) } else { Err(KeyError::Name { name: name.to_owned() }) }
 }
 
 /// Says whether `name` can stand in a signature line: not empty, no Unicode space, no control character, no `+`.
@@ -238,10 +211,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 /// Splits `<name>+<id>+<base64>`; `otherwise` is the error when it has another shape.
-pub(crate) fn split_key(
-    text: &str,
-    otherwise: KeyError,
-) -> Result<(&str, u32, zeroize::Zeroizing<Vec<u8>>), KeyError> {
+pub(crate) fn split_key(text: &str, otherwise: KeyError) -> Result<(&str, u32, zeroize::Zeroizing<Vec<u8>>), KeyError> {
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(id), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(otherwise);
@@ -262,20 +232,17 @@ pub(crate) fn split_key(
 /// Source: the list in libsodium's `ge25519_has_small_order`, the sign bit left aside.
 fn is_small_order(public: &[u8; 32]) -> bool {
     const EIGHT_A: [u8; 32] = [
-        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
-        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
-        0xfc, 0x05,
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
     ];
     const EIGHT_B: [u8; 32] = [
-        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
-        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
-        0x03, 0x7a,
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
     ];
     let [first, middle @ .., last] = public;
     let last = last & 0x7f;
     let low = *first <= 1 && middle.iter().all(|byte| *byte == 0) && last == 0;
-    let high =
-        (0xec..=0xee).contains(first) && middle.iter().all(|byte| *byte == 0xff) && last == 0x7f;
+    let high = (0xec..=0xee).contains(first) && middle.iter().all(|byte| *byte == 0xff) && last == 0x7f;
     let masked = {
         let mut masked = *public;
         masked[31] = last;

@@ -1,18 +1,12 @@
 //! Notes and keys of ours in the hands of the crate `signed_note`, and the other way round.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::missing_panics_doc,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "tests")]
 
 use drawbridge_note::{Note, SigningKey, VerifierKey};
 use proptest::prelude::*;
 use signed_note::{StandardSigner, StandardVerifier, VerifierList};
 
 /// The key and note of C2SP's and Go's documentation.
-const NEUMANN_PRIVATE: &str =
-    "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+const NEUMANN_PRIVATE: &str = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
 const NEUMANN_PUBLIC: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
 const NEUMANN_NOTE: &str = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
 
@@ -24,10 +18,7 @@ fn neumann() -> SigningKey {
 fn the_published_key_and_note_come_out_the_same() {
     let key = neumann();
     assert_eq!(key.verifier().to_string(), NEUMANN_PUBLIC);
-    assert_eq!(
-        key.to_text().as_str(),
-        format!("drawbridge.key/v1\n{NEUMANN_PRIVATE}\n")
-    );
+    assert_eq!(key.to_text().as_str(), format!("drawbridge.key/v1\n{NEUMANN_PRIVATE}\n"));
 
     let note = Note::parse(NEUMANN_NOTE).unwrap();
     assert_eq!(note.to_string(), NEUMANN_NOTE);
@@ -37,9 +28,7 @@ fn the_published_key_and_note_come_out_the_same() {
 }
 
 fn theirs(key: &VerifierKey) -> VerifierList {
-    VerifierList::new(vec![Box::new(
-        StandardVerifier::new(&key.to_string()).unwrap(),
-    )])
+    VerifierList::new(vec![Box::new(StandardVerifier::new(&key.to_string()).unwrap())])
 }
 
 proptest! {

@@ -198,7 +198,7 @@ impl GrantSummary {
                 writeln!(f, "  contract     {}, but {loaded} is loaded: nothing is permitted", self.digest)?;
             }
             ContractState::NotLoaded => {
-                writeln!(f, "  contract     {}, which is not loaded: nothing is permitted", self.digest)?
+                writeln!(f, "  contract     {}, which is not loaded: nothing is permitted", self.digest)?;
             }
         }
         if !self.requires.is_empty() {

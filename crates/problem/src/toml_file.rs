@@ -24,7 +24,6 @@ impl TomlFile {
     /// # Errors
     ///
     /// The first syntax error, with line and column. Nesting of more than 80 levels is one.
-    #[expect(clippy::result_large_err, reason = "a problem is made once per file and goes straight to a person")]
     pub fn parse(name: impl Into<PathBuf>, text: impl Into<String>) -> Result<TomlFile, Problem> {
         let (name, text) = (name.into(), text.into());
         match Document::parse(text.clone()) {
@@ -43,7 +42,6 @@ impl TomlFile {
     /// # Errors
     ///
     /// The first unknown key, missing key or value of the wrong type, with its key path and place, in words without Rust's types.
-    #[expect(clippy::result_large_err, reason = "a problem is made once per file and goes straight to a person")]
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let deserializer = toml_edit::de::Deserializer::from(self.document.clone());
         T::deserialize(deserializer).map_err(|error| self.explain(error.message(), error.span()))

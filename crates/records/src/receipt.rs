@@ -160,7 +160,10 @@ pub fn verify(receipt: &Receipt, federation: &Federation) -> Result<Verified, Fa
     let consumer_covered = covered(consumer, leaf, federation, &asker, "consumer")?;
     let (closing, provider_covered) = match &receipt.provider {
         None if shared.provider_closing_leaf.is_some() => {
-            return Err(fault("provider", "the part is missing, though the consumer's leaf holds what the provider signed"));
+            return Err(fault(
+                "provider",
+                "the part is missing, though the consumer's leaf holds what the provider signed",
+            ));
         }
         None => (None, false),
         Some(provider) => {
@@ -181,7 +184,8 @@ fn asked(
 ) -> Result<(ConsumerClaims, GatewayId), Fault> {
     if shared.consumer_claims.is_empty() {
         let listed = federation.log(&part.origin).map(|entry| entry.id.clone());
-        let asker = listed.ok_or_else(|| fault("consumer", format!("the directory does not list the log `{}`", part.origin)))?;
+        let asker = listed
+            .ok_or_else(|| fault("consumer", format!("the directory does not list the log `{}`", part.origin)))?;
         let claims = ConsumerClaims {
             exchange_id: shared.exchange_id.clone(),
             consumer: asker.member().to_string(),

@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use drawbridge_tests::{COUNCIL, Reply, TRUST, TestFederation, eventually, faults::refused_start, federation::standard, process};
+use drawbridge_tests::{
+    COUNCIL, Reply, TRUST, TestFederation, eventually, faults::refused_start, federation::standard, process,
+};
 use proto::records::Kind;
 
 use crate::ledger::head;
@@ -131,7 +133,7 @@ async fn files_that_are_missing_are_named_and_tiles_are_made_again() {
     assert!(federation.take(TRUST).terminate());
     let member = federation.member(TRUST);
     let whole = files_of(&member.data());
-    let last_key = whole.keys().filter(|path| path.starts_with("ledger/keys")).next_back().unwrap();
+    let last_key = whole.keys().rfind(|path| path.starts_with("ledger/keys")).unwrap();
     for path in whole.keys().filter(|path| !path.ends_with("lock") && !path.ends_with("directory.accepted")) {
         let mut files = whole.clone();
         files.remove(path);
@@ -150,7 +152,7 @@ async fn files_that_are_missing_are_named_and_tiles_are_made_again() {
             assert!(said.contains(folder), "{name}: {said}");
             let output = process::run(&member.folder, ["log", "verify", "--data", "data"]);
             // To a reader a segment without its key is one that was erased; only who goes on writing cannot do without.
-            let expected = if path == last_key { 0 } else { 1 };
+            let expected = i32::from(path != last_key);
             assert_eq!(output.status.code(), Some(expected), "{name}: `log verify` said otherwise");
         }
     }
@@ -221,8 +223,12 @@ async fn a_last_batch_that_was_cut_short_is_moved_aside_named_and_recorded() {
     assert!(trust.records_of(&exchanges[1]).is_empty());
     answered(&federation, 5).await;
     let council = federation.member(COUNCIL);
-    eventually("the broken promise is noticed", 20, async || (council.metric("drawbridge_promise_broken") == 1).then_some(())).await;
-    let broken = |record: &records::Record| record.opened.as_ref().unwrap().private.detail.starts_with("promise-broken");
+    eventually("the broken promise is noticed", 20, async || {
+        (council.metric("drawbridge_promise_broken") == 1).then_some(())
+    })
+    .await;
+    let broken =
+        |record: &records::Record| record.opened.as_ref().unwrap().private.detail.starts_with("promise-broken");
     assert!(council.records().iter().any(broken), "and recorded");
     let output = process::run(federation.root(), [&"log".into(), &"compare".into(), &council.data(), &trust.data()]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

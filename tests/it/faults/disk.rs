@@ -49,7 +49,8 @@ async fn until_refused(federation: &TestFederation, most: usize) -> (Vec<String>
 
 /// The gateway of `member` takes no records any more: it says so, and refuses before anything is done.
 async fn fails_closed(federation: &TestFederation, member: &str, why: &str) {
-    eventually("gRPC health says so", 5, async || (health(federation, member).await == NOT_SERVING).then_some(())).await;
+    eventually("gRPC health says so", 5, async || (health(federation, member).await == NOT_SERVING).then_some(()))
+        .await;
     let (status, text) = federation.member(member).get("/health");
     assert_eq!(status, 503);
     assert!(text.contains("not serving") && text.contains(why), "{text}");

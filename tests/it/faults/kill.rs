@@ -11,10 +11,7 @@ use std::{
 };
 
 use drawbridge_tests::{
-    COUNCIL, TRUST, TestFederation, client, eventually,
-    faults::Random,
-    federation::standard,
-    process,
+    COUNCIL, TRUST, TestFederation, client, eventually, faults::Random, federation::standard, process,
 };
 use exchange::{Reason, headers};
 use http_body_util::BodyExt as _;
@@ -164,13 +161,16 @@ impl Story {
         tokio::time::sleep(delay).await;
         stop.store(true, Ordering::Relaxed);
         self.federation.take(victim).kill();
-        tokio::time::timeout(Duration::from_secs(20), load.join_all()).await.expect("every call ends, one way or another");
+        tokio::time::timeout(Duration::from_secs(20), load.join_all())
+            .await
+            .expect("every call ends, one way or another");
         self.federation.restart(victim);
         let log = self.logs.get_mut(victim).unwrap();
         let mut records = log.look(&self.federation, victim);
         // Nothing that it had begun is open any more when it is ready.
         assert!(log.open.is_empty(), "{victim}: intents without outcome after the start: {:?}", log.open);
-        let at_start = |r: &&Record| r.opened.as_ref().is_some_and(|o| o.private.detail.starts_with("the gateway stopped after"));
+        let at_start =
+            |r: &&Record| r.opened.as_ref().is_some_and(|o| o.private.detail.starts_with("the gateway stopped after"));
         self.left_open += records.iter().filter(at_start).count();
         let survivor = if victim == COUNCIL { TRUST } else { COUNCIL };
         let survivors = self.logs.get_mut(survivor).unwrap().look(&self.federation, survivor);
@@ -231,7 +231,11 @@ impl Story {
         let unexplained: Vec<_> = compared.differences.iter().filter(|d| !d.explained).collect();
         assert!(unexplained.is_empty(), "{unexplained:#?}");
         let alone = compared.differences.iter().filter(|d| d.what.contains("was killed at that time")).count();
-        eprintln!("{} told alike, {} differences, {alone} at the provider alone", compared.agreeing, compared.differences.len());
+        eprintln!(
+            "{} told alike, {} differences, {alone} at the provider alone",
+            compared.agreeing,
+            compared.differences.len()
+        );
         assert!(usize::try_from(compared.agreeing).unwrap() >= self.answered);
         for member in [COUNCIL, TRUST] {
             let folder = self.federation.member(member).folder.clone();

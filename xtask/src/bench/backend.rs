@@ -32,9 +32,7 @@ const BATCH: usize = 32 * 1024;
 ///
 /// When no port can be had.
 pub(crate) fn run() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         println!("{}", listener.local_addr()?);
@@ -77,32 +75,22 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallib
         Err(_) => Answer::failed("13"),
     };
     let mut response = Response::new(answer);
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     Ok(response)
 }
 
 fn choose(path: &str, body: Bytes) -> Answer {
     match path {
         // Request and answer look alike on the wire.
-        "/bench.v1.Echo/Say" => Answer {
-            part: body,
-            times: 1,
-            rest: Bytes::new(),
-            status: Some("0"),
-        },
+        "/bench.v1.Echo/Say" => Answer { part: body, times: 1, rest: Bytes::new(), status: Some("0") },
         "/bench.v1.Echo/Rows" => match body.get(5..).map(RowsRequest::decode) {
             Some(Ok(asked)) => Answer::rows(&asked),
             Some(Err(_)) | None => Answer::failed("3"),
         },
         // One byte of field 1 with the value 1: serving.
-        "/grpc.health.v1.Health/Check" => Answer {
-            part: Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1]),
-            times: 1,
-            rest: Bytes::new(),
-            status: Some("0"),
-        },
+        "/grpc.health.v1.Health/Check" => {
+            Answer { part: Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1]), times: 1, rest: Bytes::new(), status: Some("0") }
+        }
         _ => Answer::failed("12"),
     }
 }
@@ -117,21 +105,13 @@ struct Answer {
 
 impl Answer {
     fn failed(status: &'static str) -> Self {
-        Self {
-            part: Bytes::new(),
-            times: 0,
-            rest: Bytes::new(),
-            status: Some(status),
-        }
+        Self { part: Bytes::new(), times: 0, rest: Bytes::new(), status: Some(status) }
     }
 
     fn rows(asked: &RowsRequest) -> Self {
-        let row = messages::prefixed(&Row {
-            payload: messages::payload(asked.size),
-        });
+        let row = messages::prefixed(&Row { payload: messages::payload(asked.size) });
         let together = u32::try_from((BATCH / row.len()).max(1)).unwrap_or(1);
-        let repeated =
-            |times: u32| Bytes::from(row.repeat(usize::try_from(times).unwrap_or_default()));
+        let repeated = |times: u32| Bytes::from(row.repeat(usize::try_from(times).unwrap_or_default()));
         Self {
             part: repeated(together),
             times: asked.count / together,
@@ -145,10 +125,7 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Some(times) = self.times.checked_sub(1) {
             self.times = times;
             return Poll::Ready(Some(Ok(Frame::data(self.part.clone()))));

@@ -43,31 +43,20 @@ impl Case {
         vec![
             unary("unary1", "1 KiB unary, 1 caller", 1, 1),
             unary("unary64", "1 KiB unary, 64 callers on 4 connections", 64, 4),
-            unary(
-                "unary512",
-                "1 KiB unary, 512 callers on 8 connections",
-                512,
-                512 / CALLERS_PER_CONNECTION,
-            ),
+            unary("unary512", "1 KiB unary, 512 callers on 8 connections", 512, 512 / CALLERS_PER_CONNECTION),
             Self {
                 name: "stream",
                 title: "stream of 10,000 rows of 1 KiB, 1 caller, over and over",
                 callers: 1,
                 connections: 1,
-                shape: Shape::Stream {
-                    rows: 10_000,
-                    size: 1024,
-                },
+                shape: Shape::Stream { rows: 10_000, size: 1024 },
             },
             Self {
                 name: "long",
                 title: "stream of five million rows of 32 bytes, once",
                 callers: 1,
                 connections: 1,
-                shape: Shape::Long {
-                    rows: if smoke { 50_000 } else { 5_000_000 },
-                    size: 32,
-                },
+                shape: Shape::Long { rows: if smoke { 50_000 } else { 5_000_000 }, size: 32 },
             },
         ]
     }
@@ -103,23 +92,13 @@ impl Case {
     /// What each caller asks.
     pub(crate) fn call(&self) -> Call {
         let (path, request, messages): (_, Bytes, _) = match self.shape {
-            Shape::Unary { size } => (
-                "/bench.v1.Echo/Say",
-                messages::prefixed(&SayRequest {
-                    payload: messages::payload(size),
-                }),
-                1,
-            ),
-            Shape::Stream { rows, size } | Shape::Long { rows, size } => (
-                "/bench.v1.Echo/Rows",
-                messages::prefixed(&RowsRequest { count: rows, size }),
-                rows.into(),
-            ),
+            Shape::Unary { size } => {
+                ("/bench.v1.Echo/Say", messages::prefixed(&SayRequest { payload: messages::payload(size) }), 1)
+            }
+            Shape::Stream { rows, size } | Shape::Long { rows, size } => {
+                ("/bench.v1.Echo/Rows", messages::prefixed(&RowsRequest { count: rows, size }), rows.into())
+            }
         };
-        Call {
-            path,
-            request,
-            messages,
-        }
+        Call { path, request, messages }
     }
 }

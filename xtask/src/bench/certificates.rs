@@ -8,8 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
@@ -29,23 +28,19 @@ impl Certificates {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         // OpenSSL takes a certificate with its issuer's name for a self-signed one, so each has a name of its own.
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "comparison authority");
+        params.distinguished_name.push(DnType::CommonName, "comparison authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let root = params.self_signed(&key)?;
         let issuer = Issuer::new(params, key);
 
         let write = |name: &str, text: &str| {
-            fs::write(folder.join(name), text)
-                .with_context(|| format!("cannot write {name} in {}", folder.display()))
+            fs::write(folder.join(name), text).with_context(|| format!("cannot write {name} in {}", folder.display()))
         };
         write("root.pem", &root.pem())?;
         let issue = |name: &str, usage| -> Result<_> {
             let key = KeyPair::generate()?;
-            let mut params =
-                CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+            let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
             params.distinguished_name.push(DnType::CommonName, name);
             params.extended_key_usages = vec![usage];
             params.use_authority_key_identifier_extension = true;
@@ -53,24 +48,14 @@ impl Certificates {
             write(&format!("{name}.pem"), &certificate.pem())?;
             write(&format!("{name}.key.pem"), &key.serialize_pem())?;
             // HAProxy reads both from one file.
-            write(
-                &format!("{name}.both.pem"),
-                &format!("{}{}", certificate.pem(), key.serialize_pem()),
-            )?;
+            write(&format!("{name}.both.pem"), &format!("{}{}", certificate.pem(), key.serialize_pem()))?;
             Ok((certificate, key))
         };
         issue("server", ExtendedKeyUsagePurpose::ServerAuth)?;
         let (certificate, key) = issue("client", ExtendedKeyUsagePurpose::ClientAuth)?;
 
-        let client = client(
-            root.der(),
-            vec![certificate.der().clone()],
-            &key.serialize_pem(),
-        )?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            client,
-        })
+        let client = client(root.der(), vec![certificate.der().clone()], &key.serialize_pem())?;
+        Ok(Self { folder: folder.to_owned(), client })
     }
 
     /// The path of a file by name: `root.pem`, `server.pem`, `server.key.pem`, `server.both.pem`, and so on.

@@ -79,11 +79,7 @@ impl Workshop {
     ///
     /// When certificates cannot be made.
     pub(crate) fn open(folder: &Path, client_tls: bool) -> Result<Self> {
-        Ok(Self {
-            folder: folder.to_owned(),
-            certificates: Certificates::make(folder)?,
-            client_tls,
-        })
+        Ok(Self { folder: folder.to_owned(), certificates: Certificates::make(folder)?, client_tls })
     }
 
     /// Starts `contender` afresh.
@@ -95,44 +91,18 @@ impl Workshop {
         let (backend, address) = {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg("bench-backend");
-            Process::start_and_ask(&command, self.folder.join("backend.log"))
-                .context("the back end")?
+            Process::start_and_ask(&command, self.folder.join("backend.log")).context("the back end")?
         };
-        let target = |address| Target {
-            address,
-            tls: None,
-            metadata: Vec::new(),
-        };
+        let target = |address| Target { address, tls: None, metadata: Vec::new() };
         match contender {
-            Contender::Direct => Ok(Running {
-                target: target(address),
-                consumer: None,
-                provider: None,
-                backend,
-            }),
-            Contender::Nginx => self.peers(
-                contender,
-                backend,
-                address,
-                (nginx::provider, nginx::consumer),
-            ),
-            Contender::HaProxy => self.peers(
-                contender,
-                backend,
-                address,
-                (haproxy::provider, haproxy::consumer),
-            ),
+            Contender::Direct => Ok(Running { target: target(address), consumer: None, provider: None, backend }),
+            Contender::Nginx => self.peers(contender, backend, address, (nginx::provider, nginx::consumer)),
+            Contender::HaProxy => self.peers(contender, backend, address, (haproxy::provider, haproxy::consumer)),
             Contender::Drawbridge => {
                 let folder = self.folder.join(contender.short());
-                let pair =
-                    drawbridge::start(&folder, &drawbridge::binary()?, address, self.client_tls)?;
+                let pair = drawbridge::start(&folder, &drawbridge::binary()?, address, self.client_tls)?;
                 let (consumer, provider) = (Some(pair.consumer), Some(pair.provider));
-                Ok(Running {
-                    target: pair.target,
-                    consumer,
-                    provider,
-                    backend,
-                })
+                Ok(Running { target: pair.target, consumer, provider, backend })
             }
         }
     }
@@ -148,32 +118,16 @@ impl Workshop {
         let [ours, theirs] = process::free_ports()?;
         let folder = |side: &str| {
             let folder = self.folder.join(contender.short()).join(side);
-            fs::create_dir_all(&folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
+            fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
             Ok::<_, anyhow::Error>(folder)
         };
         let certificates = &self.certificates;
-        let provider = provider(&folder("provider")?, certificates, theirs, address)
-            .context("the provider's proxy")?;
-        let consumer = consumer(
-            &folder("consumer")?,
-            certificates,
-            ours,
-            theirs,
-            self.client_tls,
-        )
-        .context("the consumer's proxy")?;
-        let target = Target {
-            address: ours,
-            tls: self.client_tls.then(|| certificates.client()),
-            metadata: Vec::new(),
-        };
-        Ok(Running {
-            target,
-            consumer: Some(consumer),
-            provider: Some(provider),
-            backend,
-        })
+        let provider = provider(&folder("provider")?, certificates, theirs, address).context("the provider's proxy")?;
+        let consumer = consumer(&folder("consumer")?, certificates, ours, theirs, self.client_tls)
+            .context("the consumer's proxy")?;
+        let target =
+            Target { address: ours, tls: self.client_tls.then(|| certificates.client()), metadata: Vec::new() };
+        Ok(Running { target, consumer: Some(consumer), provider: Some(provider), backend })
     }
 }
 

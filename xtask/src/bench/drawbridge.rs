@@ -51,45 +51,24 @@ pub(super) struct Pair {
 /// # Errors
 ///
 /// When something cannot be made or a gateway does not come up.
-pub(super) fn start(
-    folder: &Path,
-    binary: &Path,
-    backend: SocketAddr,
-    client_tls: bool,
-) -> Result<Pair> {
+pub(super) fn start(folder: &Path, binary: &Path, backend: SocketAddr, client_tls: bool) -> Result<Pair> {
     if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     let [links, clients, operations, other] = process::free_ports()?;
     let now = SystemTime::now();
-    let source = Source::Protos {
-        name: "proto".into(),
-        files: vec![("bench/v1/echo.proto".into(), PROTO.into())],
-    };
-    let contracts =
-        Contracts::load(&[source]).map_err(|problems| told("the contract", &problems))?;
+    let source = Source::Protos { name: "proto".into(), files: vec![("bench/v1/echo.proto".into(), PROTO.into())] };
+    let contracts = Contracts::load(&[source]).map_err(|problems| told("the contract", &problems))?;
     let consumer = Party::make(CONSUMER, None, &contracts, now)?;
     let provider = Party::make(PROVIDER, Some(links), &contracts, now)?;
     let (ours, theirs) = (folder.join("consumer"), folder.join("provider"));
 
-    let clients_table = if client_tls {
-        String::new()
-    } else {
-        format!("dangerous_plaintext_system = \"{SYSTEM}\"\n")
-    };
-    consumer.write(
-        &ours,
-        operations,
-        &format!("[clients]\nlisten = \"{clients}\"\n{clients_table}"),
-    )?;
+    let clients_table = if client_tls { String::new() } else { format!("dangerous_plaintext_system = \"{SYSTEM}\"\n") };
+    consumer.write(&ours, operations, &format!("[clients]\nlisten = \"{clients}\"\n{clients_table}"))?;
     provider.write(&theirs, other, &provider_tables(links, backend))?;
     let mut directory = Directory::new();
     for member in [&consumer, &provider] {
-        let entry = member
-            .draft
-            .sign(&member.member_key, &[])
-            .map_err(|problems| told("an entry", &problems))?;
+        let entry = member.draft.sign(&member.member_key, &[]).map_err(|problems| told("an entry", &problems))?;
         directory.add(entry).context("the directory")?;
     }
     let agreement = agreement(&contracts, &[&consumer, &provider], now)?;
@@ -102,16 +81,9 @@ pub(super) fn start(
     let provider_process = run(binary, &theirs, links).context("the provider's gateway")?;
     let consumer_process = run(binary, &ours, clients).context("the consumer's gateway")?;
     let tls = client_tls.then(|| consumer.client()).transpose()?;
-    let metadata = vec![
-        ("drawbridge-provider", PROVIDER.to_owned()),
-        ("drawbridge-purpose", PURPOSE.to_owned()),
-    ];
+    let metadata = vec![("drawbridge-provider", PROVIDER.to_owned()), ("drawbridge-purpose", PURPOSE.to_owned())];
     Ok(Pair {
-        target: Target {
-            address: clients,
-            tls,
-            metadata,
-        },
+        target: Target { address: clients, tls, metadata },
         consumer: consumer_process,
         provider: provider_process,
     })
@@ -132,10 +104,7 @@ fn provider_tables(links: SocketAddr, backend: SocketAddr) -> String {
 /// Starts the gateway of `folder`, and waits until it listens.
 fn run(binary: &Path, folder: &Path, listen: SocketAddr) -> Result<Process> {
     let mut command = Command::new(binary);
-    command
-        .arg("run")
-        .arg("--config")
-        .arg(folder.join("gateway.toml"));
+    command.arg("run").arg("--config").arg(folder.join("gateway.toml"));
     let mut process = Process::start(&command, folder.join("gateway.log"))?;
     process.wait_for(listen)?;
     Ok(process)
@@ -154,27 +123,15 @@ struct Party {
 }
 
 impl Party {
-    fn make(
-        id: &str,
-        listen: Option<SocketAddr>,
-        contracts: &Contracts,
-        now: SystemTime,
-    ) -> Result<Self> {
+    fn make(id: &str, listen: Option<SocketAddr>, contracts: &Contracts, now: SystemTime) -> Result<Self> {
         let id: MemberId = id.parse()?;
         let gateway = GatewayId::new(id.clone(), "main")?;
         let member_key = SigningKey::generate(&id.member_key_name())?;
         let gateway_key = SigningKey::generate(&gateway.gateway_key_name())?;
         let log_key = SigningKey::generate(&gateway.log_origin())?;
         let authority = Authority::create(&id, Flavour::Development, now)?;
-        let address = listen
-            .map(|listen| listen.to_string().parse())
-            .transpose()?;
-        let entry = GatewayEntry::new(
-            gateway.clone(),
-            address,
-            gateway_key.verifier(),
-            log_key.verifier(),
-        );
+        let address = listen.map(|listen| listen.to_string().parse()).transpose()?;
+        let entry = GatewayEntry::new(gateway.clone(), address, gateway_key.verifier(), log_key.verifier());
         let offered = contracts.services().filter(|_| listen.is_some());
         let draft = EntryDraft {
             member: id.clone(),
@@ -185,9 +142,7 @@ impl Party {
             member_key: member_key.verifier(),
             former_member_keys: Vec::new(),
             gateways: vec![entry],
-            contracts: offered
-                .map(|service| (service.name.clone(), service.digest.to_string()))
-                .collect(),
+            contracts: offered.map(|service| (service.name.clone(), service.digest.to_string())).collect(),
         };
         Ok(Self {
             gateway: authority.issue_gateway(&gateway, &["localhost", "127.0.0.1"], now)?,
@@ -212,15 +167,9 @@ impl Party {
             self.id
         );
         write(&folder.join("gateway.toml"), &configuration)?;
-        write(
-            &folder.join("keys/gateway.key"),
-            &self.gateway_key.to_text(),
-        )?;
+        write(&folder.join("keys/gateway.key"), &self.gateway_key.to_text())?;
         write(&folder.join("keys/log.key"), &self.log_key.to_text())?;
-        write(
-            &folder.join("tls/gateway.pem"),
-            &self.gateway.certificate_pem,
-        )?;
+        write(&folder.join("tls/gateway.pem"), &self.gateway.certificate_pem)?;
         write(&folder.join("tls/gateway.key.pem"), &self.gateway.key_pem)?;
         write(&folder.join("proto/bench/v1/echo.proto"), PROTO)
     }
@@ -234,9 +183,7 @@ impl Party {
 
 /// The agreement that lets the one ask the other, signed by both.
 fn agreement(contracts: &Contracts, members: &[&Party; 2], now: SystemTime) -> Result<String> {
-    let service = contracts
-        .service("bench.v1.Echo")
-        .context("the contract has lost its service")?;
+    let service = contracts.service("bench.v1.Echo").context("the contract has lost its service")?;
     let instant = |time: SystemTime| Timestamp::from_second(Timestamp::try_from(time)?.as_second());
     let (from, until) = (instant(now - DAY)?, instant(now + 30 * DAY)?);
     let review = Offset::UTC.to_datetime(until).date();
@@ -250,8 +197,8 @@ fn agreement(contracts: &Contracts, members: &[&Party; 2], now: SystemTime) -> R
         service.name,
         service.digest,
     );
-    let mut file = AgreementFile::parse("comparison.note", &text)
-        .map_err(|problems| told("the agreement", &problems))?;
+    let mut file =
+        AgreementFile::parse("comparison.note", &text).map_err(|problems| told("the agreement", &problems))?;
     for member in members {
         file.sign(&member.member_key)?;
     }
@@ -272,14 +219,10 @@ fn write(path: &Path, text: &str) -> Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
     path.parent().map_or(Ok(()), make_folder)?;
-    let secret = path.components().any(|part| part.as_os_str() == "keys")
-        || path.to_string_lossy().ends_with(".key.pem");
+    let secret =
+        path.components().any(|part| part.as_os_str() == "keys") || path.to_string_lossy().ends_with(".key.pem");
     let mode = if secret { 0o600 } else { 0o644 };
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path);
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
         .with_context(|| format!("cannot write {}", path.display()))
 }
@@ -293,10 +236,7 @@ pub(super) fn binary() -> Result<PathBuf> {
     let program = std::env::current_exe().context("cannot tell where this program lies")?;
     let binary = program.with_file_name("drawbridge");
     if !binary.is_file() {
-        return Err(anyhow!(
-            "{} is not there; `cargo build` makes it",
-            binary.display()
-        ));
+        return Err(anyhow!("{} is not there; `cargo build` makes it", binary.display()));
     }
     Ok(binary)
 }
@@ -307,27 +247,14 @@ mod tests {
 
     #[test]
     fn the_agreement_is_taken_and_signed_by_both() {
-        let source = Source::Protos {
-            name: "proto".into(),
-            files: vec![("bench/v1/echo.proto".into(), PROTO.into())],
-        };
+        let source = Source::Protos { name: "proto".into(), files: vec![("bench/v1/echo.proto".into(), PROTO.into())] };
         let contracts = Contracts::load(&[source]).unwrap();
         let now = SystemTime::now();
         let consumer = Party::make(CONSUMER, None, &contracts, now).unwrap();
-        let provider = Party::make(
-            PROVIDER,
-            Some("127.0.0.1:1".parse().unwrap()),
-            &contracts,
-            now,
-        )
-        .unwrap();
+        let provider = Party::make(PROVIDER, Some("127.0.0.1:1".parse().unwrap()), &contracts, now).unwrap();
         let text = agreement(&contracts, &[&consumer, &provider], now).unwrap();
         let keys = |member: &MemberId| {
-            let of = if member.as_str() == CONSUMER {
-                &consumer
-            } else {
-                &provider
-            };
+            let of = if member.as_str() == CONSUMER { &consumer } else { &provider };
             vec![of.member_key.verifier()]
         };
         let file = AgreementFile::parse("comparison.note", &text).unwrap();

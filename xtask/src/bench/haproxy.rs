@@ -14,12 +14,7 @@ pub(super) fn provider(
     backend: SocketAddr,
 ) -> Result<Process> {
     let bind = format!("bind {listen} {}", accepting(certificates));
-    start(
-        folder,
-        listen,
-        &bind,
-        &format!("server next {backend} proto h2"),
-    )
+    start(folder, listen, &bind, &format!("server next {backend} proto h2"))
 }
 
 /// Starts the consumer's proxy, which calls the provider's.
@@ -30,23 +25,14 @@ pub(super) fn consumer(
     provider: SocketAddr,
     client_tls: bool,
 ) -> Result<Process> {
-    let accepting = if client_tls {
-        accepting(certificates)
-    } else {
-        "proto h2".to_owned()
-    };
+    let accepting = if client_tls { accepting(certificates) } else { "proto h2".to_owned() };
     let server = format!(
         "server next {provider} ssl crt {} ca-file {} verify required verifyhost localhost sni str(localhost) \
          ssl-min-ver TLSv1.3 alpn h2",
         certificates.file("client.both.pem"),
         certificates.file("root.pem"),
     );
-    start(
-        folder,
-        listen,
-        &format!("bind {listen} {accepting}"),
-        &server,
-    )
+    start(folder, listen, &format!("bind {listen} {accepting}"), &server)
 }
 
 fn accepting(certificates: &Certificates) -> String {
@@ -68,11 +54,7 @@ fn start(folder: &Path, listen: SocketAddr, bind: &str, server: &str) -> Result<
     );
     let file = folder.join("haproxy.cfg");
     fs::write(&file, text)?;
-    let program = if Path::new("/usr/sbin/haproxy").exists() {
-        "/usr/sbin/haproxy"
-    } else {
-        "haproxy"
-    };
+    let program = if Path::new("/usr/sbin/haproxy").exists() { "/usr/sbin/haproxy" } else { "haproxy" };
     let mut command = Command::new(program);
     // `-db`: one process, in the foreground.
     command.arg("-db").arg("-f").arg(&file);

@@ -91,24 +91,12 @@ impl Seen {
 /// # Errors
 ///
 /// When a connection cannot be opened, or the first call, made before anything is measured, is not answered well.
-pub(crate) fn run(
-    target: &Target,
-    call: &Call,
-    pressure: Pressure,
-    mark: impl FnMut() -> Result<()>,
-) -> Result<Seen> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+pub(crate) fn run(target: &Target, call: &Call, pressure: Pressure, mark: impl FnMut() -> Result<()>) -> Result<Seen> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, drive(target, call, pressure, mark))
 }
 
-async fn drive(
-    target: &Target,
-    call: &Call,
-    pressure: Pressure,
-    mut mark: impl FnMut() -> Result<()>,
-) -> Result<Seen> {
+async fn drive(target: &Target, call: &Call, pressure: Pressure, mut mark: impl FnMut() -> Result<()>) -> Result<Seen> {
     let caller = Rc::new(Caller::new(target, call)?);
     let mut connections = Vec::new();
     for _ in 0..pressure.connections {
@@ -116,14 +104,9 @@ async fn drive(
     }
     if let Some(first) = connections.first() {
         let call = caller.call(first);
-        tokio::time::timeout(Duration::from_secs(30), call)
-            .await
-            .context("the first call got no answer in 30 s")??;
+        tokio::time::timeout(Duration::from_secs(30), call).await.context("the first call got no answer in 30 s")??;
     }
-    caller
-        .tally
-        .counting
-        .set(matches!(pressure.length, Length::OneCall));
+    caller.tally.counting.set(matches!(pressure.length, Length::OneCall));
     if let Length::OneCall = pressure.length {
         caller.tally.messages.set(0);
         mark()?;
@@ -133,9 +116,7 @@ async fn drive(
         .zip(connections.iter().cycle())
         .map(|(_, connection)| {
             let (caller, connection) = (Rc::clone(&caller), connection.clone());
-            tokio::task::spawn_local(
-                async move { caller.repeat(connection, pressure.length).await },
-            )
+            tokio::task::spawn_local(async move { caller.repeat(connection, pressure.length).await })
         })
         .collect();
     let elapsed = match pressure.length {
@@ -189,30 +170,15 @@ struct Tally {
 
 impl Caller {
     fn new(target: &Target, call: &Call) -> Result<Self> {
-        let scheme = if target.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
-        let mut request = Request::post(format!(
-            "{scheme}://localhost:{}{}",
-            target.address.port(),
-            call.path
-        ))
-        .header("te", "trailers")
-        .header("content-type", "application/grpc")
-        .body(())?;
+        let scheme = if target.tls.is_some() { "https" } else { "http" };
+        let mut request = Request::post(format!("{scheme}://localhost:{}{}", target.address.port(), call.path))
+            .header("te", "trailers")
+            .header("content-type", "application/grpc")
+            .body(())?;
         for (name, value) in &target.metadata {
-            request
-                .headers_mut()
-                .insert(HeaderName::from_static(name), HeaderValue::from_str(value)?);
+            request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_str(value)?);
         }
-        Ok(Self {
-            request,
-            body: call.request.clone(),
-            expected: call.messages,
-            tally: Tally::default(),
-        })
+        Ok(Self { request, body: call.request.clone(), expected: call.messages, tally: Tally::default() })
     }
 
     /// Calls until told to stop. A failed call is counted; after a few the caller gives up.
@@ -230,11 +196,7 @@ impl Caller {
                 Err(_) if self.tally.stopping.get() => break,
                 Err(error) => {
                     self.tally.failures.set(self.tally.failures.get() + 1);
-                    let first = self
-                        .tally
-                        .first_failure
-                        .take()
-                        .unwrap_or_else(|| format!("{error:#}"));
+                    let first = self.tally.first_failure.take().unwrap_or_else(|| format!("{error:#}"));
                     self.tally.first_failure.set(Some(first));
                     patience -= 1;
                     if patience == 0 {
@@ -272,22 +234,14 @@ impl Caller {
         let status = trailers.as_ref().unwrap_or(&head.headers);
         judge(status)?;
         if messages.whole() != self.expected {
-            bail!(
-                "the answer has {} messages instead of {}",
-                messages.whole(),
-                self.expected
-            );
+            bail!("the answer has {} messages instead of {}", messages.whole(), self.expected);
         }
         Ok(())
     }
 }
 
 fn judge(headers: &HeaderMap) -> Result<()> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
+    let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     match text("grpc-status").as_deref() {
         Some("0") => Ok(()),
         Some(status) => {
@@ -303,10 +257,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
     }
 
     #[test]
@@ -314,10 +265,7 @@ mod tests {
         assert!(judge(&headers(&[("grpc-status", "0")])).is_ok());
         let refused = headers(&[("grpc-status", "7"), ("grpc-message", "no agreement")]);
         let error = judge(&refused).unwrap_err().to_string();
-        assert!(
-            error.contains('7') && error.contains("no agreement"),
-            "{error}"
-        );
+        assert!(error.contains('7') && error.contains("no agreement"), "{error}");
         assert!(judge(&headers(&[])).is_err());
     }
 }

@@ -30,11 +30,7 @@ pub(super) fn consumer(
     provider: SocketAddr,
     client_tls: bool,
 ) -> Result<Process> {
-    let (ssl, accepting) = if client_tls {
-        (" ssl", accepting(certificates))
-    } else {
-        ("", String::new())
-    };
+    let (ssl, accepting) = if client_tls { (" ssl", accepting(certificates)) } else { ("", String::new()) };
     let server = format!(
         "listen {listen} http2{ssl} backlog=4096;\n{accepting}\
          grpc_ssl_certificate {};\ngrpc_ssl_certificate_key {};\ngrpc_ssl_trusted_certificate {};\n\
@@ -61,11 +57,7 @@ fn start(folder: &Path, listen: SocketAddr, next: SocketAddr, server: &str) -> R
     fs::create_dir_all(folder)?;
     let here = folder.display();
     // Started by root, workers would otherwise be another user, who may not enter this folder.
-    let user = if rustix::process::geteuid().is_root() {
-        "user root;"
-    } else {
-        ""
-    };
+    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let text = format!(
         "daemon off;\n{user}\nworker_processes auto;\npid {here}/nginx.pid;\nerror_log stderr warn;\n\
          events {{ worker_connections 8192; }}\n\
@@ -80,18 +72,10 @@ fn start(folder: &Path, listen: SocketAddr, next: SocketAddr, server: &str) -> R
     );
     let file = folder.join("nginx.conf");
     fs::write(&file, text)?;
-    let program = if Path::new("/usr/sbin/nginx").exists() {
-        "/usr/sbin/nginx"
-    } else {
-        "nginx"
-    };
+    let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
     let mut command = Command::new(program);
     // `-e`: where it complains until it has read its file.
-    command
-        .args(["-e", "stderr", "-p"])
-        .arg(folder)
-        .arg("-c")
-        .arg(&file);
+    command.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(&file);
     let mut process = Process::start(&command, folder.join("nginx.log"))?;
     process.wait_for(listen)?;
     Ok(process)

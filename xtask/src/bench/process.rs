@@ -36,14 +36,9 @@ impl Process {
     ///
     /// When it cannot be started.
     pub(crate) fn start(command: &Command, log: PathBuf) -> Result<Self> {
-        let file =
-            File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let (stdout, stderr) = (Stdio::from(file.try_clone()?), Stdio::from(file));
-        let child = bound_to_this(command)
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn();
+        let child = bound_to_this(command).stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
         Self::adopt(child, command, log)
     }
 
@@ -53,34 +48,22 @@ impl Process {
     ///
     /// When it cannot be started or says something else.
     pub(crate) fn start_and_ask(command: &Command, log: PathBuf) -> Result<(Self, SocketAddr)> {
-        let file =
-            File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        let child = bound_to_this(command)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(file)
-            .spawn();
+        let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let child = bound_to_this(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file).spawn();
         let mut process = Self::adopt(child, command, log)?;
         let mut line = String::new();
         if let Some(stdout) = process.child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
-        let address = line
-            .trim()
-            .parse()
-            .with_context(|| format!("it printed `{}` instead of an address", line.trim()));
+        let address =
+            line.trim().parse().with_context(|| format!("it printed `{}` instead of an address", line.trim()));
         let address = address.with_context(|| process.said())?;
         Ok((process, address))
     }
 
     fn adopt(child: std::io::Result<Child>, command: &Command, log: PathBuf) -> Result<Self> {
-        let child =
-            child.with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
-        let process = Self {
-            child,
-            log,
-            family: OnceLock::new(),
-        };
+        let child = child.with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
+        let process = Self { child, log, family: OnceLock::new() };
         running().push(process.pid()?);
         Ok(process)
     }
@@ -97,11 +80,7 @@ impl Process {
                 bail!("it ended with {status}: {}", self.said());
             }
             if begun.elapsed() > PATIENCE {
-                bail!(
-                    "nothing listens at {address} after {} s: {}",
-                    PATIENCE.as_secs(),
-                    self.said()
-                );
+                bail!("nothing listens at {address} after {} s: {}", PATIENCE.as_secs(), self.said());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -131,8 +110,7 @@ impl Process {
         let mut all = Memory::default();
         for pid in self.members()? {
             let path = format!("/proc/{}/status", pid.as_raw_nonzero());
-            let status = fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {path}: {}", self.said()))?;
+            let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}: {}", self.said()))?;
             all.now += field(&status, "VmRSS:")?;
             all.peak += field(&status, "VmHWM:")?;
         }
@@ -143,17 +121,11 @@ impl Process {
     fn said(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        let last = lines
-            .get(lines.len().saturating_sub(8)..)
-            .unwrap_or_default();
+        let last = lines.get(lines.len().saturating_sub(8)..).unwrap_or_default();
         format!(
             "the end of {}: {}",
             self.log.display(),
-            if last.is_empty() {
-                "(empty)".to_owned()
-            } else {
-                last.join("\n")
-            }
+            if last.is_empty() { "(empty)".to_owned() } else { last.join("\n") }
         )
     }
 
@@ -166,10 +138,7 @@ impl Process {
     }
 
     fn pid(&self) -> Result<Pid> {
-        i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("a process without an id")
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process without an id")
     }
 }
 
@@ -185,10 +154,7 @@ impl Drop for Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         if matches!(self.child.try_wait(), Ok(None)) {
-            eprintln!(
-                "warning: a process did not end when asked to: {}",
-                self.said()
-            );
+            eprintln!("warning: a process did not end when asked to: {}", self.said());
             for member in self.members().unwrap_or_default() {
                 let _ = kill_process(member, Signal::KILL);
             }
@@ -222,35 +188,28 @@ pub(crate) fn own_cpu() -> Result<Duration> {
 /// When signals cannot be listened for.
 pub(crate) fn end_on_interrupt(folder: PathBuf) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _entered = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        )
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            });
-            for pid in running().iter() {
-                for member in family(*pid).unwrap_or_default() {
-                    let _ = kill_process(member, Signal::KILL);
-                }
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
-            // What cannot be removed is in nobody's way.
-            let _ = fs::remove_dir_all(&folder);
-            eprintln!("interrupted");
-            std::process::exit(130);
-        })?;
+        });
+        for pid in running().iter() {
+            for member in family(*pid).unwrap_or_default() {
+                let _ = kill_process(member, Signal::KILL);
+            }
+        }
+        // What cannot be removed is in nobody's way.
+        let _ = fs::remove_dir_all(&folder);
+        eprintln!("interrupted");
+        std::process::exit(130);
+    })?;
     Ok(())
 }
 
@@ -261,17 +220,10 @@ pub(crate) fn end_on_interrupt(folder: PathBuf) -> Result<()> {
 /// When there are none.
 pub(crate) fn free_ports<const N: usize>() -> Result<[SocketAddr; N]> {
     // All are held until all are known.
-    let held: Vec<TcpListener> = (0..N)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)))
-        .collect::<Result<_, _>>()
-        .context("no free port")?;
-    let addresses: Vec<SocketAddr> = held
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<_, _>>()?;
-    addresses
-        .try_into()
-        .map_err(|_| anyhow::anyhow!("no free port"))
+    let held: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>().context("no free port")?;
+    let addresses: Vec<SocketAddr> = held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    addresses.try_into().map_err(|_| anyhow::anyhow!("no free port"))
 }
 
 /// `command`, to be ended by the kernel when the thread that starts it is gone.
@@ -280,9 +232,7 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[SocketAddr; N]> {
 fn bound_to_this(command: &Command) -> Command {
     let mut bound = if crate::step::present("setpriv") {
         let mut bound = Command::new("setpriv");
-        bound
-            .args(["--pdeathsig", "TERM", "--"])
-            .arg(command.get_program());
+        bound.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program());
         bound
     } else {
         Command::new(command.get_program())
@@ -299,21 +249,14 @@ fn family(pid: Pid) -> Result<Vec<Pid>> {
     let mut family = vec![pid];
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(each) = name
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .and_then(Pid::from_raw)
-        else {
+        let Some(each) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
         // Processes come and go while this looks.
         let Ok(fields) = stat(&Path::new("/proc").join(&name)) else {
             continue;
         };
-        if fields
-            .get(1)
-            .is_some_and(|parent| *parent == pid.as_raw_nonzero().to_string())
-        {
+        if fields.get(1).is_some_and(|parent| *parent == pid.as_raw_nonzero().to_string()) {
             family.push(each);
         }
     }
@@ -322,16 +265,9 @@ fn family(pid: Pid) -> Result<Vec<Pid>> {
 
 fn cpu_of(process: &str) -> Result<Duration> {
     let fields = stat(&Path::new("/proc").join(process))?;
-    let ticks = |at: usize| {
-        fields
-            .get(at)
-            .and_then(|text| text.parse::<u64>().ok())
-            .context("no CPU time in /proc")
-    };
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).context("no CPU time in /proc");
     let ticks = ticks(11)? + ticks(12)?;
-    Ok(Duration::from_millis(
-        ticks * 1000 / rustix::param::clock_ticks_per_second(),
-    ))
+    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
 /// The fields of `stat` from the third, the state, on: the second, the name, may hold anything.
@@ -339,20 +275,14 @@ fn cpu_of(process: &str) -> Result<Duration> {
 /// Source: `proc_pid_stat(5)`.
 fn stat(process: &Path) -> Result<Vec<String>> {
     let path = process.join("stat");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (_, fields) = text
-        .rsplit_once(") ")
-        .with_context(|| format!("cannot understand {}", path.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (_, fields) = text.rsplit_once(") ").with_context(|| format!("cannot understand {}", path.display()))?;
     Ok(fields.split_whitespace().map(str::to_owned).collect())
 }
 
 /// A field of `status` in bytes.
 fn field(status: &str, name: &str) -> Result<u64> {
-    let value = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .with_context(|| format!("no {name}"))?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
     let kibibytes: u64 = value.trim().trim_end_matches(" kB").parse()?;
     Ok(kibibytes * 1024)
 }

@@ -30,43 +30,23 @@ impl Report {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let sync = sync_micros(folder)?;
-        let build = if cfg!(debug_assertions) {
-            "debug: figures mean nothing"
-        } else {
-            "release"
-        };
-        let callers = if options.client_tls {
-            "mutual TLS"
-        } else {
-            "plain text HTTP/2 on loopback"
-        };
+        let build = if cfg!(debug_assertions) { "debug: figures mean nothing" } else { "release" };
+        let callers = if options.client_tls { "mutual TLS" } else { "plain text HTTP/2 on loopback" };
         let machine = vec![
             ("cores", cores.to_string()),
             ("kernel", kernel.trim().to_owned()),
             ("load", load_average()),
-            (
-                "disk",
-                format!("a write of 1 KiB and fdatasync takes {sync:.0} µs (median)"),
-            ),
+            ("disk", format!("a write of 1 KiB and fdatasync takes {sync:.0} µs (median)")),
             ("nginx", version("nginx", "-v")),
             ("HAProxy", version("haproxy", "-v")),
             ("build", build.to_owned()),
-            (
-                "callers",
-                format!("{callers}; between the two of a pair mutual TLS 1.3"),
-            ),
+            ("callers", format!("{callers}; between the two of a pair mutual TLS 1.3")),
         ];
-        Ok(Self {
-            machine,
-            measured: BTreeMap::new(),
-        })
+        Ok(Self { machine, measured: BTreeMap::new() })
     }
 
     pub(crate) fn add(&mut self, contender: Contender, case: &Case, measured: Measured) {
-        self.measured
-            .entry((case.name(), contender.short()))
-            .or_default()
-            .push(measured);
+        self.measured.entry((case.name(), contender.short())).or_default().push(measured);
     }
 
     /// Prints a table for each case.
@@ -76,9 +56,7 @@ impl Report {
         }
         for case in cases {
             let runs = |contender: Contender| {
-                self.measured
-                    .get(&(case.name(), contender.short()))
-                    .map_or(&[][..], Vec::as_slice)
+                self.measured.get(&(case.name(), contender.short())).map_or(&[][..], Vec::as_slice)
             };
             println!(
                 "\n{} (median of {})",
@@ -89,10 +67,7 @@ impl Report {
             let (direct, nginx) = (rate(Contender::Direct), rate(Contender::Nginx));
             println!("{}", heading(case));
             for contender in contenders {
-                println!(
-                    "{}",
-                    line(*contender, case, runs(*contender), direct, nginx)
-                );
+                println!("{}", line(*contender, case, runs(*contender), direct, nginx));
             }
         }
         println!(
@@ -107,11 +82,8 @@ impl Report {
     ///
     /// When the file cannot be written.
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
-        let machine: serde_json::Map<String, Value> = self
-            .machine
-            .iter()
-            .map(|(what, value)| ((*what).to_owned(), json!(value)))
-            .collect();
+        let machine: serde_json::Map<String, Value> =
+            self.machine.iter().map(|(what, value)| ((*what).to_owned(), json!(value))).collect();
         let runs: Vec<Value> = self
             .measured
             .iter()
@@ -131,12 +103,8 @@ impl Report {
             let failures: u64 = runs.iter().map(|run| run.failures).sum();
             // nginx is known to give up on a call now and then when many ask at once.
             if failures > 0 {
-                let first = runs
-                    .iter()
-                    .find_map(|run| run.first_failure.as_deref())
-                    .unwrap_or_default();
-                let told =
-                    format!("{failures} calls of {case} failed at {contender}; the first: {first}");
+                let first = runs.iter().find_map(|run| run.first_failure.as_deref()).unwrap_or_default();
+                let told = format!("{failures} calls of {case} failed at {contender}; the first: {first}");
                 if *contender == "drawbridge" || *contender == "direct" {
                     bail!(told);
                 }
@@ -172,13 +140,7 @@ fn heading(case: &Case) -> String {
     heading
 }
 
-fn line(
-    contender: Contender,
-    case: &Case,
-    runs: &[Measured],
-    direct: Option<f64>,
-    nginx: Option<f64>,
-) -> String {
+fn line(contender: Contender, case: &Case, runs: &[Measured], direct: Option<f64>, nginx: Option<f64>) -> String {
     let rate = median(runs, |run| Some(run.rate));
     let spread = rate.map(|rate| {
         let rates = || runs.iter().map(|run| run.rate);
@@ -208,13 +170,9 @@ fn line(
     );
     if case.is_long() {
         #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
-        let growth = |of: fn(&Measured) -> Option<i64>| {
-            shown(median(runs, |run| Some(of(run)? as f64 / 1_048_576.0)), 1)
-        };
-        let (consumer, provider) = (
-            growth(|run| run.consumer_growth),
-            growth(|run| run.provider_growth),
-        );
+        let growth =
+            |of: fn(&Measured) -> Option<i64>| shown(median(runs, |run| Some(of(run)? as f64 / 1_048_576.0)), 1);
+        let (consumer, provider) = (growth(|run| run.consumer_growth), growth(|run| run.provider_growth));
         line.extend(["  ", &consumer, " and ", &provider, " MiB"]);
     }
     line
@@ -243,8 +201,7 @@ fn middle(mut values: Vec<f64>) -> Option<f64> {
 /// How long a small write takes to be durable in a file that has its size already, in microseconds.
 fn sync_micros(folder: &Path) -> Result<f64> {
     let path = folder.join("sync");
-    let mut file =
-        File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     file.write_all(&vec![0; 1024 * 1024])?;
     file.sync_all()?;
     let mut took = Vec::new();
@@ -262,11 +219,7 @@ fn sync_micros(folder: &Path) -> Result<f64> {
 /// How busy the machine was in the minute before.
 fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let minute = text
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let minute = text.split_whitespace().next().unwrap_or_default().to_owned();
     match minute.parse::<f64>() {
         Ok(busy) if busy > 0.5 => {
             format!("{minute} in the minute before: something else runs, and disturbs the figures")
@@ -285,16 +238,8 @@ fn version(program: &str, argument: &str) -> String {
     let Some(output) = output else {
         return "not installed".to_owned();
     };
-    let said = if output.stdout.is_empty() {
-        output.stderr
-    } else {
-        output.stdout
-    };
-    String::from_utf8_lossy(&said)
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -325,29 +270,19 @@ mod tests {
         let runs = [measured(100.0, 0), measured(300.0, 0), measured(200.0, 0)];
         let line = line(Contender::Nginx, &case, &runs, Some(800.0), Some(200.0));
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(
-            words[..6],
-            ["nginx", "pair", "200", "100%", "0.250", "1.000"],
-            "{line}"
-        );
+        assert_eq!(words[..6], ["nginx", "pair", "200", "100%", "0.250", "1.000"], "{line}");
         assert!(words.contains(&"50.0"), "both gateways' CPU: {line}");
     }
 
     #[test]
     fn failed_calls_of_the_direct_call_fail_the_comparison_and_say_why() {
         let case = Case::all(true).remove(0);
-        let mut report = Report {
-            machine: Vec::new(),
-            measured: BTreeMap::new(),
-        };
+        let mut report = Report { machine: Vec::new(), measured: BTreeMap::new() };
         report.add(Contender::Nginx, &case, measured(1.0, 3));
         assert!(report.judge().is_ok());
         report.add(Contender::Direct, &case, measured(1.0, 3));
         let error = report.judge().unwrap_err().to_string();
-        assert!(
-            error.contains("3 calls of unary1") && error.contains("grpc-status 7"),
-            "{error}"
-        );
+        assert!(error.contains("3 calls of unary1") && error.contains("grpc-status 7"), "{error}");
     }
 
     #[test]

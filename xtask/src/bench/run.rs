@@ -53,31 +53,15 @@ pub(crate) struct Measured {
 /// # Errors
 ///
 /// When the contender does not start, or no call at all comes through.
-pub(crate) fn once(
-    workshop: &Workshop,
-    contender: Contender,
-    case: &Case,
-    pace: Pace,
-) -> Result<Measured> {
+pub(crate) fn once(workshop: &Workshop, contender: Contender, case: &Case, pace: Pace) -> Result<Measured> {
     let running = workshop.start(contender)?;
     let (callers, connections) = case.callers();
-    let length = if case.is_long() {
-        Length::OneCall
-    } else {
-        Length::Time(pace.window)
-    };
-    let pressure = Pressure {
-        callers,
-        connections,
-        warm_up: pace.warm_up,
-        length,
-    };
+    let length = if case.is_long() { Length::OneCall } else { Length::Time(pace.window) };
+    let pressure = Pressure { callers, connections, warm_up: pace.warm_up, length };
     let mut marks = Vec::new();
     let done = AtomicBool::new(false);
     let (seen, watched) = std::thread::scope(|scope| {
-        let watcher = case
-            .is_long()
-            .then(|| scope.spawn(|| watch(&running, &done)));
+        let watcher = case.is_long().then(|| scope.spawn(|| watch(&running, &done)));
         let seen = load::run(&running.target, &case.call(), pressure, || {
             marks.push(Usage::now(&running)?);
             Ok(())
@@ -90,40 +74,22 @@ pub(crate) fn once(
         "call" => seen.calls,
         _ => seen.messages,
     };
-    let [before, after] = marks.as_slice() else {
-        bail!("the measurement was not marked")
-    };
+    let [before, after] = marks.as_slice() else { bail!("the measurement was not marked") };
     if count == 0 {
-        bail!(
-            "no call came through: {}",
-            seen.first_failure
-                .as_deref()
-                .unwrap_or("none failed either")
-        );
+        bail!("no call came through: {}", seen.first_failure.as_deref().unwrap_or("none failed either"));
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
     let count = count as f64;
-    let each = |after: Duration, before: Duration| {
-        after.saturating_sub(before).as_secs_f64() * 1e6 / count
-    };
+    let each = |after: Duration, before: Duration| after.saturating_sub(before).as_secs_f64() * 1e6 / count;
     let growth = |side: fn(&Look) -> u64| watched.as_deref().map(|looks| growth(looks, side));
     let peak = |process: &Option<Process>| {
-        process
-            .as_ref()
-            .map(|process| Ok::<_, anyhow::Error>(process.memory()?.peak))
-            .transpose()
+        process.as_ref().map(|process| Ok::<_, anyhow::Error>(process.memory()?.peak)).transpose()
     };
     Ok(Measured {
         rate: count / seen.elapsed.as_secs_f64(),
         client_cpu: each(after.client, before.client),
-        consumer_cpu: after
-            .consumer
-            .zip(before.consumer)
-            .map(|(after, before)| each(after, before)),
-        provider_cpu: after
-            .provider
-            .zip(before.provider)
-            .map(|(after, before)| each(after, before)),
+        consumer_cpu: after.consumer.zip(before.consumer).map(|(after, before)| each(after, before)),
+        provider_cpu: after.provider.zip(before.provider).map(|(after, before)| each(after, before)),
         backend_cpu: each(after.backend, before.backend),
         p50: seen.quantile(0.5),
         p99: seen.quantile(0.99),
@@ -169,10 +135,7 @@ fn watch(running: &Running, done: &AtomicBool) -> Vec<Look> {
     };
     let mut looks = Vec::new();
     while !done.load(Ordering::Acquire) {
-        looks.push(Look {
-            consumer: now(&running.consumer),
-            provider: now(&running.provider),
-        });
+        looks.push(Look { consumer: now(&running.consumer), provider: now(&running.provider) });
         std::thread::sleep(LOOK);
     }
     looks

@@ -14,10 +14,7 @@ use anyhow::{Result, bail};
 ///
 /// When the expression is not one.
 pub(super) fn permits(expression: &str, allowed: impl Fn(&str) -> bool) -> Result<bool> {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = spaced.split_whitespace().peekable();
     let permitted = any(&mut words, &allowed)?;
     if let Some(word) = words.next() {
@@ -26,10 +23,7 @@ pub(super) fn permits(expression: &str, allowed: impl Fn(&str) -> bool) -> Resul
     Ok(permitted)
 }
 
-fn any<'w>(
-    words: &mut Peekable<impl Iterator<Item = &'w str>>,
-    allowed: &impl Fn(&str) -> bool,
-) -> Result<bool> {
+fn any<'w>(words: &mut Peekable<impl Iterator<Item = &'w str>>, allowed: &impl Fn(&str) -> bool) -> Result<bool> {
     let mut permitted = all(words, allowed)?;
     while words.next_if_eq(&"OR").is_some() {
         permitted |= all(words, allowed)?;
@@ -37,10 +31,7 @@ fn any<'w>(
     Ok(permitted)
 }
 
-fn all<'w>(
-    words: &mut Peekable<impl Iterator<Item = &'w str>>,
-    allowed: &impl Fn(&str) -> bool,
-) -> Result<bool> {
+fn all<'w>(words: &mut Peekable<impl Iterator<Item = &'w str>>, allowed: &impl Fn(&str) -> bool) -> Result<bool> {
     let mut permitted = one(words, allowed)?;
     while words.next_if_eq(&"AND").is_some() {
         permitted &= one(words, allowed)?;
@@ -48,10 +39,7 @@ fn all<'w>(
     Ok(permitted)
 }
 
-fn one<'w>(
-    words: &mut Peekable<impl Iterator<Item = &'w str>>,
-    allowed: &impl Fn(&str) -> bool,
-) -> Result<bool> {
+fn one<'w>(words: &mut Peekable<impl Iterator<Item = &'w str>>, allowed: &impl Fn(&str) -> bool) -> Result<bool> {
     match words.next() {
         Some("(") => {
             let permitted = any(words, allowed)?;
@@ -65,9 +53,7 @@ fn one<'w>(
             if words.next_if_eq(&"WITH").is_none() {
                 return Ok(allowed(licence));
             }
-            let Some(exception) = words.next() else {
-                bail!("nothing follows `WITH`")
-            };
+            let Some(exception) = words.next() else { bail!("nothing follows `WITH`") };
             Ok(allowed(&format!("{licence} WITH {exception}")))
         }
     }
@@ -78,14 +64,8 @@ mod tests {
     use super::*;
 
     fn check(expression: &str, expected: bool) {
-        let allowed = |licence: &str| {
-            ["MIT", "BSD-3-Clause", "Apache-2.0 WITH LLVM-exception"].contains(&licence)
-        };
-        assert_eq!(
-            permits(expression, allowed).unwrap(),
-            expected,
-            "{expression}"
-        );
+        let allowed = |licence: &str| ["MIT", "BSD-3-Clause", "Apache-2.0 WITH LLVM-exception"].contains(&licence);
+        assert_eq!(permits(expression, allowed).unwrap(), expected, "{expression}");
     }
 
     #[test]

@@ -17,24 +17,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("contract", &["proto", "problem"]),
     ("federation", &["proto", "note", "problem"]),
     ("policy", &["contract", "federation", "note", "problem"]),
-    (
-        "records",
-        &["ledger", "contract", "proto", "note", "federation"],
-    ),
+    ("records", &["ledger", "contract", "proto", "note", "federation"]),
     ("link", &["federation", "proto"]),
     ("connectors", &["contract", "problem"]),
-    (
-        "exchange",
-        &[
-            "policy",
-            "contract",
-            "federation",
-            "records",
-            "ledger",
-            "proto",
-            "note",
-        ],
-    ),
+    ("exchange", &["policy", "contract", "federation", "records", "ledger", "proto", "note"]),
     (
         "gateway",
         &[
@@ -53,18 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "demo",
-        &[
-            "gateway",
-            "connectors",
-            "contract",
-            "federation",
-            "policy",
-            "records",
-            "note",
-            "problem",
-            "proto",
-            "ledger",
-        ],
+        &["gateway", "connectors", "contract", "federation", "policy", "records", "note", "problem", "proto", "ledger"],
     ),
     (
         "cli",
@@ -92,9 +67,7 @@ const UNSHIPPED: &[&str] = &["xtask", "tests"];
 pub(super) const PURE: &[&str] = &["contract", "policy"];
 
 /// What a pure crate's tree must not hold.
-pub(super) const IMPURE: &[&str] = &[
-    "tokio", "hyper", "h2", "tonic", "axum", "sqlx", "reqwest", "tracing",
-];
+pub(super) const IMPURE: &[&str] = &["tokio", "hyper", "h2", "tonic", "axum", "sqlx", "reqwest", "tracing"];
 
 /// Holds the table against the real graph.
 pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
@@ -102,20 +75,14 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Finding> {
     let members: Vec<&Package> = metadata.members().collect();
     for package in &members {
         let ours = |name: &&str| members.iter().any(|member| member.name == *name);
-        let uses: Vec<&str> = package
-            .shipped_dependencies()
-            .filter(ours)
-            .map(short)
-            .collect();
+        let uses: Vec<&str> = package.shipped_dependencies().filter(ours).map(short).collect();
         findings.extend(judge(short(&package.name), &uses));
     }
     for (krate, _) in ALLOWED {
         if !members.iter().any(|member| short(&member.name) == *krate) {
             findings.push(Finding::new(
                 "xtask/src/tidy/edges.rs",
-                format!(
-                    "the crate map names `{krate}`, and there is no package `drawbridge-{krate}`"
-                ),
+                format!("the crate map names `{krate}`, and there is no package `drawbridge-{krate}`"),
                 "take it out of the table, here and in `crates/README.md`",
             ));
         }
@@ -139,7 +106,8 @@ fn judge(krate: &str, uses: &[&str]) -> Vec<Finding> {
     uses.iter()
         .filter(|used| !allowed.contains(used))
         .map(|used| {
-            let may = if allowed.is_empty() { "none of ours".to_owned() } else { format!("`{}`", allowed.join("`, `")) };
+            let may =
+                if allowed.is_empty() { "none of ours".to_owned() } else { format!("`{}`", allowed.join("`, `")) };
             Finding::new(
                 place.clone(),
                 format!("`{krate}` uses `{used}`, which the crate map does not allow"),
@@ -162,10 +130,7 @@ mod tests {
     fn an_arrow_that_the_map_lacks_is_found_and_named() {
         let found = judge("ledger", &["note", "records"]);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(
-            found[0].what.contains("`ledger` uses `records`"),
-            "{found:?}"
-        );
+        assert!(found[0].what.contains("`ledger` uses `records`"), "{found:?}");
     }
 
     #[test]
@@ -175,11 +140,7 @@ mod tests {
 
     #[test]
     fn a_crate_outside_the_map_is_found() {
-        assert!(
-            judge("common", &[])[0]
-                .what
-                .contains("does not know `common`")
-        );
+        assert!(judge("common", &[])[0].what.contains("does not know `common`"));
     }
 
     #[test]
@@ -193,10 +154,7 @@ mod tests {
         for (at, (krate, allowed)) in ALLOWED.iter().enumerate() {
             for used in *allowed {
                 let place = ALLOWED.iter().position(|(name, _)| name == used);
-                assert!(
-                    place.is_some_and(|place| place < at),
-                    "`{krate}` may use `{used}`, which is not above it"
-                );
+                assert!(place.is_some_and(|place| place < at), "`{krate}` may use `{used}`, which is not above it");
             }
         }
     }

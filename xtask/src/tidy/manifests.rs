@@ -26,29 +26,19 @@ pub(super) fn check(metadata: &Metadata, files: &[PathBuf]) -> Result<Vec<Findin
     let map = fs::read_to_string(root.join("crates/README.md")).unwrap_or_default();
     let mut findings = Vec::new();
     for package in metadata.members() {
-        let path = package
-            .manifest_path
-            .strip_prefix(root)
-            .unwrap_or(&package.manifest_path);
-        let text = fs::read_to_string(&package.manifest_path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let manifest: Table = text
-            .parse()
-            .with_context(|| format!("cannot parse {}", path.display()))?;
+        let path = package.manifest_path.strip_prefix(root).unwrap_or(&package.manifest_path);
+        let text =
+            fs::read_to_string(&package.manifest_path).with_context(|| format!("cannot read {}", path.display()))?;
+        let manifest: Table = text.parse().with_context(|| format!("cannot parse {}", path.display()))?;
         findings.extend(judge(&path.display().to_string(), &package.name, &manifest));
         findings.extend(unused(path, &manifest, files)?);
-        let folder = path
-            .parent()
-            .and_then(|folder| folder.strip_prefix("crates").ok());
+        let folder = path.parent().and_then(|folder| folder.strip_prefix("crates").ok());
         if let Some(folder) = folder
             && !map.contains(&format!("`{}`", folder.display()))
         {
             findings.push(Finding::new(
                 "crates/README.md",
-                format!(
-                    "the architecture does not mention the crate `{}`",
-                    folder.display()
-                ),
+                format!("the architecture does not mention the crate `{}`", folder.display()),
                 "give it a line in the map: which question it answers, and what it stays out of",
             ));
         }
@@ -60,26 +50,18 @@ pub(super) fn check(metadata: &Metadata, files: &[PathBuf]) -> Result<Vec<Findin
 fn unused(path: &Path, manifest: &Table, files: &[PathBuf]) -> Result<Vec<Finding>> {
     let folder = path.parent().unwrap_or(path);
     let mut sources = String::new();
-    for file in files.iter().filter(|file| {
-        file.starts_with(folder) && file.extension().is_some_and(|ending| ending == "rs")
-    }) {
+    for file in
+        files.iter().filter(|file| file.starts_with(folder) && file.extension().is_some_and(|ending| ending == "rs"))
+    {
         sources += &fs::read_to_string(workspace::root().join(file))
             .with_context(|| format!("cannot read {}", file.display()))?;
     }
     let place = path.display().to_string();
-    let generated = manifest
-        .get("package")
-        .and_then(|package| package.get("name"))
-        == Some(&Value::from(GENERATED));
-    let unused = names(manifest)
-        .filter(|(_, name)| !generated && !sources.contains(&name.replace('-', "_")));
+    let generated = manifest.get("package").and_then(|package| package.get("name")) == Some(&Value::from(GENERATED));
+    let unused = names(manifest).filter(|(_, name)| !generated && !sources.contains(&name.replace('-', "_")));
     Ok(unused
         .map(|(table, name)| {
-            Finding::new(
-                &place,
-                format!("`{table}.{name}` is used by no source file"),
-                "take it out of the manifest",
-            )
+            Finding::new(&place, format!("`{table}.{name}` is used by no source file"), "take it out of the manifest")
         })
         .collect())
 }
@@ -88,10 +70,7 @@ fn unused(path: &Path, manifest: &Table, files: &[PathBuf]) -> Result<Vec<Findin
 fn names(manifest: &Table) -> impl Iterator<Item = (&'static str, &String)> {
     TABLES.iter().flat_map(|table| {
         let dependencies = manifest.get(*table).and_then(Value::as_table);
-        dependencies
-            .into_iter()
-            .flat_map(|dependencies| dependencies.keys())
-            .map(|name| (*table, name))
+        dependencies.into_iter().flat_map(|dependencies| dependencies.keys()).map(|name| (*table, name))
     })
 }
 
@@ -106,9 +85,7 @@ fn judge(place: &str, name: &str, manifest: &Table) -> Vec<Finding> {
             format!("call it `drawbridge-{folder}`"),
         ));
     }
-    let lints = manifest
-        .get("lints")
-        .and_then(|lints| lints.get("workspace"));
+    let lints = manifest.get("lints").and_then(|lints| lints.get("workspace"));
     if lints != Some(&Value::Boolean(true)) && name != GENERATED {
         findings.push(Finding::new(
             place,
@@ -117,11 +94,7 @@ fn judge(place: &str, name: &str, manifest: &Table) -> Vec<Finding> {
         ));
     }
     for table in TABLES {
-        let dependencies = manifest
-            .get(table)
-            .and_then(Value::as_table)
-            .into_iter()
-            .flatten();
+        let dependencies = manifest.get(table).and_then(Value::as_table).into_iter().flatten();
         for (dependency, value) in dependencies {
             if value.get("workspace") != Some(&Value::Boolean(true)) {
                 findings.push(Finding::new(
@@ -130,7 +103,8 @@ fn judge(place: &str, name: &str, manifest: &Table) -> Vec<Finding> {
                     "name version and features in the root's `[workspace.dependencies]`, and `workspace = true` here",
                 ));
             }
-            if value.get("features").is_some() {
+            // Stubs of services are asked for by those who serve, so that what is pure stays so.
+            if value.get("features").is_some() && dependency != "proto" {
                 findings.push(Finding::new(
                     place,
                     format!("`{table}.{dependency}` names features of its own"),
@@ -147,11 +121,7 @@ mod tests {
     use super::*;
 
     fn found(manifest: &str) -> Vec<String> {
-        let findings = judge(
-            "crates/note/Cargo.toml",
-            "drawbridge-note",
-            &manifest.parse().unwrap(),
-        );
+        let findings = judge("crates/note/Cargo.toml", "drawbridge-note", &manifest.parse().unwrap());
         findings.into_iter().map(|finding| finding.what).collect()
     }
 
@@ -179,9 +149,6 @@ mod tests {
     fn a_package_that_is_not_named_after_its_folder_is_found() {
         let manifest = "lints.workspace = true".parse().unwrap();
         let findings = judge("crates/note/Cargo.toml", "drawbridge-keys", &manifest);
-        assert!(
-            findings[0].what.contains("`drawbridge-keys`"),
-            "{findings:?}"
-        );
+        assert!(findings[0].what.contains("`drawbridge-keys`"), "{findings:?}");
     }
 }

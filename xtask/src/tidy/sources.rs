@@ -27,68 +27,35 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
         "an ignored test",
         "let it run, or take it out; one that cannot run fails and says what it lacks",
     ),
-    (
-        concat!("#[should_", "panic"),
-        "a test that waits for a panic",
-        "return an error and assert on it",
-    ),
-    (
-        concat!("to", "do!("),
-        "a hole in the code",
-        "write it, or refuse what it would do with an error",
-    ),
-    (
-        concat!("unimple", "mented!("),
-        "a hole in the code",
-        "write it, or refuse what it would do with an error",
-    ),
-    (
-        concat!("TO", "DO"),
-        "a note to self",
-        "do it, or write down under `crates/decisions` why not",
-    ),
+    (concat!("#[should_", "panic"), "a test that waits for a panic", "return an error and assert on it"),
+    (concat!("to", "do!("), "a hole in the code", "write it, or refuse what it would do with an error"),
+    (concat!("unimple", "mented!("), "a hole in the code", "write it, or refuse what it would do with an error"),
+    (concat!("TO", "DO"), "a note to self", "do it, or write down under `crates/decisions` why not"),
     (concat!("FIX", "ME"), "a note to self", "mend it"),
     (concat!("dbg", "!("), "a debugging print", "take it out"),
 ];
 
 /// Folders of one machine, which mean nothing on any other.
-const PLACES: &[&str] = &[
-    concat!("/wo", "rk/"),
-    concat!("/ho", "me/"),
-    concat!("/ro", "ot/"),
-    concat!("../sha", "red"),
-];
+const PLACES: &[&str] =
+    &[concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("../sha", "red")];
 
 /// Endings of files that are text of ours. Public data in samples is left as its publishers wrote it.
-const TEXT: &[&str] = &[
-    "rs", "md", "toml", "proto", "py", "sh", "txt", "yml", "yaml",
-];
+const TEXT: &[&str] = &["rs", "md", "toml", "proto", "py", "sh", "txt", "yml", "yaml"];
 
 pub(super) fn check(files: &[PathBuf]) -> Result<Vec<Finding>> {
     let root = workspace::root();
     let mut findings = Vec::new();
     for file in files {
-        let ending = file
-            .extension()
-            .and_then(|ending| ending.to_str())
-            .unwrap_or_default();
+        let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         if !TEXT.contains(&ending) || file.components().any(|part| part.as_os_str() == "data") {
             continue;
         }
-        let text = fs::read_to_string(root.join(file))
-            .with_context(|| format!("cannot read {}", file.display()))?;
+        let text = fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {}", file.display()))?;
         findings.extend(judge(file, &text));
         if ending == "rs" {
-            let lines = text
-                .lines()
-                .take_while(|line| !line.starts_with("#[cfg(test)]"))
-                .count();
+            let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
             if lines > LONG && !file.components().any(|part| part.as_os_str() == "tests") {
-                eprintln!(
-                    "note: {} has {}; is it one thing?",
-                    file.display(),
-                    count(lines, "line")
-                );
+                eprintln!("note: {} has {}; is it one thing?", file.display(), count(lines, "line"));
             }
         }
     }
@@ -111,21 +78,11 @@ fn judge(file: &Path, text: &str) -> Vec<Finding> {
     let rust = file.extension().is_some_and(|ending| ending == "rs");
     if rust && file.file_name().is_some_and(|name| name == "mod.rs") {
         let parent = file.parent().unwrap_or(file).display();
-        findings.push(Finding::new(
-            shown.to_string(),
-            "a file called `mod.rs`",
-            format!("move it to `{parent}.rs`"),
-        ));
+        findings.push(Finding::new(shown.to_string(), "a file called `mod.rs`", format!("move it to `{parent}.rs`")));
     }
     // The tests of `key.rs` lie in `key/tests.rs` or below `key/tests/`, whose names say what they are for.
-    let inside = file
-        .components()
-        .skip_while(|part| part.as_os_str() != "src");
-    let tests = inside.into_iter().any(|part| {
-        ["tests", "tests.rs"]
-            .iter()
-            .any(|name| part.as_os_str() == *name)
-    });
+    let inside = file.components().skip_while(|part| part.as_os_str() != "src");
+    let tests = inside.into_iter().any(|part| ["tests", "tests.rs"].iter().any(|name| part.as_os_str() == *name));
     if rust && !tests && !opens_with_its_purpose(text) {
         findings.push(Finding::new(
             shown.to_string(),
@@ -142,9 +99,7 @@ fn judge(file: &Path, text: &str) -> Vec<Finding> {
                 "name it relative to the repository",
             ));
         }
-        if rust
-            && let Some((_, what, help)) = FORBIDDEN.iter().find(|(found, ..)| line.contains(found))
-        {
+        if rust && let Some((_, what, help)) = FORBIDDEN.iter().find(|(found, ..)| line.contains(found)) {
             findings.push(Finding::new(place, *what, *help));
         }
     }
@@ -164,30 +119,18 @@ mod tests {
 
     fn found(name: &str, text: &str) -> Vec<String> {
         let findings = judge(Path::new(name), text);
-        findings
-            .into_iter()
-            .map(|finding| format!("{} {}", finding.place, finding.what))
-            .collect()
+        findings.into_iter().map(|finding| format!("{} {}", finding.place, finding.what)).collect()
     }
 
     #[test]
     fn a_file_in_order_passes() {
         assert!(found("crates/note/src/key.rs", "//! Keys.\n\nfn f() {}\n").is_empty());
-        assert!(
-            found(
-                "tests/it/main.rs",
-                "#![allow(missing_docs)]\n//! The tests.\n"
-            )
-            .is_empty()
-        );
+        assert!(found("tests/it/main.rs", "#![allow(missing_docs)]\n//! The tests.\n").is_empty());
     }
 
     #[test]
     fn a_file_without_a_purpose_is_found() {
-        assert_eq!(
-            found("a/b.rs", "use std::fs;\n"),
-            ["a/b.rs the file does not open with `//!`"]
-        );
+        assert_eq!(found("a/b.rs", "use std::fs;\n"), ["a/b.rs the file does not open with `//!`"]);
     }
 
     #[test]

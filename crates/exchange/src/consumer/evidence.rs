@@ -220,10 +220,8 @@ fn provider_refusal(closing: &ProviderClosing, status: &Status) -> Result<Option
     if status.reason() != Some(reason) {
         return Err(mismatch("the refusal is not the one that was signed"));
     }
-    let hop = match reason {
-        Reason::ConnectorFailed | Reason::ConnectorTimeout => Hop::Legacy,
-        _ => Hop::Provider,
-    };
+    // The provider says whether it was its own gateway or the system behind it; the details are in the signed digest.
+    let hop = if status.hop() == Some(Hop::Legacy) { Hop::Legacy } else { Hop::Provider };
     Ok(Some(Refusal::new(reason, hop, status.message.clone())))
 }
 

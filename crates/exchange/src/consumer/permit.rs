@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use contract::{Method, Shape};
+use contract::{Kind, Method, Shape};
 use federation::{MemberId, SystemId};
 use policy::{Agreement, Ask, Denial, Permit, Plan};
 use tokio_util::sync::CancellationToken;
@@ -84,12 +84,13 @@ fn unframed(error: FramingError) -> Refusal {
     match error {
         FramingError::TooLarge { .. } => refuse(Reason::TooLarge, error.to_string()),
         // Source: gRPC over HTTP/2, "Compression": an encoding that is not supported is `UNIMPLEMENTED`.
-        FramingError::Compressed => {
-            refuse(Reason::Malformed, error.to_string()).prescribed(tonic::Code::Unimplemented)
-        }
+        FramingError::Compressed => refuse(Reason::Malformed, error.to_string()).prescribed(tonic::Code::Unimplemented),
         FramingError::Truncated | FramingError::NotOne { .. } => refuse(Reason::Malformed, error.to_string()),
     }
 }
+
+/// A command carried as if it were a query could be done twice.
+const ONLY_QUERIES: &str = "this gateway carries queries; it takes no commands or subscriptions";
 
 fn refuse(reason: Reason, told: impl Into<String>) -> Refusal {
     Refusal::new(reason, Hop::Consumer, told)
@@ -138,6 +139,9 @@ impl Consumer {
             .and_then(|request| method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string())));
         if let Err(refusal) = checked {
             return Err(Refused::new(account, refusal));
+        }
+        if plan.kind != Kind::Query {
+            return Err(Refused::new(account, refuse(Reason::UnknownMethod, ONLY_QUERIES)));
         }
         let deadline = self.deadline(&account, &method, query.deadline);
         let Query { system, message, cancel, .. } = query;

@@ -50,7 +50,7 @@ pub struct StreamAnswer {
 
 impl Consumer {
     /// Holds the provider's opening claims against their signature; the caller then gets its headers.
-    pub(super) async fn open(&self, sent: Sent) -> Result<StreamAnswer, Box<Refused>> {
+    pub(super) fn open(&self, sent: Sent) -> Result<StreamAnswer, Box<Refused>> {
         let Sent { mut permitted, gateway, nonce, reply } = sent;
         let only = crate::headers::read_status(&reply.headers).map(|_| reply.headers.clone());
         if only.is_none()
@@ -121,7 +121,7 @@ impl StreamAnswer {
                 () = cancel.cancelled() => return Err(gone()),
                 () = outlet.gone() => return Err(gone()),
                 result = self.progress.settle_pending() => {
-                    result.map_err(unsettled)?;
+                    result.map_err(|e| unsettled(&e))?;
                     continue;
                 }
                 _ = look.tick() => {
@@ -159,7 +159,10 @@ impl StreamAnswer {
         self.permitted.account.shared.messages = self.walker.messages();
         self.last = Instant::now();
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        self.progress.admit(bytes, (&self.house, &self.permitted.account, &self.digest)).await.map_err(unsettled)?;
+        self.progress
+            .admit(bytes, (&self.house, &self.permitted.account, &self.digest))
+            .await
+            .map_err(|e| unsettled(&e))?;
         let cancel = self.permitted.cancel.clone();
         let mut sent = std::pin::pin!(outlet.send(chunk));
         loop {
@@ -170,7 +173,7 @@ impl StreamAnswer {
                     break;
                 }
                 () = cancel.cancelled() => return Err(gone()),
-                result = self.progress.settle_pending() => result.map_err(unsettled)?,
+                result = self.progress.settle_pending() => result.map_err(|e| unsettled(&e))?,
                 _ = look.tick() => {
                     may_go_on(&self.house, &self.permitted, self.last)?;
                     self.progress.keep_up((&self.house, &self.permitted.account, &self.digest));
@@ -249,7 +252,7 @@ fn framing(error: &FramingError) -> Refusal {
     }
 }
 
-fn unsettled(error: ledger::AppendError) -> Refusal {
+fn unsettled(error: &ledger::AppendError) -> Refusal {
     let told = "the consumer's gateway can no longer record, so the stream was closed";
     Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string())
 }

@@ -112,7 +112,7 @@ impl Provider {
 fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
     match error {
         LegacyError::Status(status) => Ok(Answer::Status(status)),
-        other => Err(legacy_refusal(other)),
+        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) => Err(legacy_refusal(error)),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use contract::{Digest, Method, Shape};
+use contract::{Digest, Kind, Method, Shape};
 use federation::SystemId;
 use policy::{Agreement, Ask, Denial, Plan};
 
@@ -68,6 +68,11 @@ impl Provider {
         }
         if matches!(method.shape(), Shape::ClientStream | Shape::Bidirectional) {
             let told = "this gateway does not take streamed requests";
+            return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
+        }
+        if plan.kind != Kind::Query {
+            // A command carried as if it were a query could be done twice.
+            let told = "the provider's gateway carries queries; it takes no commands or subscriptions";
             return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
         }
         if let Err(error) = method.check_request(&verified.request) {

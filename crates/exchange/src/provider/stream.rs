@@ -147,7 +147,7 @@ impl Stream {
                 () = cancel.cancelled() => return Err(cancelled()),
                 () = outlet.gone() => return Err(cancelled()),
                 result = self.progress.settle_pending() => {
-                    result.map_err(unsettled)?;
+                    result.map_err(|e| unsettled(&e))?;
                     continue;
                 }
                 _ = look.tick() => {
@@ -213,7 +213,7 @@ impl Stream {
         let cancel = self.permitted.verified.cancel.clone();
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         let account = &self.permitted.verified.account;
-        self.progress.admit(bytes, (&self.house, account, &self.digest)).await.map_err(unsettled)?;
+        self.progress.admit(bytes, (&self.house, account, &self.digest)).await.map_err(|e| unsettled(&e))?;
         let mut sent = std::pin::pin!(outlet.send(chunk));
         loop {
             tokio::select! {
@@ -223,7 +223,7 @@ impl Stream {
                     break;
                 }
                 () = cancel.cancelled() => return Err(cancelled()),
-                result = self.progress.settle_pending() => result.map_err(unsettled)?,
+                result = self.progress.settle_pending() => result.map_err(|e| unsettled(&e))?,
                 _ = look.tick() => {
                     may_go_on(&self.house, &self.permitted, self.until, self.last)?;
                     self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
@@ -292,7 +292,7 @@ fn ended(error: LegacyError) -> End {
     }
 }
 
-fn unsettled(error: ledger::AppendError) -> Refusal {
+fn unsettled(error: &ledger::AppendError) -> Refusal {
     let told = "the provider's gateway can no longer record, so the stream was closed";
     Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.to_string())
 }

@@ -91,7 +91,6 @@ pub(super) fn entry(file: PathBuf, text: &str) -> Result<Entry, Vec<Problem>> {
 }
 
 /// Refuses a text whose `format` is not `expected`, and tells a later version from another kind of text.
-#[expect(clippy::result_large_err, reason = "a problem is made once per file and goes straight to a person")]
 pub(crate) fn check_format(toml: &TomlFile, expected: &str) -> Result<(), Problem> {
     let family = expected.trim_end_matches(|c: char| c.is_ascii_digit());
     match toml.root().get("format").and_then(|item| item.as_str()) {

@@ -64,7 +64,7 @@ impl RevocationList {
             match der.map_err(|_| "it is not PEM".to_owned()).and_then(|der| Self::read(member, &file, &der)) {
                 Ok(list) => lists.push(list),
                 Err(cause) => {
-                    problems.push(refuse(format!("revocation list {place} of `{member}` cannot be read")).cause(cause))
+                    problems.push(refuse(format!("revocation list {place} of `{member}` cannot be read")).cause(cause));
                 }
             }
         }

@@ -275,14 +275,15 @@ fn connections_spread_over_runtimes_and_stay_there() {
     runtime.block_on(async {
         let mut threads = std::collections::HashMap::<_, usize>::new();
         let mut kept = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..16 {
             let links = pair.links(address, client::Limits::default());
             let (thread, _) = ask(&links, "").await;
             assert_eq!(ask(&links, "").await.0, thread);
             *threads.entry(thread).or_default() += 1;
             kept.push(links);
         }
-        assert_eq!(threads.values().copied().collect::<Vec<_>>(), [4, 4]);
+        // One of them may have had a stranger at its door.
+        assert!(threads.len() == 2 && threads.values().all(|count| (7..=9).contains(count)), "{threads:?}");
         soon(server.drain(Duration::from_secs(5))).await;
     });
     for thread in threads {

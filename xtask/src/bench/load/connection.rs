@@ -24,19 +24,14 @@ pub(super) async fn open(target: &Target) -> Result<SendRequest<Bytes>> {
         return shake_hands(tcp).await;
     };
     let name = ServerName::try_from("localhost")?;
-    let stream = TlsConnector::from(std::sync::Arc::clone(tls))
-        .connect(name, tcp)
-        .await
-        .context("TLS")?;
+    let stream = TlsConnector::from(std::sync::Arc::clone(tls)).connect(name, tcp).await.context("TLS")?;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         bail!("the other side does not speak HTTP/2");
     }
     shake_hands(stream).await
 }
 
-async fn shake_hands(
-    io: impl AsyncRead + AsyncWrite + Unpin + 'static,
-) -> Result<SendRequest<Bytes>> {
+async fn shake_hands(io: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<SendRequest<Bytes>> {
     let (send, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -75,10 +75,7 @@ mod tests {
         }
         for size in 1..body.len() {
             let mut count = Count::default();
-            let arrived: u64 = body
-                .chunks(size)
-                .map(|chunk| count.add(chunk).unwrap())
-                .sum();
+            let arrived: u64 = body.chunks(size).map(|chunk| count.add(chunk).unwrap()).sum();
             assert_eq!((arrived, count.whole()), (6, 6), "in pieces of {size}");
         }
     }
