@@ -47,13 +47,17 @@ async fn an_agreement_whose_time_is_over_is_refused_as_ended() {
 #[tokio::test]
 async fn ending_an_agreement_closes_its_open_streams_on_both_sides_within_seconds() {
     for by in [COUNCIL, TRUST] {
-        let federation = TestFederation::new().await.start();
+        let federation = TestFederation::without_agreement().await;
+        // The end note names the very text, times included.
+        let agreement = Agreement::default();
+        federation.agree(&agreement);
+        let federation = federation.start();
         let list = federation.request("test.v1.Records/List", r#"{"count": "100000000"}"#);
         let mut client = federation.revenues().await;
         let (head, mut body) = client.open("/test.v1.Records/List", &standard(), &list, None).await.unwrap();
         let exchange = head["drawbridge-exchange-id"].to_str().unwrap().to_owned();
         body.frame().await.unwrap().unwrap();
-        federation.end(&Agreement::default(), by);
+        federation.end(&agreement, by);
         let ended = Instant::now();
         let trailers = loop {
             let frame = body.frame().await.expect("trailers come").unwrap();

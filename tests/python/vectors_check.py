@@ -347,6 +347,8 @@ def main(path):
     ((refused, _, _),) = v.headers("provider closing of a refusal")
     fields = decode(refused)
     assert (one(fields, 6), one(fields, 7).decode(), one(fields, 15)) == (9, "CLOCK_SKEW", 2 * 130000 - 1)
+    text, details = (v.hex("provider closing of a refusal", f"status {part}") for part in ["message", "details"])
+    assert one(fields, 8) == response_digest(v.nonce, b"", 9, text, details), "the refusal's response digest"
     ((found, seal, leaf),) = v.headers("provider closing without a promise")
     assert found == refused and leaf is None
     check_seal(seeds["provider"], v["provider closing without a promise"]["tag"], found, seal, None)

@@ -123,6 +123,16 @@ impl Interference {
     }
 }
 
+impl Interference {
+    /// Kills a process together with what holds it in a system call; waits for neither, they are gone at once.
+    pub fn end_with(mut self, process: crate::Gateway) {
+        process.signal("-KILL");
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        process.kill();
+    }
+}
+
 impl Drop for Interference {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();

@@ -117,6 +117,11 @@ impl Gateway {
         self.child.wait().unwrap().success()
     }
 
+    /// Waits until it has ended by itself; returns its exit code.
+    pub fn ended(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());

@@ -63,7 +63,7 @@ impl Writer {
     }
 
     fn text(&mut self, name: &str, value: &str) {
-        writeln!(self.0, "{name}: {value}").unwrap();
+        writeln!(self.0, "{}", format!("{name}: {value}").trim_end()).unwrap();
     }
 
     fn hex(&mut self, name: &str, bytes: &[u8]) {
@@ -286,6 +286,7 @@ async fn providers_part(out: &mut Writer, opening: &Signed) {
     out.section("provider closing of a refusal");
     out.text("tag", receipt::PROVIDER_CLOSING);
     out.hex("status message", status.message.as_bytes());
+    out.hex("status details", &status.details);
     out.hex("shared half", &refusal.shared.encode_to_vec());
     out.headers(&refusal.append(&ledger, receipt::PROVIDER_CLOSING, refused.clone()).await);
 
@@ -343,7 +344,7 @@ async fn what_crosses_a_link_is_as_committed() {
     assert!(
         committed == made,
         "line {} of {FILE} is another now: peers of other versions no longer understand it; `{RENEW}=1` writes it anew",
-        differs.map_or_else(|| committed.lines().count().min(made.lines().count()), |at| at) + 1,
+        differs.unwrap_or_else(|| committed.lines().count().min(made.lines().count())) + 1,
     );
 }
 

@@ -23,8 +23,9 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 
 use crate::{
+    accepted,
     config::ClientsConfig,
-    load::{self, Prepared, chain},
+    load::{Prepared, chain},
     observe::{Gauge, Observer},
     operations, recovery, services,
     upkeep::Upkeep,
@@ -169,7 +170,7 @@ impl Gateway {
         let other = |error: &dyn std::error::Error| StartError::Other(chain(error));
         let count =
             config.limits.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-        load::accept(&prepared.file, prepared.trust.federation())
+        accepted::write(&prepared.file, prepared.trust.federation())
             .map_err(|error| StartError::Other(format!("cannot remember the directory in the data folder: {error}")))?;
         let members = prepared.trust.federation().members().len();
         let trust = TrustStore::observed(

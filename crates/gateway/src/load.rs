@@ -17,7 +17,7 @@ use note::SigningKey;
 use policy::{Loaded as LoadedAgreements, Loader};
 use problem::Problem;
 
-use crate::config::ConfigFile;
+use crate::{accepted, config::ConfigFile};
 
 /// Everything read from files, consistent and checked.
 pub struct Prepared {
@@ -92,6 +92,10 @@ impl Prepared {
             for agreement in agreements.agreements.iter().filter(|a| !a.is_party(gateway.member())) {
                 warnings.push(format!("the agreement `{}` is between other members", agreement.id()));
             }
+        }
+        if !problems.is_empty() {
+            // It does not start anyhow: then everything is told at once.
+            problems.extend(agreements.iter().flat_map(|loaded| loaded.problems.clone()));
         }
         match (gateway, gateway_key, log_key, tls, trust, contracts, agreements, bindings, systems) {
             (
@@ -268,7 +272,7 @@ pub fn trust(file: &ConfigFile, own: &MemberId) -> Result<Trust, Vec<Problem>> {
                 )]
             })
             .and_then(|text| Directory::parse(&path, &text))
-            .and_then(|directory| Federation::load(directory, accepted(file)?.as_ref()));
+            .and_then(|directory| Federation::load(directory, accepted::read(file)?.as_ref()));
     let federation = keep_all(&mut problems, federation);
     if let Some(federation) = federation {
         trust_in(file, own, Arc::new(federation))
@@ -286,36 +290,6 @@ pub fn trust(file: &ConfigFile, own: &MemberId) -> Result<Trust, Vec<Problem>> {
 pub fn trust_in(file: &ConfigFile, own: &MemberId, federation: Arc<Federation>) -> Result<Trust, Vec<Problem>> {
     let trust = Trust::new(own.clone(), federation, revocation_lists(file)?)?;
     Ok(if file.config.development { trust } else { trust.refusing_development() })
-}
-
-/// Where the directory lies that was accepted last, so that an older one is not taken after it.
-fn accepted_path(file: &ConfigFile) -> PathBuf {
-    file.path(&file.config.data.folder).join("directory.accepted")
-}
-
-/// Returns the directory that this gateway accepted last, if it ever did.
-fn accepted(file: &ConfigFile) -> Result<Option<Federation>, Vec<Problem>> {
-    let path = accepted_path(file);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Directory::parse(&path, &text).and_then(|d| Federation::load(d, None)).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            Err(vec![Problem::new(&path, "cannot read the directory that was accepted last").cause(error.to_string())])
-        }
-    }
-}
-
-/// Remembers `federation` as the directory that was accepted last.
-///
-/// # Errors
-///
-/// What the file system says.
-pub fn accept(file: &ConfigFile, federation: &Federation) -> std::io::Result<()> {
-    let (path, text) = (accepted_path(file), federation.directory().to_text());
-    if std::fs::read_to_string(&path).is_ok_and(|known| known == text) {
-        return Ok(());
-    }
-    crate::write_atomically(&path, &text)
 }
 
 /// Reads all revocation lists in their folder. No folder means none.

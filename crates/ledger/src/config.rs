@@ -21,7 +21,7 @@ pub struct Config {
     /// Largest segment, in bytes. Default: 64 MiB. The first is 256 KiB, and each is twice as large as the one before, so that a
     /// small log stays small. At least 64 KiB.
     pub segment_bytes: u64,
-    /// Most leaves in one batch. Default: 1024.
+    /// Most leaves in one batch. Default: 1024, which is also the most it may be.
     pub batch_max: usize,
     /// Largest batch, in bytes; a single larger leaf goes alone. Default: 4 MiB. At most 6 MiB.
     pub batch_bytes: usize,
@@ -82,7 +82,7 @@ impl Config {
         }
         let limits = [
             ("segment_bytes", self.segment_bytes < 64 << 10),
-            ("batch_max", self.batch_max == 0 || self.batch_max > crate::seal::MAX_BATCH),
+            ("batch_max", !(1..=1024).contains(&self.batch_max)),
             ("batch_bytes", self.batch_bytes == 0 || self.batch_bytes > 6 << 20),
             ("body_max", self.body_max > 1 << 20),
             ("queue_max", self.queue_max == 0),

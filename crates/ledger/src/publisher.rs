@@ -179,10 +179,16 @@ impl Sink for Tlog {
             let path = name.within(&self.folder.tlog());
             match read_if_there(&path)? {
                 Some(found) => {
-                    return match first_difference(&found, bytes) {
-                        Some(at) => Err(Damage::new(&path, "it does not fit the journal").at(at).into()),
-                        None => Ok(()),
-                    };
+                    if let Some(at) = first_difference(&found, bytes) {
+                        let damage = Damage::new(&path, "it does not fit the journal");
+                        return Err(damage.at(at).into());
+                    }
+                    // Left behind when a crash came between the full tile and their removal.
+                    let partials = self.folder.tlog().join(name.partials());
+                    if partials.exists() {
+                        self.replaced.push(partials);
+                    }
+                    return Ok(());
                 }
                 None => self.rebuilt += 1,
             }
@@ -230,7 +236,8 @@ pub(crate) fn run(shared: &Arc<Shared>, mut tlog: Tlog) {
                 shared.offer_blank(blank);
             }
         }
-        if !work.leaves.is_empty() {
+        // After a failure nothing is written any more: the next start makes what is missing.
+        if !work.leaves.is_empty() && shared.healthy().is_ok() {
             due = Instant::now() + shared.config.checkpoint_interval;
             match tlog.append(&work.leaves) {
                 Ok(state) => shared.announce(state),

@@ -12,7 +12,7 @@ use aws_lc_rs::rand;
 
 use crate::append::{AppendError, Appended};
 use crate::files::on;
-use crate::journal::frame::{BATCH_HEADER, BatchHeader, NewFrame, SECTOR, SegmentKey, frame_length};
+use crate::journal::frame::{BATCH_HEADER, BatchHeader, MAX_BATCH_BYTES, NewFrame, SECTOR, SegmentKey, frame_length};
 use crate::journal::scan::Chain;
 use crate::journal::segment::{Blank, SEGMENT_HEADER, Segment};
 use crate::leaf::{Promise, encode_promise};
@@ -78,6 +78,10 @@ impl Writer {
                 .enumerate()
                 .map(|(at, pending)| frame_length(sealed(at).map_or(0, Seal::encoded_len), pending.body.len()))
                 .sum::<usize>();
+        if length > MAX_BATCH_BYTES {
+            // The limits of the configuration keep it from coming to this.
+            return Err(AppendError::Stopped);
+        }
         let padded = length.next_multiple_of(SECTOR);
         if self.offset + padded as u64 > self.segment.length {
             self.next_segment(padded as u64)?;

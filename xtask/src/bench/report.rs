@@ -131,7 +131,7 @@ fn heading(case: &Case) -> String {
         "gateways",
         "p50 µs",
         "p99 µs",
-        "consumer",
+        "MiB cons.",
         "provider",
     );
     if case.is_long() {

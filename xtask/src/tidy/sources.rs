@@ -45,6 +45,10 @@ const TEXT: &[&str] = &["rs", "md", "toml", "proto", "py", "sh", "txt", "yml", "
 pub(super) fn check(files: &[PathBuf]) -> Result<Vec<Finding>> {
     let root = workspace::root();
     let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.to_string_lossy().ends_with(".snap.new")) {
+        let help = "look at the difference, then rename the file or mend the code; `cargo insta review` does it";
+        findings.push(Finding::new(file.display().to_string(), "a snapshot that nobody has looked at", help));
+    }
     for file in files {
         let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         if !TEXT.contains(&ending) || file.components().any(|part| part.as_os_str() == "data") {

@@ -42,7 +42,7 @@ impl Run {
             check::warnings(&prepared).iter().for_each(warn);
             let who = who_may_ask(&prepared);
             let mut signals = Signals::listen()?;
-            let gateway = Box::pin(Gateway::start(prepared)).await.map_err(|error| told_by(&error))?;
+            let gateway = Box::pin(Gateway::start(prepared)).await.map_err(|error| refused(&error))?;
             if let Some(path) = &self.ports_file {
                 files::replace(path, &ports(gateway.serving()), files::PUBLIC)?;
             }
@@ -62,6 +62,14 @@ impl Run {
         });
         drop(log);
         outcome
+    }
+}
+
+/// Puts into words why the gateway does not start, with the cure where one is known.
+fn refused(error: &gateway::StartError) -> Problem {
+    match error.help() {
+        Some(help) => told_by(error).help(help),
+        None => told_by(error),
     }
 }
 

@@ -83,8 +83,8 @@ async fn a_flipped_byte_in_any_file_refuses_the_start_and_names_the_file() {
     restore(&folder, &files);
     for (path, bytes) in files.iter().filter(|(path, bytes)| !bytes.is_empty() && !path.ends_with("lock")) {
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
-        // Every byte of small files, and some forty of large ones, the first and the last among them.
-        let step = (used / 40).max(1);
+        // Every byte of small files, and some twenty-five of large ones, the first and the last among them.
+        let step = (used / 25).max(1);
         for at in (0..used).step_by(step).chain([used - 1]) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 0x20;
