@@ -19,10 +19,6 @@ use clap::Parser;
 
 use crate::terminal::Out;
 
-/// An exchange makes and drops some two hundred small values; the system's allocator takes a tenth of its time for that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Asks other members' systems, and answers them, through gateways that sign and record every exchange.
 #[derive(Debug, Parser)]
 #[command(name = "drawbridge", version, disable_help_subcommand = true, max_term_width = 110)]

@@ -44,6 +44,12 @@ pub(crate) async fn read_message(body: Incoming, limit: usize, within: std::time
     }
 }
 
+/// A message that is one byte above the limit, in its prefix alone.
+pub(crate) fn oversized(limit: usize) -> Bytes {
+    let length = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX).to_be_bytes();
+    Bytes::copy_from_slice(&[&[0][..], &length].concat())
+}
+
 /// Why a request could not be read.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {

@@ -77,7 +77,7 @@ impl Clients {
         let message = match calls::read_message(body, body_limit(self.message_limit), self.request_timeout).await {
             Ok(message) => message,
             // One byte above the limit is all that has to be kept for the exchange to refuse and record it.
-            Err(Unread::TooLarge) => oversized(self.message_limit),
+            Err(Unread::TooLarge) => calls::oversized(self.message_limit),
             Err(Unread::TooSlow | Unread::Gone) => {
                 let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
                 return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
@@ -155,12 +155,6 @@ fn whole(answer: exchange::UnaryAnswer, place: OwnedSemaphorePermit) -> Response
         head.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
     }
     calls::respond(head, ClientBody::Ours(Held::until_sent(body, place)))
-}
-
-/// A message that is one byte above the limit, in its prefix alone.
-fn oversized(limit: usize) -> Bytes {
-    let length = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX).to_be_bytes();
-    Bytes::copy_from_slice(&[&[0][..], &length].concat())
 }
 
 /// A body of the clients' port.

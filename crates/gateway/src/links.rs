@@ -70,8 +70,7 @@ impl LinksPort {
         let (cancel, guard) = calls::cancellation();
         let message = match calls::read_message(body, body_limit(self.message_limit), self.request_timeout).await {
             Ok(message) => message,
-            // The digest will not fit it, and the refusal is recorded.
-            Err(Unread::TooLarge) => Bytes::new(),
+            Err(Unread::TooLarge) => calls::oversized(self.message_limit),
             Err(Unread::TooSlow | Unread::Gone) => return calls::bare(StatusCode::REQUEST_TIMEOUT).map(Held::free),
         };
         let call = Call {

@@ -193,3 +193,6 @@ impl View {
         format!("{}{reason}, {} messages", self.outcome, self.messages)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,9 @@ impl Reader {
                 self.walker.feed(&data).unwrap();
                 None
             }
-            Err(frame) => Some(headers::read_status(&frame.into_trailers().unwrap()).expect("the trailers have a status")),
+            Err(frame) => {
+                Some(headers::read_status(&frame.into_trailers().unwrap()).expect("the trailers have a status"))
+            }
         }
     }
 
@@ -127,7 +129,8 @@ async fn a_provider_killed_while_the_reader_pauses_leaves_two_logs_that_tell_wha
     assert_eq!((refusal.as_str(), released), ("UNANSWERED", theirs.0), "its last progress is what it knows");
     assert!(released >= messages, "the provider's log covers all that passed: {released} of {messages}");
     let [ours, theirs] = [COUNCIL, TRUST].map(|member| federation.member(member).data());
-    let said = drawbridge_tests::process::succeed(federation.root(), [&"log".into(), &"compare".into(), &ours, &theirs]);
+    let said =
+        drawbridge_tests::process::succeed(federation.root(), [&"log".into(), &"compare".into(), &ours, &theirs]);
     let line = said.lines().find(|line| line.contains(&reader.exchange)).unwrap_or_else(|| panic!("{said}"));
     assert!(line.contains("explained") && !said.contains("UNEXPLAINED"), "{line}");
 }
@@ -149,7 +152,11 @@ async fn a_disk_that_does_not_sync_holds_a_stream_at_one_window_beyond_what_is_d
                 Ok(status) => assert!(status.is_none(), "{member}: {status:?}"),
                 Err(_) => longest = begun.elapsed(),
             }
-            assert!(reader.bytes <= WINDOW_BYTES, "{member}: {} bytes passed with nothing durable but the intent", reader.bytes);
+            assert!(
+                reader.bytes <= WINDOW_BYTES,
+                "{member}: {} bytes passed with nothing durable but the intent",
+                reader.bytes
+            );
         }
         assert!(reader.bytes > WINDOW_BYTES / 2, "{member}: {} bytes are no window", reader.bytes);
         strace.end_with(federation.take(member));
@@ -220,7 +227,8 @@ async fn a_gateway_that_is_asked_to_end_lets_a_running_call_complete_and_takes_n
         let process = federation.take(member);
         process.signal("-TERM");
         let (links, clients) = (federation.member(member).links, federation.member(member).clients);
-        eventually("new connections are refused", 10, async || (refused(links) && refused(clients)).then_some(())).await;
+        eventually("new connections are refused", 10, async || (refused(links) && refused(clients)).then_some(()))
+            .await;
         assert!(!call.is_finished(), "the statement was over before anything could be shown");
         let reply = call.await.unwrap().unwrap();
         assert_eq!((reply.status.code, reply.messages.len()), (0, 1), "{member}: {}", reply.status.message);

@@ -100,6 +100,11 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Reads a frame whose checksum was verified already.
+    pub fn parse_checked(bytes: &'a [u8]) -> Result<Self, BadFrame> {
+        Self::fields(bytes).ok_or(BadFrame::Shape)?.1
+    }
+
     /// The length that the frame at the beginning of `bytes` claims to have, if it is possible.
     pub fn claimed_length(bytes: &[u8]) -> Option<usize> {
         let mut fields = Fields(bytes);

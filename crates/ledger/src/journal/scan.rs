@@ -89,7 +89,7 @@ impl Scan {
                 self.chain = chain;
                 self.offset += header.padded() as u64;
                 let bytes = self.window.get(&self.path, offset, header.length as usize)?;
-                Ok(Some(Batch { header, offset, bytes }))
+                Ok(Some(Batch { header, offset, bytes, checked: true }))
             }
         }
     }
@@ -112,7 +112,7 @@ impl Scan {
             return Ok(None);
         };
         let bytes = self.window.get(&self.path, offset, header.length as usize)?;
-        Ok((bytes.len() == header.length as usize).then_some(Batch { header, offset, bytes }))
+        Ok((bytes.len() == header.length as usize).then_some(Batch { header, offset, bytes, checked: false }))
     }
 
     /// Forgets what was read ahead, so that the next read sees what has been written since.
@@ -184,17 +184,20 @@ pub(crate) struct Batch<'a> {
     pub header: BatchHeader,
     pub offset: u64,
     bytes: &'a [u8],
+    /// Its checksums were verified already.
+    checked: bool,
 }
 
 impl<'a> Batch<'a> {
     /// Its frames, each with its place in the file.
     pub fn frames(&self) -> impl Iterator<Item = (u64, Result<Frame<'a>, BadFrame>)> + use<'a> {
         let (mut at, offset, bytes) = (BATCH_HEADER, self.offset, self.bytes);
-        let mut left = self.header.count;
+        let (mut left, checked) = (self.header.count, self.checked);
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
             let place = offset + at as u64;
-            let frame = Frame::parse(bytes.get(at..).unwrap_or_default());
+            let bytes = bytes.get(at..).unwrap_or_default();
+            let frame = if checked { Frame::parse_checked(bytes) } else { Frame::parse(bytes) };
             match &frame {
                 Ok(frame) => at += frame.length,
                 Err(_) => left = 0,

@@ -110,7 +110,9 @@ fn kill_again_and_again(seed: u64) -> usize {
             assert!(batch.moved_to.exists());
             assert_eq!(batch.at, recovery.size);
         }
-        for &(index, number) in &acknowledged {
+        // All of them after the last kill; before that the newest, which are the ones at risk.
+        let old = if round + 1 == KILLS { 0 } else { acknowledged.len().saturating_sub(500) };
+        for &(index, number) in acknowledged.iter().skip(old) {
             assert!(index < recovery.size, "round {round}: leaf {index} was acknowledged and is gone");
             let stored = ledger.read(index).unwrap();
             assert_eq!(stored.leaf, leaf(number), "round {round}, leaf {index}");
