@@ -13,3 +13,4 @@ mod links;
 mod privacy;
 mod python;
 mod receipts;
+mod restart;

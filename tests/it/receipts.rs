@@ -248,7 +248,7 @@ async fn every_way_to_forge_a_receipt_is_found_and_names_the_part() {
     forgeries.extend(of_part(&["provider"], provider, &other_theirs, &own, signed_anew(&theirs)));
     for at in (0..own.shared.len()).step_by(own.shared.len() / 24) {
         forgeries.push(forgery("a byte of the consumer's half", &["consumer", "receipt"], move |r| {
-            flip(&mut consumer(r).shared, at)
+            flip(&mut consumer(r).shared, at);
         }));
     }
     for at in (0..theirs.shared.len()).step_by(theirs.shared.len() / 12) {
@@ -261,10 +261,10 @@ async fn every_way_to_forge_a_receipt_is_found_and_names_the_part() {
         forgery("the signature of another answer", &["provider"], move |r| provider(r).seal = seal.clone()),
         forgery("no signature", &["provider"], |r| provider(r).seal = None),
         forgery("a place in the batch that there is not", &["provider"], |r| {
-            provider(r).seal.as_mut().unwrap().index += 1
+            provider(r).seal.as_mut().unwrap().index += 1;
         }),
         forgery("the signature of another question", &["consumer"], move |r| {
-            reopen(r, |s| s.consumer_seal.clone_from(&consumers_seal))
+            reopen(r, |s| s.consumer_seal.clone_from(&consumers_seal));
         }),
         forgery("another outcome", &["consumer"], |r| reopen(r, |s| s.status = 7)),
         forgery("another answer", &["consumer"], |r| reopen(r, |s| flip(&mut s.provider_closing, 20))),
@@ -272,7 +272,7 @@ async fn every_way_to_forge_a_receipt_is_found_and_names_the_part() {
         forgery("no consumer's part", &["receipt"], |r| r.consumer = None),
         forgery("another exchange's name", &["receipt"], move |r| r.exchange_id.clone_from(&second)),
         forgery("the provider's part of another exchange", &["provider"], move |r| {
-            r.provider = Some(other_theirs.clone())
+            r.provider = Some(other_theirs.clone());
         }),
         forgery("the consumer's part of another exchange", &["receipt"], move |r| r.consumer = Some(other_own.clone())),
         forgery("the parts exchanged", &["consumer"], |r| std::mem::swap(&mut r.consumer, &mut r.provider)),

@@ -127,7 +127,6 @@ fn a_key_under_which_anyone_can_sign_is_refused() {
     (order_two[0], order_two[31]) = (0xec, 0x7f);
     for public in [[0; 32], identity, order_two] {
         assert_eq!(VerifierKey::new("weak.example/member", public), Err(KeyError::Weak));
-        // The signature (R = the identity, S = 0) is one that anyone can write down.
     }
     assert!(VerifierKey::new("sound.example/member", *key("k", 7).verifier().public()).is_ok());
 }

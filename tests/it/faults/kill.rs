@@ -147,7 +147,7 @@ impl Story {
 
     /// One kill: load, SIGKILL at some moment, start, and a look at what callers were told.
     async fn round(&mut self, number: u64) {
-        let victim = if self.random.next().is_multiple_of(2) { COUNCIL } else { TRUST };
+        let victim = if self.random.draw().is_multiple_of(2) { COUNCIL } else { TRUST };
         let delay = Duration::from_millis(self.random.within(5, 120));
         eprintln!("round {number}: {victim} after {delay:?}");
         self.works().await;
