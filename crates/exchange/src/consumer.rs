@@ -111,6 +111,8 @@ impl Consumer {
     /// Runs in a task of its own: that the caller goes away is an input (`query.cancel`), and the exchange settles even
     /// then.
     pub async fn serve(&self, query: Query) -> Answer {
+        // Tells the ledger how many may still come, so that it gathers them into one commit.
+        let _caller = self.house.records.ledger().caller();
         match self.exchange(query).await {
             Ok(answer) => answer,
             Err(refused) => Answer::Unary(self.refuse(*refused).await),

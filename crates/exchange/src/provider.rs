@@ -101,6 +101,8 @@ impl Provider {
     /// Runs in a task of its own: that the caller goes away is an input (`call.cancel`), and the exchange settles even
     /// then.
     pub async fn serve(&self, call: Call) -> Reply {
+        // Tells the ledger how many may still come, so that it gathers them into one commit.
+        let _caller = self.house.records.ledger().caller();
         match self.exchange(call).await {
             Ok(reply) => reply,
             Err(refused) => Reply::Whole(self.refuse(*refused).await),
