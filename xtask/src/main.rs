@@ -45,7 +45,18 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let done = match CommandLine::parse().task {
+    let done = workspace::program().and_then(|_| run(CommandLine::parse().task));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
         Task::Check(options) => check::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
@@ -53,12 +64,5 @@ fn main() -> ExitCode {
         Task::Certs => certs::run(),
         Task::Bench(options) => bench::run(&options),
         Task::BenchBackend => bench::backend(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use anyhow::{Context as _, Result};
@@ -25,10 +26,25 @@ pub(crate) fn root() -> &'static Path {
 ///
 /// When this program does not lie in it, as it does when cargo runs it.
 pub(crate) fn target() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot tell where this program lies")?;
+    let program = program()?;
     // <target>/<profile>/xtask
     let target = program.parent().and_then(Path::parent).context("this program does not lie in a build folder")?;
     Ok(target.to_owned())
+}
+
+/// Where this program lies. The first call decides: `main` asks before any build, since one that replaces the file makes the
+/// system call the running program deleted.
+///
+/// # Errors
+///
+/// When the system cannot tell.
+pub(crate) fn program() -> Result<&'static Path> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(known) = PROGRAM.get() {
+        return Ok(known);
+    }
+    let program = std::env::current_exe().context("cannot tell where this program lies")?;
+    Ok(PROGRAM.get_or_init(|| program))
 }
 
 /// What `cargo metadata` says.

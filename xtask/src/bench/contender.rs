@@ -89,7 +89,7 @@ impl Workshop {
     /// When one of its processes does not come up; the error carries what it said.
     pub(crate) fn start(&self, contender: Contender) -> Result<Running> {
         let (backend, address) = {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = Command::new(workspace::program()?);
             command.arg("bench-backend");
             Process::start_and_ask(&command, self.folder.join("backend.log")).context("the back end")?
         };

@@ -24,6 +24,8 @@ use note::SigningKey;
 use policy::AgreementFile;
 use problem::Problem;
 
+use crate::workspace;
+
 use super::{
     certificates,
     load::Target,
@@ -233,8 +235,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 ///
 /// When it has not been built.
 pub(super) fn binary() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot tell where this program lies")?;
-    let binary = program.with_file_name("drawbridge");
+    let binary = workspace::program()?.with_file_name("drawbridge");
     if !binary.is_file() {
         return Err(anyhow!("{} is not there; `cargo build` makes it", binary.display()));
     }
