@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::workspace;
+
 use super::{
     certificates::Certificates,
     drawbridge, haproxy,
