@@ -21,6 +21,7 @@ use records::Records;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     accepted,
@@ -164,7 +165,7 @@ impl Gateway {
         house: Arc<House>,
         rules: Arc<ArcSwap<Rules>>,
         ledger: Ledger,
-        promises: Vec<(u64, proto::link::LeafOpening)>,
+        promises: Vec<proto::link::LeafOpening>,
     ) -> Result<Self, StartError> {
         let config = prepared.file.config.clone();
         let other = |error: &dyn std::error::Error| StartError::Other(chain(error));
@@ -223,21 +224,22 @@ impl Gateway {
             gateway_key: prepared.gateway_key,
             bindings: prepared.bindings,
             systems: Arc::new(prepared.systems),
+            draining: CancellationToken::new(),
             file: prepared.file,
         });
-        for (_, opening) in promises {
+        for opening in promises {
             shared.remember(&opening);
         }
         let workers = Workers::start(&shared, links.as_ref(), clients.as_ref(), count).map_err(|e| other(&e))?;
         let upkeep = Upkeep::new(
-            shared.clone(),
+            &shared,
             links.as_ref().map(|(s, _)| s.clone()),
             clients.as_ref().map(|(s, _)| s.clone()),
             workers.links(),
             (reporter.clone(), prepared.loader),
         );
         let upkeep = tokio::spawn(upkeep.run());
-        let operations = tokio::spawn(operations::serve(operations_listener, observer, ledger));
+        let operations = tokio::spawn(operations::serve(operations_listener, observer, ledger, shared.draining.clone()));
         Ok(Self {
             serving,
             links: links.map(|(server, _)| server),
@@ -261,6 +263,7 @@ impl Gateway {
     ///
     /// Returns how many connections had to be closed with exchanges open.
     pub async fn stop(self) -> usize {
+        self.shared.draining.cancel();
         self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         let clients = async {
             match &self.clients {

@@ -288,9 +288,26 @@ pub fn trust(file: &ConfigFile, own: &MemberId) -> Result<Trust, Vec<Problem>> {
 ///
 /// Every problem of the lists.
 pub fn trust_in(file: &ConfigFile, own: &MemberId, federation: Arc<Federation>) -> Result<Trust, Vec<Problem>> {
-    let trust = Trust::new(own.clone(), federation, revocation_lists(file)?)?;
+    trust_with(file, own, federation, revocation_lists(file)?)
+}
+
+/// Returns what certificates are verified against: `federation` and these revocation lists.
+///
+/// # Errors
+///
+/// Every problem of the lists.
+pub(crate) fn trust_with(
+    file: &ConfigFile,
+    own: &MemberId,
+    federation: Arc<Federation>,
+    lists: Vec<RevocationList>,
+) -> Result<Trust, Vec<Problem>> {
+    let trust = Trust::new(own.clone(), federation, lists)?;
     Ok(if file.config.development { trust } else { trust.refusing_development() })
 }
+
+/// How the names of files with revocation lists end.
+pub(crate) const REVOCATION_ENDINGS: &[&str] = &["pem"];
 
 /// Reads all revocation lists in their folder. No folder means none.
 ///
@@ -301,21 +318,29 @@ pub fn revocation_lists(file: &ConfigFile) -> Result<Vec<RevocationList>, Vec<Pr
     let folder = file.path(&file.config.revocation.folder);
     let mut problems = Vec::new();
     let mut lists = Vec::new();
-    for (path, text) in texts(&folder, &["pem"], &mut problems) {
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let Some(member) = name.strip_suffix(".crl.pem").and_then(|m| m.parse::<MemberId>().ok()) else {
-            problems.push(
-                Problem::new(&path, "the file's name names no member")
-                    .help("name it `<member>.crl.pem`, as in `county.example.crl.pem`"),
-            );
-            continue;
-        };
-        match RevocationList::parse_all(&member, &path, &text) {
+    for Text { path, text } in texts(&folder, REVOCATION_ENDINGS).map_err(|problem| vec![problem])? {
+        match text.map_err(|problem| vec![problem]).and_then(|text| revocation_list(&path, &text)) {
             Ok(found) => lists.extend(found),
             Err(found) => problems.extend(found),
         }
     }
     if problems.is_empty() { Ok(lists) } else { Err(problems) }
+}
+
+/// Reads the revocation lists of one file, which is named after the member that issued them.
+///
+/// # Errors
+///
+/// Every list that cannot be read.
+pub(crate) fn revocation_list(path: &Path, text: &str) -> Result<Vec<RevocationList>, Vec<Problem>> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let Some(member) = name.strip_suffix(".crl.pem").and_then(|m| m.parse::<MemberId>().ok()) else {
+        return Err(vec![
+            Problem::new(path, "the file's name names no member")
+                .help("name it `<member>.crl.pem`, as in `county.example.crl.pem`"),
+        ]);
+    };
+    RevocationList::parse_all(&member, path, text)
 }
 
 /// Loads the contracts that the configuration names.
@@ -385,7 +410,13 @@ pub fn load_agreements(
 ) -> Result<LoadedAgreements, Vec<Problem>> {
     let folder = file.path(&file.config.agreements.folder);
     let mut problems = Vec::new();
-    let files = texts(&folder, &["toml", "note"], &mut problems);
+    let mut files = Vec::new();
+    for Text { path, text } in texts(&folder, AGREEMENT_ENDINGS).map_err(|problem| vec![problem])? {
+        match text {
+            Ok(text) => files.push((path, text)),
+            Err(problem) => problems.push(problem),
+        }
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -393,15 +424,25 @@ pub fn load_agreements(
     Ok(loader.load(files.iter().map(|(path, text)| (path.clone(), text.as_str())), &keys, contracts))
 }
 
+/// How the names of files with agreements and end notes end.
+pub(crate) const AGREEMENT_ENDINGS: &[&str] = &["toml", "note"];
+
+/// A file and what it says, or why it cannot be read.
+pub(crate) struct Text {
+    pub(crate) path: PathBuf,
+    pub(crate) text: Result<String, Problem>,
+}
+
 /// Reads the files of a folder that have one of these endings, sorted. A folder that is not there has none.
-fn texts(folder: &Path, endings: &[&str], problems: &mut Vec<Problem>) -> Vec<(PathBuf, String)> {
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub(crate) fn texts(folder: &Path, endings: &[&str]) -> Result<Vec<Text>, Problem> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            problems.push(Problem::new(folder, "cannot read the folder").cause(error.to_string()));
-            return Vec::new();
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Problem::new(folder, "cannot read the folder").cause(error.to_string())),
     };
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.retain(|path| {
@@ -412,14 +453,15 @@ fn texts(folder: &Path, endings: &[&str], problems: &mut Vec<Problem>) -> Vec<(P
     paths.sort();
     let mut texts = Vec::new();
     for path in paths {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => texts.push((path, text)),
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
             // Taken away between listing and reading: the next look sees it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => problems.push(Problem::new(&path, "cannot read the file").cause(error.to_string())),
-        }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => Err(Problem::new(&path, "cannot read the file").cause(error.to_string())),
+        };
+        texts.push(Text { path, text });
     }
-    texts
+    Ok(texts)
 }
 
 async fn bindings(file: &ConfigFile, contracts: &Contracts) -> Result<Bindings, Vec<Problem>> {

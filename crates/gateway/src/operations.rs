@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ledger::Ledger;
+use tokio_util::sync::CancellationToken;
 
 use crate::observe::Observer;
 
@@ -15,7 +16,12 @@ use crate::observe::Observer;
 const MAX_CONNECTIONS: usize = 32;
 
 /// Serves `/metrics` and `/health` until it is dropped.
-pub(crate) async fn serve(listener: tokio::net::TcpListener, observer: Arc<Observer>, ledger: Ledger) {
+pub(crate) async fn serve(
+    listener: tokio::net::TcpListener,
+    observer: Arc<Observer>,
+    ledger: Ledger,
+    draining: CancellationToken,
+) {
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -23,10 +29,10 @@ pub(crate) async fn serve(listener: tokio::net::TcpListener, observer: Arc<Obser
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let (observer, ledger) = (observer.clone(), ledger.clone());
+        let (observer, ledger, draining) = (observer.clone(), ledger.clone(), draining.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &observer, &ledger);
+                let response = answer(&request, &observer, &ledger, draining.is_cancelled());
                 async move { Ok::<_, Infallible>(response) }
             });
             let connection = http1::Builder::new()
@@ -41,23 +47,34 @@ pub(crate) async fn serve(listener: tokio::net::TcpListener, observer: Arc<Obser
     }
 }
 
-fn answer(request: &Request<Incoming>, observer: &Observer, ledger: &Ledger) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    observer: &Observer,
+    ledger: &Ledger,
+    draining: bool,
+) -> Response<Full<Bytes>> {
     let (status, kind, text) = match request.uri().path() {
         "/metrics" => match observer.text() {
             Ok(text) => (StatusCode::OK, "text/plain; version=0.0.4", text),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error),
         },
-        "/health" => match ledger.healthy() {
-            Ok(()) => (StatusCode::OK, "application/json", "{\"status\":\"serving\"}\n".to_owned()),
-            Err(error) => {
-                let text = format!("{{\"status\":\"not serving\",\"why\":{:?}}}\n", crate::load::chain(&error));
-                (StatusCode::SERVICE_UNAVAILABLE, "application/json", text)
-            }
-        },
+        "/health" => health(ledger, draining),
         _ => (StatusCode::NOT_FOUND, "text/plain", "there is /metrics and /health\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+fn health(ledger: &Ledger, draining: bool) -> (StatusCode, &'static str, String) {
+    let why = match ledger.healthy() {
+        Err(error) => Some(crate::load::chain(&error)),
+        Ok(()) => draining.then(|| "the gateway is stopping".to_owned()),
+    };
+    let (status, said) = match why {
+        None => (StatusCode::OK, serde_json::json!({ "status": "serving" })),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "status": "not serving", "why": why })),
+    };
+    (status, "application/json", format!("{said}\n"))
 }

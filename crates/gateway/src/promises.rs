@@ -1,63 +1,95 @@
 //! Holds what other gateways promise against their later checkpoints, so that a record left out is caught exchange by
 //! exchange.
+//!
+//! A promise is broken when the log does not hold its leaf, when two promises name one index, and when no checkpoint covers it
+//! in [`OVERDUE`]. Each is itself recorded: both signatures are in this gateway's own log already.
+
+mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use exchange::{House, ports::Promises};
-use federation::{Federation, GatewayId};
-use ledger::{
-    Checkpoint, Hash, Promise,
-    merkle::{self, Frontier},
-};
-use note::Note;
+use federation::GatewayId;
+use futures_util::future::join_all;
+use ledger::{Hash, Promise, merkle::Frontier};
 use proto::{
     link::{ProveRequest, ProveResponse},
     records::{Kind, Private, Shared},
 };
 use records::Draft;
 
+use self::view::{Signer, View};
 use crate::ports::{LinkPeers, PROVE};
 
-/// Promises that may wait for a checkpoint. Beyond it the newest are not checked one by one, and that is counted.
+/// Promises that may wait for a checkpoint. Beyond it the newest are not checked, and that is counted.
 const MAX_WAITING: usize = 262_144;
-/// Promises proven with one request.
+/// Promises proven one by one with one request.
 const CHUNK: usize = 512;
-/// So many new promises of one log are checked by following it.
+/// So many promises that wait of one log are checked by following it.
 const FOLLOW_FROM: usize = 16;
+/// Time after which a gateway that answers should have covered what it promised. A checkpoint is due each second.
+const OVERDUE: Duration = Duration::from_secs(60);
 
-/// Promises that wait for a checkpoint, and the newest checkpoint seen of each log.
+/// Promises that wait for a checkpoint, and what is known of each log.
 #[derive(Default)]
 pub(crate) struct Ledgers {
-    waiting: Mutex<HashMap<GatewayId, BTreeMap<u64, Hash>>>,
-    seen: Mutex<HashMap<GatewayId, Frontier>>,
+    logs: Mutex<HashMap<GatewayId, Log>>,
     checked: AtomicU64,
     broken: AtomicU64,
     unchecked: AtomicU64,
 }
 
-/// A log that did not keep a promise.
-#[derive(Debug, thiserror::Error)]
-#[error("`{gateway}`: {what}")]
-pub(crate) struct Broken {
-    gateway: GatewayId,
-    what: String,
+/// One log, and what its gateway has promised of it.
+#[derive(Default)]
+struct Log {
+    view: View,
+    waiting: BTreeMap<u64, Waiting>,
+    /// What is wrong already, to be recorded with the next check.
+    broken: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Waiting {
+    leaf: Hash,
+    since: Instant,
+}
+
+/// What one request is to show.
+struct Question {
+    known: Frontier,
+    singly: Vec<(u64, Hash)>,
+    follow: bool,
+}
+
+/// How one look at a log ended.
+#[derive(Default)]
+struct Settled {
+    kept: u64,
+    broken: Vec<String>,
 }
 
 impl Promises for Ledgers {
     fn made(&self, by: &GatewayId, promise: &Promise) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = waiting.values().map(BTreeMap::len).sum();
+        let mut logs = self.logs();
+        let total: usize = logs.values().map(|log| log.waiting.len()).sum();
         if total >= MAX_WAITING {
             self.unchecked.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        waiting.entry(by.clone()).or_default().insert(promise.index, promise.leaf);
+        match logs.get_mut(by) {
+            Some(log) => log.made(promise, Instant::now()),
+            None => logs.entry(by.clone()).or_default().made(promise, Instant::now()),
+        }
     }
 }
 
@@ -68,182 +100,160 @@ impl Ledgers {
         (read(&self.checked), read(&self.broken), read(&self.unchecked))
     }
 
-    /// Returns whether nothing waits.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values().all(BTreeMap::is_empty)
+    /// Returns how long the oldest promise has waited; `None` when none waits.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        let logs = self.logs();
+        let waiting = logs.values().flat_map(|log| log.waiting.values());
+        waiting.map(|promise| promise.since).min().map(|since| since.elapsed())
     }
 
-    /// Asks every gateway that has promised something to prove it. What it cannot prove yet waits on.
+    /// Asks every gateway that has promised something to show it. What it cannot show yet waits on.
     ///
-    /// Many promises of one log are checked by following it: every new leaf is asked for, and the tree of all of them has
-    /// to be the one that the checkpoint signs. Few are proven one by one.
+    /// All are asked at once: one that hangs keeps none of the others waiting.
     pub(crate) async fn check(&self, peers: &LinkPeers, house: &House) {
-        let due: Vec<(GatewayId, Vec<(u64, Hash)>)> = {
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let some = waiting.iter().filter(|(_, promises)| !promises.is_empty());
-            some.map(|(gateway, promises)| (gateway.clone(), promises.iter().map(|(i, h)| (*i, *h)).collect()))
-                .collect()
+        let due: Vec<GatewayId> = {
+            let logs = self.logs();
+            let due = logs.iter().filter(|(_, log)| !log.waiting.is_empty() || !log.broken.is_empty());
+            due.map(|(gateway, _)| gateway.clone()).collect()
         };
-        for (gateway, promises) in due {
-            let known = self.known(&gateway);
-            let (late, new): (Vec<_>, Vec<_>) = promises.iter().copied().partition(|(index, _)| *index < known.size());
-            let follow = known.size() > 0 && new.len() >= FOLLOW_FROM;
-            let singly: Vec<(u64, Hash)> = if follow { late } else { promises };
-            let mut chunks = singly.chunks(CHUNK).map(<[_]>::to_vec).collect::<Vec<_>>();
-            if chunks.is_empty() {
-                chunks.push(Vec::new());
-            }
-            for (nth, chunk) in chunks.into_iter().enumerate() {
-                let of_log = if nth == 0 && follow { new.as_slice() } else { &[] };
-                if !self.check_some(&gateway, &chunk, of_log, (peers, house)).await {
-                    break;
+        join_all(due.iter().map(|gateway| self.check_log(gateway, peers, house))).await;
+    }
+
+    async fn check_log(&self, gateway: &GatewayId, peers: &LinkPeers, house: &House) {
+        while let Some(question) = self.question(gateway) {
+            let request = ProveRequest {
+                indexes: question.singly.iter().map(|(index, _)| *index).collect(),
+                known_size: question.known.size(),
+                follow: question.follow,
+            };
+            // A gateway that is away shows it later: its promises wait.
+            let answer = peers.control::<ProveResponse>(gateway, PROVE, request).await;
+            let settled = match answer {
+                Ok(response) => {
+                    let signer = Signer::of(gateway, &house.rules.load().federation);
+                    self.settle(gateway, &question, &response, signer.as_ref())
                 }
+                Err(_) => self.contradictions(gateway),
+            };
+            self.checked.fetch_add(settled.kept, Ordering::Relaxed);
+            for what in &settled.broken {
+                self.broken.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%gateway, what, "a promise was broken: the other gateway's log does not hold what it signed");
+                record(house, gateway, what).await;
+            }
+            if settled.kept == 0 {
+                return;
             }
         }
     }
 
-    /// Checks promises `singly`, and those of `followed` with the leaves that the log has grown by. Returns whether to go
-    /// on with this gateway.
-    async fn check_some(
+    fn question(&self, gateway: &GatewayId) -> Option<Question> {
+        self.logs().get(gateway)?.question()
+    }
+
+    fn settle(
         &self,
         gateway: &GatewayId,
-        singly: &[(u64, Hash)],
-        followed: &[(u64, Hash)],
-        (peers, house): (&LinkPeers, &House),
-    ) -> bool {
-        let known = self.known(gateway);
-        let request = ProveRequest {
-            indexes: singly.iter().map(|(index, _)| *index).collect(),
-            known_size: known.size(),
-            follow: !followed.is_empty(),
+        question: &Question,
+        response: &ProveResponse,
+        signer: Option<&Signer>,
+    ) -> Settled {
+        let shown = signer
+            .ok_or_else(|| "the directory no longer lists its gateway".to_owned())
+            .and_then(|signer| view::verify(signer, &question.singly, response, &question.known));
+        let mut logs = self.logs();
+        let Some(log) = logs.get_mut(gateway) else { return Settled::default() };
+        log.settle(shown, Instant::now())
+    }
+
+    fn contradictions(&self, gateway: &GatewayId) -> Settled {
+        let mut logs = self.logs();
+        let broken = logs.get_mut(gateway).map(|log| std::mem::take(&mut log.broken)).unwrap_or_default();
+        Settled { kept: 0, broken }
+    }
+
+    fn logs(&self) -> MutexGuard<'_, HashMap<GatewayId, Log>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    fn made(&mut self, promise: &Promise, now: Instant) {
+        let &Promise { index, leaf, .. } = promise;
+        // Of a leaf that was seen already too: whether it is kept is counted with the next check.
+        let other = self.waiting.get(&index).map(|waiting| waiting.leaf).filter(|other| *other != leaf);
+        if other.is_some() {
+            self.broken.push(format!("it promised two different leaves at index {index}"));
+            return;
+        }
+        self.waiting.entry(index).or_insert(Waiting { leaf, since: now });
+    }
+
+    /// Returns what to ask next; `None` when nothing waits and nothing is to be recorded.
+    fn question(&self) -> Option<Question> {
+        if self.waiting.is_empty() && self.broken.is_empty() {
+            return None;
+        }
+        let known = self.view.frontier();
+        let follow = known.size() > 0 && self.waiting.len() >= FOLLOW_FROM;
+        // Leaves that are known are looked up, and those that are to come are when the log is followed.
+        let unseen = self.waiting.iter().filter(|(index, _)| self.view.leaf(**index).is_none());
+        let singly = unseen.filter(|(index, _)| !follow || **index < known.size());
+        let singly = singly.take(CHUNK).map(|(index, waiting)| (*index, waiting.leaf)).collect();
+        Some(Question { known: known.clone(), singly, follow })
+    }
+
+    /// Takes in what a response has shown, and settles every promise that it says something about.
+    fn settle(&mut self, shown: Result<view::Shown, String>, now: Instant) -> Settled {
+        let mut settled = Settled { kept: 0, broken: std::mem::take(&mut self.broken) };
+        let shown = match shown {
+            Ok(shown) => shown,
+            Err(what) => {
+                // Nothing of such a log can be checked any more.
+                settled.broken.push(format!("{what}; {} promises of it wait in vain", self.waiting.len()));
+                self.waiting.clear();
+                return settled;
+            }
         };
-        // A gateway that is away proves later: its promises wait.
-        let Ok(response) = peers.control::<ProveResponse>(gateway, PROVE, request).await else { return false };
-        let federation = house.rules.load().federation.clone();
-        match verify(gateway, (singly, followed), &response, &known, &federation) {
-            Ok((frontier, kept)) => {
-                self.kept(gateway, &kept);
-                self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.clone(), frontier);
-                !kept.is_empty()
+        for (index, kept) in &shown.singly {
+            self.waiting.remove(index);
+            settled.note(*index, *kept);
+        }
+        self.view.advance(shown);
+        let size = self.view.frontier().size();
+        let view = &self.view;
+        self.waiting.retain(|index, waiting| {
+            if let Some(leaf) = view.leaf(*index) {
+                settled.note(*index, leaf == waiting.leaf);
+                return false;
             }
-            Err(broken) => {
-                self.broken.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(error = %broken, "a promise was broken: the other gateway's log does not hold what it signed");
-                let all: Vec<u64> = singly.iter().chain(followed).map(|(index, _)| *index).collect();
-                self.forget(gateway, &all);
-                record(house, &broken).await;
-                false
+            let overdue = *index >= size && now.saturating_duration_since(waiting.since) >= OVERDUE;
+            if overdue {
+                let seconds = OVERDUE.as_secs();
+                settled.broken.push(format!("after {seconds} s no checkpoint covers the leaf promised at index {index}"));
             }
-        }
-    }
-
-    fn known(&self, gateway: &GatewayId) -> Frontier {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(gateway).cloned().unwrap_or_default()
-    }
-
-    fn forget(&self, gateway: &GatewayId, indexes: &[u64]) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(promises) = waiting.get_mut(gateway) {
-            for index in indexes {
-                promises.remove(index);
-            }
-        }
-    }
-
-    fn kept(&self, gateway: &GatewayId, indexes: &[u64]) {
-        self.forget(gateway, indexes);
-        self.checked.fetch_add(u64::try_from(indexes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
-type Promised = (u64, Hash);
-
-/// Returns the frontier of the log as it is now, and the indexes whose promises are kept.
-fn verify(
-    gateway: &GatewayId,
-    (singly, followed): (&[Promised], &[Promised]),
-    response: &ProveResponse,
-    known: &Frontier,
-    federation: &Federation,
-) -> Result<(Frontier, Vec<u64>), Broken> {
-    let broken = |what: String| Broken { gateway: gateway.clone(), what };
-    let checkpoint = signed_checkpoint(gateway, &response.checkpoint, federation).map_err(&broken)?;
-    if checkpoint.size < known.size() {
-        let what = format!("its log has {} leaves and had {} before: it was rewritten", checkpoint.size, known.size());
-        return Err(broken(what));
-    }
-    let rewritten = || {
-        let (now, before) = (checkpoint.size, known.size());
-        broken(format!("its log of {now} leaves does not continue its log of {before}: it was rewritten"))
-    };
-    let malformed = || broken("its proof is malformed".to_owned());
-    let grown = checkpoint.size.saturating_sub(known.size());
-    let (leaves, odd) = response.leaves.as_chunks::<32>();
-    let follows = odd.is_empty() && leaves.len() as u64 == grown && response.frontier.is_empty();
-    let frontier = if follows {
-        let mut frontier = known.clone();
-        for leaf in leaves {
-            frontier.push(Hash(*leaf));
-        }
-        frontier
-    } else {
-        if known.size() > 0 {
-            let path = hashes(&response.consistency).ok_or_else(malformed)?;
-            merkle::verify_consistency(known.size(), checkpoint.size, known.root(), checkpoint.root, &path)
-                .map_err(|_| rewritten())?;
-        }
-        hashes(&response.frontier)
-            .and_then(|complete| Frontier::new(checkpoint.size, complete))
-            .ok_or_else(malformed)?
-    };
-    if frontier.root() != checkpoint.root {
-        return Err(rewritten());
-    }
-    let lacks = |index: u64| {
-        let size = checkpoint.size;
-        broken(format!("its log of {size} leaves does not hold at index {index} the leaf that it promised"))
-    };
-    let mut kept = Vec::new();
-    for (index, leaf) in singly.iter().filter(|(index, _)| *index < checkpoint.size) {
-        let path = response.inclusions.iter().find(|i| i.index == *index).and_then(|i| hashes(&i.path));
-        let proven = path.is_some_and(|path| {
-            merkle::verify_inclusion(*leaf, *index, checkpoint.size, &path, checkpoint.root).is_ok()
+            !overdue
         });
-        if !proven {
-            return Err(lacks(*index));
-        }
-        kept.push(*index);
+        settled
     }
-    if follows {
-        for (index, leaf) in followed.iter().filter(|(index, _)| *index < checkpoint.size) {
-            let at = index.checked_sub(known.size()).and_then(|at| usize::try_from(at).ok());
-            if at.and_then(|at| leaves.get(at)) != Some(&leaf.0) {
-                return Err(lacks(*index));
-            }
-            kept.push(*index);
-        }
-    }
-    Ok((frontier, kept))
 }
 
-fn signed_checkpoint(gateway: &GatewayId, text: &str, federation: &Federation) -> Result<Checkpoint, String> {
-    let entry = federation.gateway(gateway).ok_or("the directory no longer lists it")?;
-    let note = Note::parse(text).map_err(|e| format!("its checkpoint cannot be read: {e}"))?;
-    let keys = federation.log_keys(&entry.log_origin);
-    let by = note.verified_by(&keys).map_err(|e| format!("its checkpoint's signature is wrong: {e}"))?;
-    let checkpoint = Checkpoint::parse(note.text()).map_err(|e| format!("its checkpoint cannot be read: {e}"))?;
-    if by.is_empty() || checkpoint.origin != entry.log_origin {
-        return Err("its checkpoint is not signed by its log key".to_owned());
+impl Settled {
+    fn note(&mut self, index: u64, kept: bool) {
+        if kept {
+            self.kept = self.kept.saturating_add(1);
+        } else {
+            self.broken.push(format!("its log does not hold at index {index} the leaf that it promised"));
+        }
     }
-    Ok(checkpoint)
 }
 
 /// A broken promise is itself recorded.
-async fn record(house: &House, broken: &Broken) {
+async fn record(house: &House, gateway: &GatewayId, what: &str) {
     let private = Private {
         time: house.millis(),
-        provider: broken.gateway.member().to_string(),
-        detail: format!("promise-broken: {}", broken.what),
+        provider: gateway.member().to_string(),
+        detail: format!("promise-broken: `{gateway}`: {what}"),
         conditions: house.conditions.clone(),
         ..Private::default()
     };
@@ -251,8 +261,4 @@ async fn record(house: &House, broken: &Broken) {
     if let Err(error) = house.records.append(Draft { shared, private }, None).await {
         tracing::error!(%error, "cannot record that a promise was broken");
     }
-}
-
-fn hashes(path: &[bytes::Bytes]) -> Option<Vec<Hash>> {
-    path.iter().map(|h| h.as_ref().try_into().ok().map(Hash)).collect()
 }

@@ -1,8 +1,13 @@
 //! What a gateway looks after each second: agreements and revocation lists that changed, end notes to hand on, promises to
 //! check, its own health.
+//!
+//! Four loops that do not wait for one another: a peer that hangs, or a disk, delays no revocation and no end of an agreement.
+
+mod end_notes;
+mod kept;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -11,87 +16,95 @@ use std::{
 use exchange::Rules;
 use federation::{GatewayId, MemberId, SystemId, trust::Expected};
 use link::{client::Links, server::Server};
-use policy::{End, Loader, MemberKeys};
-use proto::link::{EndAgreementRequest, EndAgreementResponse};
+use policy::{End, Loader};
 use rustls_pki_types::CertificateDer;
+use tokio::sync::watch;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{
-    ends, load,
-    ports::{END_AGREEMENT, LinkPeers},
-    recovery,
-    workers::Shared,
-};
+use self::{end_notes::HandOn, kept::Kept};
+use crate::{load, ports::LinkPeers, recovery, workers::Shared};
 
-/// How often files are looked at.
+/// How often files are looked at, and peers asked.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often open connections are held against certificates' ends, though no list has changed.
 const CERTIFICATES: Duration = Duration::from_secs(60);
-/// How often the checked promises are noted in the log, so that a start does not check them again.
+/// How often it is noted in the log which promises were checked, so that a start does not check them again.
 const NOTE_PROMISES: Duration = Duration::from_secs(60);
 
 /// Looks after one gateway.
 pub(crate) struct Upkeep {
-    shared: Arc<Shared>,
-    links: Option<Server<GatewayId>>,
-    clients: Option<Server<SystemId>>,
-    dialled: Vec<Links<GatewayId>>,
-    peers: LinkPeers,
-    health: HealthReporter,
-    loader: Loader,
-    agreements: Fingerprint,
-    lists: Fingerprint,
-    ends: Vec<End>,
-    handed_on: BTreeSet<PathBuf>,
-    certificates_at: Instant,
-    noted_at: Instant,
-    noted: u64,
+    files: Files,
+    hand_on: HandOn,
+    promises: CheckedPromises,
+    health: Health,
+}
+
+impl Upkeep {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        links: Option<Server<GatewayId>>,
+        clients: Option<Server<SystemId>>,
+        mut dialled: Vec<Links<GatewayId>>,
+        (health, loader): (HealthReporter, Loader),
+    ) -> Self {
+        let peers = LinkPeers { links: shared.dial() };
+        dialled.push(peers.links.clone());
+        let ends = watch::Sender::new(Vec::new());
+        let now = Instant::now();
+        Self {
+            hand_on: HandOn::new(shared.clone(), peers.clone(), ends.subscribe()),
+            promises: CheckedPromises { shared: shared.clone(), peers, noted_at: now, noted: 0 },
+            health: Health { shared: shared.clone(), reporter: health },
+            files: Files {
+                shared: shared.clone(),
+                links,
+                clients,
+                dialled,
+                loader,
+                // Empty: the first look reads everything once more, and misses nothing that changed during the start.
+                agreements: (Fingerprint::new(), Kept::default()),
+                lists: (Fingerprint::new(), Kept::default()),
+                ends,
+                certificates_at: now,
+            },
+        }
+    }
+
+    pub(crate) async fn run(self) {
+        tokio::join!(self.files.run(), self.hand_on.run(), self.promises.run(), self.health.run());
+    }
+}
+
+/// Ticks each second; a tick that is late moves those behind it.
+fn each_second() -> tokio::time::Interval {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
 }
 
 /// What a folder held when it was last read.
 type Fingerprint = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
-impl Upkeep {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        links: Option<Server<GatewayId>>,
-        clients: Option<Server<SystemId>>,
-        dialled: Vec<Links<GatewayId>>,
-        (health, loader): (HealthReporter, Loader),
-    ) -> Self {
-        let peers = LinkPeers { links: shared.dial() };
-        let now = Instant::now();
-        Self {
-            shared,
-            links,
-            clients,
-            dialled,
-            peers,
-            health,
-            loader,
-            // Empty: the first look reads everything once more, and misses nothing that changed during the start.
-            agreements: Fingerprint::new(),
-            lists: Fingerprint::new(),
-            ends: Vec::new(),
-            handed_on: BTreeSet::new(),
-            certificates_at: now,
-            noted_at: now,
-            noted: 0,
-        }
-    }
+/// Agreements, end notes and revocation lists, as they lie in their folders.
+struct Files {
+    shared: Arc<Shared>,
+    links: Option<Server<GatewayId>>,
+    clients: Option<Server<SystemId>>,
+    dialled: Vec<Links<GatewayId>>,
+    loader: Loader,
+    agreements: (Fingerprint, Kept),
+    lists: (Fingerprint, Kept),
+    ends: watch::Sender<Vec<End>>,
+    certificates_at: Instant,
+}
 
-    pub(crate) async fn run(mut self) {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+impl Files {
+    async fn run(mut self) {
+        let mut look = each_second();
         loop {
             look.tick().await;
             self.look_at_lists();
             self.look_at_agreements();
-            self.hand_on().await;
-            self.shared.ledgers.check(&self.peers, &self.shared.house).await;
-            self.note_promises().await;
-            self.note_shed().await;
-            self.report().await;
         }
     }
 
@@ -99,15 +112,27 @@ impl Upkeep {
     fn look_at_lists(&mut self) {
         let file = &self.shared.file;
         let now = fingerprint(&file.path(&file.config.revocation.folder));
-        let changed = now != self.lists;
+        let changed = now != self.lists.0;
         if changed {
-            self.lists = now;
+            self.lists.0 = now;
             let federation = self.shared.rules.load().federation.clone();
-            match load::trust_in(file, self.shared.house.gateway.member(), federation) {
+            let own = self.shared.house.gateway.member();
+            let usable = |path: &Path, text: &str| {
+                let lists = load::revocation_list(path, text)?;
+                load::trust_with(file, own, federation.clone(), lists).map(drop)
+            };
+            let folder = file.path(&file.config.revocation.folder);
+            // File by file: what one member sent may not keep another's revocations from being seen.
+            for problem in self.lists.1.refresh(&folder, load::REVOCATION_ENDINGS, usable) {
+                tracing::error!(%problem, "a revocation list cannot be used; the last good one of this file stays in force");
+            }
+            let texts = self.lists.1.texts();
+            let lists = texts.filter_map(|(path, text)| load::revocation_list(path, text).ok()).flatten().collect();
+            match load::trust_with(file, own, federation.clone(), lists) {
                 Ok(trust) => self.shared.trust.replace(trust),
                 Err(problems) => {
                     for problem in problems {
-                        tracing::error!(%problem, "a revocation list cannot be used; the last good ones stay in force");
+                        tracing::error!(%problem, "the revocation lists cannot be used; the last good ones stay in force");
                     }
                 }
             }
@@ -134,7 +159,7 @@ impl Upkeep {
                 server.connections().retain(|caller| trusted(&Expected::Clients, &caller.certificates)),
             );
         }
-        for links in self.dialled.iter().chain([&self.peers.links]) {
+        for links in &self.dialled {
             let keep = |gateway: &GatewayId, certificates: &[CertificateDer<'static>]| {
                 trusted(&Expected::Gateway(gateway.clone()), certificates)
             };
@@ -149,75 +174,79 @@ impl Upkeep {
     /// Takes new agreements and end notes into force. Open streams look at them by themselves.
     fn look_at_agreements(&mut self) {
         let file = &self.shared.file;
-        let now = fingerprint(&file.path(&file.config.agreements.folder));
-        if now == self.agreements {
+        let folder = file.path(&file.config.agreements.folder);
+        let now = fingerprint(&folder);
+        if now == self.agreements.0 {
             return;
         }
-        self.agreements = now;
+        self.agreements.0 = now;
+        for problem in self.agreements.1.refresh(&folder, load::AGREEMENT_ENDINGS, |_, _| Ok(())) {
+            tracing::error!(%problem, "a file cannot be read; what it said before stays in force");
+        }
         let rules = self.shared.rules.load_full();
-        let loaded = match load::load_agreements(file, &mut self.loader, &rules.federation, &rules.contracts) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!(%problem, "the agreements cannot be read; the last good ones stay in force");
-                }
-                return;
-            }
-        };
+        let keys = |member: &MemberId| rules.federation.member_keys(member);
+        let texts = self.agreements.1.texts().map(|(path, text)| (path.to_owned(), text));
+        let loaded = self.loader.load(texts, &keys, &rules.contracts);
         for problem in &loaded.problems {
             tracing::error!(%problem, "an agreement cannot be used; it permits nothing");
         }
         let (before, after) = (rules.agreements.iter().len(), loaded.agreements.iter().len());
         tracing::info!(agreements = after, before, ends = loaded.ends.len(), "agreements were read");
-        self.ends = loaded.ends;
+        self.ends.send_replace(loaded.ends);
         self.shared.rules.store(Arc::new(Rules {
             contracts: rules.contracts.clone(),
             agreements: loaded.agreements,
             federation: rules.federation.clone(),
         }));
     }
+}
 
-    /// Hands end notes on to the other member, until one of its gateways has taken them.
-    async fn hand_on(&mut self) {
-        let file = &self.shared.file;
-        let folder = file.path(&file.config.agreements.folder);
-        let own = self.shared.house.gateway.member().clone();
-        for end in &self.ends {
-            let Some((member, path)) = ends::to_hand_on(end, &own, &folder) else { continue };
-            if self.handed_on.contains(&path) {
-                continue;
-            }
-            let rules = self.shared.rules.load_full();
-            let keys = |member: &MemberId| rules.federation.member_keys(member);
-            let Ok(note) = find_note(&folder, &path, end, &keys) else { continue };
-            let gateways = rules.federation.member(&member).map(|entry| entry.gateways.clone()).unwrap_or_default();
-            let mut taken = 0_usize;
-            let reachable: Vec<_> = gateways.iter().filter(|g| g.address.is_some()).collect();
-            for gateway in &reachable {
-                let request = EndAgreementRequest { note: note.clone() };
-                match self.peers.control::<EndAgreementResponse>(&gateway.id, END_AGREEMENT, request).await {
-                    Ok(_) => taken = taken.saturating_add(1),
-                    Err(error) => {
-                        tracing::debug!(gateway = %gateway.id, %error, "an end note could not be handed on yet");
-                    }
-                }
-            }
-            if taken == reachable.len() {
-                tracing::info!(member = %member, agreement = end.agreement_id(), "the end note was handed on");
-                self.handed_on.insert(path);
-            }
+/// The promises of other gateways.
+struct CheckedPromises {
+    shared: Arc<Shared>,
+    peers: LinkPeers,
+    noted_at: Instant,
+    noted: u64,
+}
+
+impl CheckedPromises {
+    async fn run(mut self) {
+        let mut look = each_second();
+        loop {
+            look.tick().await;
+            self.shared.ledgers.check(&self.peers, &self.shared.house).await;
+            self.note().await;
         }
     }
 
-    /// Notes in the log that all promises so far were checked.
-    async fn note_promises(&mut self) {
+    /// Notes in the log up to when all promises were checked.
+    async fn note(&mut self) {
         let (checked, _, _) = self.shared.ledgers.counts();
-        if checked == self.noted || self.noted_at.elapsed() < NOTE_PROMISES || !self.shared.ledgers.is_idle() {
+        if checked == self.noted || self.noted_at.elapsed() < NOTE_PROMISES {
             return;
         }
         (self.noted, self.noted_at) = (checked, Instant::now());
-        if let Err(error) = recovery::event(&self.shared.house, records::PROMISES_CHECKED.to_owned()).await {
-            tracing::error!(%error, "cannot record that promises were checked");
+        let oldest = self.shared.ledgers.oldest().unwrap_or_default();
+        let before = self.shared.house.millis().saturating_sub(u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX));
+        if let Err(error) = recovery::event(&self.shared.house, records::promises_checked(before)).await {
+            tracing::error!(%error, "cannot record which promises were checked");
+        }
+    }
+}
+
+/// What is said of the gateway's own health.
+struct Health {
+    shared: Arc<Shared>,
+    reporter: HealthReporter,
+}
+
+impl Health {
+    async fn run(self) {
+        let mut look = each_second();
+        loop {
+            look.tick().await;
+            self.note_shed().await;
+            self.report().await;
         }
     }
 
@@ -234,31 +263,13 @@ impl Upkeep {
 
     async fn report(&self) {
         let healthy = self.shared.house.records.ledger().healthy();
-        let status = if healthy.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
-        self.health.set_service_status("", status).await;
+        let serves = healthy.is_ok() && !self.shared.draining.is_cancelled();
+        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.reporter.set_service_status("", status).await;
         if let Err(error) = healthy {
             tracing::error!(error = %load::chain(&error), "the exchange log takes no records; every exchange is refused");
         }
     }
-}
-
-/// The note as it lies in the folder, whatever its file is called there.
-fn find_note(folder: &Path, expected: &Path, end: &End, keys: &dyn MemberKeys) -> std::io::Result<String> {
-    if let Ok(text) = std::fs::read_to_string(expected) {
-        return Ok(text);
-    }
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let same = text.contains("drawbridge.end/")
-            && policy::EndNote::parse(&path, &text)
-                .and_then(|note| note.verified(keys))
-                .is_ok_and(|found| found.file_name() == end.file_name());
-        if same {
-            return Ok(text);
-        }
-    }
-    Err(std::io::ErrorKind::NotFound.into())
 }
 
 fn fingerprint(folder: &Path) -> Fingerprint {

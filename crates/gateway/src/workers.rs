@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) gateway_key: SigningKey,
     pub(crate) bindings: Bindings,
     pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
+    /// Fires when the gateway begins to stop: it takes nothing new.
+    pub(crate) draining: CancellationToken,
 }
 
 impl Shared {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use thiserror::Error;
 
@@ -12,7 +12,7 @@ use crate::ledger::lock;
 use crate::merkle::{self, Nodes};
 use crate::tiles::{HEIGHT, Kind, TileName, WIDTH};
 
-/// Full tiles kept in memory, 8 KiB each.
+/// Tiles kept in memory, 16 KiB each.
 const CACHED: usize = 128;
 
 /// Why a proof could not be made.
@@ -92,7 +92,7 @@ impl Proofs {
             let tile = self.tile(name)?;
             let start = usize::try_from(at % WIDTH as u64).unwrap_or(usize::MAX);
             let wanted = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX);
-            let part = tile.get(start..).ok_or_else(out_of_range)?;
+            let part = tile.hashes.get(start..).ok_or_else(out_of_range)?;
             let part = part.get(..wanted.min(part.len())).filter(|part| !part.is_empty()).ok_or_else(out_of_range)?;
             leaves.extend_from_slice(part);
             at = at.saturating_add(part.len() as u64);
@@ -116,7 +116,7 @@ impl Proofs {
         Ok(complete)
     }
 
-    fn tile(&self, name: TileName) -> Result<Arc<[Hash]>, ProofError> {
+    fn tile(&self, name: TileName) -> Result<Arc<Tile>, ProofError> {
         if let Some(tile) = lock(&self.cache).tiles.get(&name) {
             return Ok(Arc::clone(tile));
         }
@@ -133,10 +133,10 @@ impl Proofs {
                 Damage::new(&path, format!("it has {} bytes instead of {}", bytes.len(), name.width * 32)).into()
             );
         }
-        let tile: Arc<[Hash]> = hashes.iter().map(|hash| Hash(*hash)).collect();
-        if name.width == WIDTH {
-            lock(&self.cache).keep(name, Arc::clone(&tile));
-        }
+        let hashes = hashes.iter().take(name.width).map(|hash| Hash(*hash)).collect();
+        let tile = Arc::new(Tile { hashes, above: OnceLock::new() });
+        // A tile of one width never changes, so a partial one is kept as well.
+        lock(&self.cache).keep(name, Arc::clone(&tile));
         Ok(tile)
     }
 }
@@ -145,14 +145,40 @@ fn missing(path: &Path) -> Damage {
     Damage::new(path, "it is missing")
 }
 
+/// The hashes of a tile, and the nodes between them and the tile above.
+#[derive(Debug)]
+struct Tile {
+    hashes: Vec<Hash>,
+    /// Complete nodes by level, from the one above the hashes on. Made when the first of them is asked for: reading leaves alone
+    /// needs none.
+    above: OnceLock<Vec<Vec<Hash>>>,
+}
+
+impl Tile {
+    /// Returns the root over the hashes `at << level .. (at + 1) << level`.
+    fn node(&self, level: u32, at: usize) -> Option<Hash> {
+        let Some(above) = level.checked_sub(1) else { return self.hashes.get(at).copied() };
+        let levels = self.above.get_or_init(|| {
+            let mut levels: Vec<Vec<Hash>> = Vec::new();
+            for _ in 0..HEIGHT {
+                let below = levels.last().unwrap_or(&self.hashes);
+                let (pairs, _) = below.as_chunks::<2>();
+                levels.push(pairs.iter().map(|[left, right]| merkle::node_hash(left, right)).collect());
+            }
+            levels
+        });
+        levels.get(usize::try_from(above).ok()?)?.get(at).copied()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Cache {
-    tiles: HashMap<TileName, Arc<[Hash]>>,
+    tiles: HashMap<TileName, Arc<Tile>>,
     in_order: VecDeque<TileName>,
 }
 
 impl Cache {
-    fn keep(&mut self, name: TileName, tile: Arc<[Hash]>) {
+    fn keep(&mut self, name: TileName, tile: Arc<Tile>) {
         if self.tiles.insert(name, tile).is_some() {
             return;
         }
@@ -180,8 +206,7 @@ impl Nodes for Tree<'_> {
         let out_of_range = ProofError::OutOfRange { index, size: self.covered };
         let name = TileName::in_tree(Kind::Hashes(level / HEIGHT), first / WIDTH as u64, self.covered);
         let tile = self.proofs.tile(name.ok_or_else(|| out_of_range.clone())?)?;
-        let start = usize::try_from(first % WIDTH as u64).unwrap_or(usize::MAX);
-        let end = start.saturating_add(1 << within);
-        tile.get(start..end).map(merkle::root).ok_or(out_of_range)
+        let at = usize::try_from((first % WIDTH as u64) >> within).unwrap_or(usize::MAX);
+        tile.node(within, at).ok_or(out_of_range)
     }
 }

@@ -19,7 +19,7 @@ pub use filter::Filter;
 pub use id::{ExchangeId, NotAnExchangeId};
 pub use receipt::{FORMAT as RECEIPT_FORMAT, Fault as ReceiptFault, Verified as VerifiedReceipt};
 pub use record::{Record, Unreadable};
-pub use store::{FindError, Found, Opened, PROMISES_CHECKED, Recorded, Records, STARTED, STOPPED, Unsettled};
+pub use store::{FindError, Found, Opened, Recorded, Records, STARTED, STOPPED, Unsettled, promises_checked};
 
 /// The kinds and sides as they lie on disk.
 pub use proto::records::{Kind, Private, Shared, Side};

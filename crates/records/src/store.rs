@@ -63,9 +63,9 @@ pub struct Opened {
     pub records: Records,
     /// Intents without an outcome, in the order of the log.
     pub unsettled: Vec<Unsettled>,
-    /// Outcomes of the consumer's side whose promise may not have been checked yet: those since the last event
-    /// `promises-checked`.
-    pub promises: Vec<(u64, LeafOpening)>,
+    /// What the consumer's side was promised and may not have checked yet: in records since the time that the last event
+    /// `promises-checked` names.
+    pub promises: Vec<LeafOpening>,
     /// Number of records read.
     pub read: u64,
 }
@@ -100,8 +100,20 @@ pub enum FindError {
 pub const STARTED: &str = "started";
 /// Detail of the event that closes a run of the gateway in order.
 pub const STOPPED: &str = "stopped";
-/// Detail of the event that closes the list of promises to check at the next start.
-pub const PROMISES_CHECKED: &str = "promises-checked";
+/// Detail of the event that says which promises need not be checked at the next start, see [`promises_checked`].
+const PROMISES_CHECKED: &str = "promises-checked";
+
+/// Returns the detail of the event that says: every promise in a record from before `time` (milliseconds since the Unix epoch)
+/// was checked.
+#[must_use]
+pub fn promises_checked(time: u64) -> String {
+    format!("{PROMISES_CHECKED} before={time}")
+}
+
+/// Reads what [`promises_checked`] writes.
+fn checked_before(detail: &str) -> Option<u64> {
+    detail.strip_prefix(PROMISES_CHECKED)?.trim_start().strip_prefix("before=")?.parse().ok()
+}
 
 impl Records {
     /// Reads the whole log behind `ledger`, which lies in `folder`, once: finds intents without outcome, and learns where
@@ -113,7 +125,7 @@ impl Records {
     pub fn open(ledger: Ledger, folder: PathBuf) -> Result<Opened, FindError> {
         let mut places = Places::default();
         let mut open: HashMap<(ExchangeId, bool), Unsettled> = HashMap::new();
-        let mut promises = Vec::new();
+        let mut promises: Vec<(u64, LeafOpening)> = Vec::new();
         let mut read = 0_u64;
         for stored in Reader::open(&folder)?.entries() {
             let record = Record::open(stored?)?;
@@ -122,11 +134,13 @@ impl Records {
             let side = record.side() == Side::Consumer;
             if let Some(opened) = &record.opened {
                 places.note(opened.private.time, index);
-                if record.kind() == Kind::Event && opened.private.detail == PROMISES_CHECKED {
-                    promises.clear();
+                if let Some(checked) = checked_before(&opened.private.detail).filter(|_| record.kind() == Kind::Event) {
+                    promises.retain(|(time, _)| *time >= checked);
                 }
-                if let (Side::Consumer, Some(leaf)) = (record.side(), &opened.shared.provider_closing_leaf) {
-                    promises.push((index, leaf.clone()));
+                if record.side() == Side::Consumer {
+                    let made = [&opened.shared.provider_opening_leaf, &opened.shared.provider_closing_leaf];
+                    let made = made.into_iter().flatten().cloned();
+                    promises.extend(made.map(|leaf| (opened.private.time, leaf)));
                 }
             }
             let Some(id) = record.exchange() else { continue };
@@ -149,6 +163,7 @@ impl Records {
         let mut unsettled: Vec<_> = open.into_values().collect();
         unsettled.sort_by_key(|u| u.intent.index);
         let records = Self { inner: Arc::new(Inner { ledger, folder, places: Mutex::new(places) }) };
+        let promises = promises.into_iter().map(|(_, leaf)| leaf).collect();
         Ok(Opened { records, unsettled, promises, read })
     }
 
