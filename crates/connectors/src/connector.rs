@@ -37,12 +37,13 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// One question.
-#[derive(Clone)]
 pub struct Ask {
     /// The method asked. It is the one that the connector was prepared for.
     pub method: Arc<contract::Method>,
-    /// One encoded message, without gRPC's prefix. It has passed the contract's check.
+    /// One encoded message, without gRPC's prefix. It has passed the contract's check. Empty where the request is a stream.
     pub request: Bytes,
+    /// The messages of a streamed request.
+    pub requests: Option<Requests>,
     /// When the answer is worth nothing any more. The binding's own limit applies beside it.
     pub deadline: Option<Instant>,
     /// What a gRPC back end is told besides, as header names and values; ignored by other kinds.
@@ -50,6 +51,15 @@ pub struct Ask {
     /// Names that are HTTP's or gRPC's own, `authorization` and `cookie` never cross.
     pub metadata: Vec<(String, String)>,
 }
+
+/// The encoded messages of a streamed request, each of which has passed the contract's check. It ends only when the request is
+/// whole; an error means that it never will be.
+pub type Requests = BoxStream<'static, Result<Bytes, Withdrawn>>;
+
+/// A request was given up before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request was given up before its end")]
+pub struct Withdrawn;
 
 impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -7,6 +7,7 @@ mod permit;
 mod send;
 mod session;
 mod stream;
+mod upload;
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,12 +19,13 @@ use proto::records::{Kind, Side};
 use records::ExchangeId;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::send::shape_of;
 pub use self::stream::StreamAnswer;
 use self::{evidence::Verified, permit::Permitted, session::OwnSessions};
 use crate::{
     account::{Account, Settled},
     house::House,
-    ports::{Peers, Promises},
+    ports::{Peers, Promises, Request},
     provider::verify::Verifiers,
     refusal::{Hop, Reason, Refusal, Status},
 };
@@ -47,8 +49,8 @@ pub struct Query {
     pub path: String,
     /// The call's metadata.
     pub headers: HeaderMap,
-    /// The request with its prefix.
-    pub message: Bytes,
+    /// The request; a stream where the contract's method takes one.
+    pub request: Request,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
     /// Fires when the caller has gone away.

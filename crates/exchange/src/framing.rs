@@ -102,6 +102,76 @@ impl MessageWalker {
     }
 }
 
+/// Cuts a body into messages, each with its prefix, across whatever pieces they arrive in.
+///
+/// A message that lies within one piece is a slice of it; only one that is spread over several is copied.
+#[derive(Clone, Debug)]
+pub struct Cutter {
+    limit: usize,
+    piece: Bytes,
+    /// The beginning of a message whose rest is to come.
+    begun: BytesMut,
+}
+
+impl Cutter {
+    /// Starts at a message boundary; no message may be longer than `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, piece: Bytes::new(), begun: BytesMut::new() }
+    }
+
+    /// Takes the next piece, once [`Cutter::cut`] has returned `None`.
+    pub fn push(&mut self, piece: Bytes) {
+        self.piece = piece;
+    }
+
+    /// Returns whether no message is begun.
+    #[must_use]
+    pub fn at_boundary(&self) -> bool {
+        self.piece.is_empty() && self.begun.is_empty()
+    }
+
+    /// Cuts off the next message; `None` when more is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError`] at a message that may not pass, as soon as its prefix is there.
+    pub fn cut(&mut self) -> Result<Option<Bytes>, FramingError> {
+        if self.begun.is_empty() {
+            let Some(whole) = self.whole(&self.piece)? else {
+                self.keep(usize::MAX);
+                return Ok(None);
+            };
+            if self.piece.len() >= whole {
+                return Ok(Some(self.piece.split_to(whole)));
+            }
+        }
+        self.keep(PREFIX.saturating_sub(self.begun.len()));
+        let Some(whole) = self.whole(&self.begun)? else { return Ok(None) };
+        self.keep(whole.saturating_sub(self.begun.len()));
+        Ok((self.begun.len() == whole).then(|| self.begun.split().freeze()))
+    }
+
+    /// Moves up to so many bytes of the piece to the message begun.
+    fn keep(&mut self, bytes: usize) {
+        let kept = self.piece.split_to(bytes.min(self.piece.len()));
+        self.begun.extend_from_slice(&kept);
+    }
+
+    /// Returns how long the message is that begins with these bytes, with its prefix; `None` when that is not known yet.
+    fn whole(&self, bytes: &[u8]) -> Result<Option<usize>, FramingError> {
+        let Some([flag, length @ ..]) = bytes.first_chunk::<PREFIX>() else { return Ok(None) };
+        if *flag != 0 {
+            return Err(FramingError::Compressed);
+        }
+        let size = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        if size > self.limit {
+            return Err(FramingError::TooLarge { size, limit: self.limit });
+        }
+        Ok(Some(size.saturating_add(PREFIX)))
+    }
+}
+
 /// Takes the one message out of a body that has to hold exactly one.
 ///
 /// # Errors
@@ -159,7 +229,24 @@ mod tests {
         }
 
         #[test]
+        fn messages_are_cut_out_however_they_arrive(sizes in proptest::collection::vec(0_usize..300, 0..12), cuts in proptest::collection::vec(1_usize..50, 1..20)) {
+            let messages: Vec<Bytes> = sizes.iter().map(|size| framed(&vec![7; *size])).collect();
+            let mut rest = Bytes::from(messages.concat());
+            let (mut cutter, mut found) = (Cutter::new(300), Vec::new());
+            let mut cut = cuts.iter().cycle();
+            while !rest.is_empty() {
+                cutter.push(rest.split_to((*cut.next().unwrap()).min(rest.len())));
+                while let Some(message) = cutter.cut().unwrap() { found.push(message); }
+            }
+            prop_assert!(cutter.at_boundary());
+            prop_assert_eq!(found, messages);
+        }
+
+        #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut cutter = Cutter::new(100);
+            cutter.push(Bytes::from(bytes.clone()));
+            while let Ok(Some(_)) = cutter.cut() {}
             let mut walker = MessageWalker::new(100);
             let _ = walker.feed(&bytes);
             let _ = single(&Bytes::from(bytes), 100);
@@ -171,6 +258,14 @@ mod tests {
         let check = |body: &[u8], expected| assert_eq!(single(&Bytes::copy_from_slice(body), 4).unwrap_err(), expected);
         check(&[1, 0, 0, 0, 0], FramingError::Compressed);
         check(&[0, 0, 0, 0, 5, 1, 2, 3, 4, 5], FramingError::TooLarge { size: 5, limit: 4 });
+        let cut = |body: &[u8]| {
+            let mut cutter = Cutter::new(4);
+            cutter.push(Bytes::copy_from_slice(body));
+            cutter.cut().unwrap_err()
+        };
+        // At the prefix: nothing of it is kept.
+        assert_eq!(cut(&[0, 0, 0, 0, 5]), FramingError::TooLarge { size: 5, limit: 4 });
+        assert_eq!(cut(&[1, 0, 0, 0, 0]), FramingError::Compressed);
         check(&[0, 0, 0, 0, 3, 1, 2], FramingError::Truncated);
         check(&[0, 0, 0], FramingError::Truncated);
         check(&[], FramingError::NotOne { count: 0 });

@@ -12,12 +12,36 @@ use proto::link::OpenResponse;
 
 use crate::{headers::Signed, refusal::Status};
 
+/// What is asked: one message, or messages as they come.
+pub enum Request {
+    /// One message, with its prefix.
+    One(Bytes),
+    /// The body of a streamed request: messages with their prefixes, cut anywhere, and trailers where the asker is a gateway.
+    Stream(RequestBody),
+}
+
+/// The body of a streamed request.
+pub type RequestBody = Pin<Box<dyn Body<Data = Bytes, Error = Withdrawn> + Send + Sync>>;
+
+/// A request was given up before its end.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request was given up before its end")]
+pub struct Withdrawn;
+
+/// The messages that a legacy system is asked with, without prefix, already held against the contract.
+pub enum Requests {
+    /// One.
+    One(Bytes),
+    /// As they come. It ends only when the request is whole; an error means that it never will be.
+    Stream(BoxStream<'static, Result<Bytes, Withdrawn>>),
+}
+
 /// What a legacy system is asked.
 pub struct Question {
     /// The contract's method.
     pub method: Arc<Method>,
-    /// The request, without prefix, already held against the contract.
-    pub request: Bytes,
+    /// The request.
+    pub requests: Requests,
     /// When the answer has to be there.
     pub deadline: Option<Instant>,
     /// `drawbridge-consumer`, `-purpose` and the like, for back ends that can read them.
@@ -55,8 +79,8 @@ pub struct LinkRequest {
     pub path: Arc<str>,
     /// Opening claims and signature.
     pub opening: Signed,
-    /// The request, with its prefix.
-    pub message: Bytes,
+    /// The request. A stream ends in trailers: closing claims and signature.
+    pub request: Request,
     /// How long the provider may take.
     pub timeout: Option<std::time::Duration>,
     /// W3C trace context.

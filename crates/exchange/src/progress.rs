@@ -19,9 +19,19 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 
 type Pending = BoxFuture<'static, Result<Recorded, AppendError>>;
 
+/// Which messages of an exchange are recorded.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Those of the request.
+    Requests,
+    /// Those of the answer.
+    Answers,
+}
+
 /// Keeps a stream's records abreast of its bytes.
 pub struct Progress {
     records: Records,
+    direction: Direction,
     released: u64,
     durable: u64,
     pending: Option<(u64, Pending)>,
@@ -31,8 +41,8 @@ pub struct Progress {
 impl Progress {
     /// Starts with nothing released; the intent is durable.
     #[must_use]
-    pub fn new(house: &House) -> Self {
-        Self { records: house.records.clone(), released: 0, durable: 0, pending: None, last: Instant::now() }
+    pub fn new(house: &House, direction: Direction) -> Self {
+        Self { records: house.records.clone(), direction, released: 0, durable: 0, pending: None, last: Instant::now() }
     }
 
     /// Returns the bytes released so far.
@@ -85,7 +95,11 @@ impl Progress {
 
     fn start(&mut self, (house, account, digest): (&House, &Account, &Running)) {
         let mut draft = account.draft(house, Kind::Progress);
-        draft.shared.running_digest = digest.so_far().to_vec().into();
+        let so_far = digest.so_far().to_vec().into();
+        match self.direction {
+            Direction::Requests => draft.shared.request_digest = so_far,
+            Direction::Answers => draft.shared.running_digest = so_far,
+        }
         draft.private.bytes = self.released;
         let records = self.records.clone();
         let append = Box::pin(async move { records.append(draft, None).await });

@@ -5,6 +5,7 @@
 
 mod answer;
 mod permit;
+mod requests;
 mod stream;
 pub(crate) mod verify;
 
@@ -29,7 +30,7 @@ use crate::{
     digests,
     headers::{self, Signed},
     house::House,
-    ports::LegacySystem,
+    ports::{LegacySystem, Request},
     refusal::{Reason, Refusal, Status},
     replay::Sessions,
 };
@@ -50,8 +51,8 @@ pub struct Call {
     pub path: String,
     /// The request's headers.
     pub headers: HeaderMap,
-    /// The request, with its prefix.
-    pub message: Bytes,
+    /// The request; a stream where the contract's method takes one.
+    pub request: Request,
     /// When the consumer's gateway stops waiting.
     pub deadline: Option<Instant>,
     /// Fires when the consumer's gateway has gone away.
@@ -112,7 +113,7 @@ impl Provider {
         let permitted = self.able_to_record(self.permit(verified)?)?;
         if permitted.streams() {
             let recorded = self.record(permitted).await?;
-            return Ok(Reply::Stream(Box::new(self.open(recorded).await)));
+            return Ok(Reply::Stream(Box::new(self.open(recorded))));
         }
         let answered = self.answer(permitted).await;
         Ok(Reply::Whole(self.settle(answered).await))

@@ -10,11 +10,14 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use link::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use exchange::{deadline, headers};
+use exchange::{House, deadline, headers, ports::Withdrawn};
+
+use crate::ports::body_limit;
 
 /// Returns a token and what fires it when dropped.
 pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
@@ -47,8 +50,30 @@ pub(crate) async fn read_message(body: Incoming, limit: usize, within: std::time
     }
 }
 
+/// Reads a request: one message, or a stream where the contract's method takes one.
+///
+/// # Errors
+///
+/// What kept the one message from being read.
+pub(crate) async fn read_request(
+    house: &House,
+    (path, body): (&str, Incoming),
+    (limit, within): (usize, std::time::Duration),
+) -> Result<exchange::ports::Request, Unread> {
+    let streams = house.rules.load().contracts.method(path).is_some_and(|m| m.shape().streams_requests());
+    if streams {
+        return Ok(exchange::ports::Request::Stream(Box::pin(body.map_err(|_| Withdrawn))));
+    }
+    match read_message(body, body_limit(limit), within).await {
+        Ok(message) => Ok(exchange::ports::Request::One(message)),
+        // One byte above the limit is all that has to be kept for the exchange to refuse and record it.
+        Err(Unread::TooLarge) => Ok(exchange::ports::Request::One(oversized(limit))),
+        Err(unread) => Err(unread),
+    }
+}
+
 /// A message that is one byte above the limit, in its prefix alone.
-pub(crate) fn oversized(limit: usize) -> Bytes {
+fn oversized(limit: usize) -> Bytes {
     let length = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX).to_be_bytes();
     Bytes::copy_from_slice(&[&[0][..], &length].concat())
 }

@@ -17,9 +17,9 @@ use link::{Body, Incoming, server::Caller};
 use tokio::sync::Semaphore;
 
 use crate::{
-    calls::{self, Held, Place, Unread},
+    calls::{self, Held, Place},
     observe::Observer,
-    ports::{BodyOutlet, STREAM_BUFFER, body_limit},
+    ports::{BodyOutlet, STREAM_BUFFER},
     services::Services,
 };
 
@@ -74,11 +74,10 @@ impl Clients {
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
-        let message = match calls::read_message(body, body_limit(self.message_limit), self.request_timeout).await {
-            Ok(message) => message,
-            // One byte above the limit is all that has to be kept for the exchange to refuse and record it.
-            Err(Unread::TooLarge) => calls::oversized(self.message_limit),
-            Err(Unread::TooSlow | Unread::Gone) => {
+        let limits = (self.message_limit, self.request_timeout);
+        let request = match calls::read_request(&self.house, (parts.uri.path(), body), limits).await {
+            Ok(request) => request,
+            Err(_) => {
                 let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
                 return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
                     .map(ClientBody::ours);
@@ -89,7 +88,7 @@ impl Clients {
             default_provider: self.systems.get(system).cloned().flatten(),
             path: parts.uri.path().to_owned(),
             headers: parts.headers,
-            message,
+            request,
             deadline,
             cancel,
         };

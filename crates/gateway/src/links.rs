@@ -14,10 +14,10 @@ use proto::link::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    calls::{self, Held, Unread},
+    calls::{self, Held},
     ends,
     observe::Observer,
-    ports::{BodyOutlet, END_AGREEMENT, OPEN, PROTOCOL, PROVE, STREAM_BUFFER, body_limit},
+    ports::{BodyOutlet, END_AGREEMENT, OPEN, PROTOCOL, PROVE, STREAM_BUFFER},
 };
 
 /// Largest request on a control path, in bytes: an end note, or 1,024 indexes.
@@ -68,16 +68,15 @@ impl LinksPort {
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
-        let message = match calls::read_message(body, body_limit(self.message_limit), self.request_timeout).await {
-            Ok(message) => message,
-            Err(Unread::TooLarge) => calls::oversized(self.message_limit),
-            Err(Unread::TooSlow | Unread::Gone) => return calls::bare(StatusCode::REQUEST_TIMEOUT).map(Held::free),
+        let limits = (self.message_limit, self.request_timeout);
+        let Ok(request) = calls::read_request(&self.house, (parts.uri.path(), body), limits).await else {
+            return calls::bare(StatusCode::REQUEST_TIMEOUT).map(Held::free);
         };
         let call = Call {
             peer: peer.clone(),
             path: parts.uri.path().to_owned(),
             headers: parts.headers,
-            message,
+            request,
             deadline,
             cancel,
         };

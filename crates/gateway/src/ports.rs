@@ -6,7 +6,9 @@ use bytes::Bytes;
 use connectors::{Bindings, ConnectorError};
 use exchange::{
     Status, deadline, framing,
-    ports::{LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question},
+    ports::{
+        LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question, Requests,
+    },
 };
 use federation::GatewayId;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
@@ -39,8 +41,15 @@ impl LegacySystem for Legacy {
         let Some(binding) = self.bindings.get(question.method.path()) else {
             return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
         };
-        let Question { method, request, deadline, metadata } = question;
-        let ask = connectors::Ask { method, request, deadline, metadata };
+        let Question { method, requests, deadline, metadata } = question;
+        let (request, requests) = match requests {
+            Requests::One(request) => (request, None),
+            Requests::Stream(messages) => {
+                let messages = messages.map(|message| message.map_err(|_| connectors::Withdrawn));
+                (Bytes::new(), Some(messages.boxed()))
+            }
+        };
+        let ask = connectors::Ask { method, request, requests, deadline, metadata };
         async move {
             let answer = binding.connector().answer(ask).await.map_err(legacy_error)?;
             Ok(answer.messages.map(|message| message.map_err(legacy_error)).boxed())
@@ -87,7 +96,7 @@ impl Peers for LinkPeers {
 
     fn ask<'a>(&'a self, to: &'a GatewayId, request: LinkRequest) -> BoxFuture<'a, Result<LinkReply, LinkError>> {
         async move {
-            let LinkRequest { path, opening, message, timeout, trace_parent } = request;
+            let LinkRequest { path, opening, request, timeout, trace_parent } = request;
             let mut headers = HeaderMap::with_capacity(8);
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -98,7 +107,11 @@ impl Peers for LinkPeers {
             if let Some(value) = trace_parent.and_then(|t| HeaderValue::try_from(t).ok()) {
                 headers.insert("traceparent", value);
             }
-            let request = self.request(&path, headers, Body::full(message, None))?;
+            let body = match request {
+                exchange::ports::Request::One(message) => Body::full(message, None),
+                exchange::ports::Request::Stream(body) => Body::other(body),
+            };
+            let request = self.request(&path, headers, body)?;
             let response = self.links.send(to, request).await.map_err(|e| link_error(&e))?;
             let (parts, body) = response.into_parts();
             if parts.status != http::StatusCode::OK {

@@ -8,13 +8,18 @@ use records::{Draft, Unsettled};
 /// Settles every intent without outcome as `UNANSWERED`, with its last progress.
 pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<usize, AppendError> {
     let count = unsettled.len();
-    for Unsettled { intent, progress } in unsettled {
+    for Unsettled { intent, progress, requests } in unsettled {
         let Some(opened) = intent.opened else { continue };
         let mut draft = Draft { shared: opened.shared, private: opened.private };
         if let Some(progress) = progress.and_then(|p| p.opened) {
             draft.shared.messages = progress.shared.messages;
             draft.shared.running_digest = progress.shared.running_digest;
             draft.private.bytes = progress.private.bytes;
+        }
+        if let Some(requests) = requests.and_then(|p| p.opened) {
+            draft.shared.request_messages = requests.shared.request_messages;
+            draft.shared.request_digest = requests.shared.request_digest;
+            draft.private.bytes = draft.private.bytes.saturating_add(requests.private.bytes);
         }
         draft.shared.kind = Kind::Refusal.into();
         draft.shared.refusal = exchange::Reason::Unanswered.as_str().to_owned();

@@ -9,7 +9,7 @@ use note::Note;
 use prost::Message;
 use proto::{
     exchange::{Disclosure, Receipt},
-    link::{ConsumerClaims, LeafOpening, ProviderClosing, Seal as WireSeal},
+    link::{ConsumerClaims, ConsumerClosing, LeafOpening, ProviderClosing, Seal as WireSeal},
     records::{Kind, Shared, Side},
 };
 
@@ -20,6 +20,8 @@ pub const FORMAT: &str = "drawbridge.receipt/v1";
 
 /// Tag under which a consumer's gateway signs its opening claims.
 pub const CONSUMER_CLAIMS: &str = "drawbridge.link.v1.ConsumerClaims";
+/// Tag under which a consumer's gateway signs the whole of a streamed request.
+pub const CONSUMER_CLOSING: &str = "drawbridge.link.v1.ConsumerClosing";
 /// Tag under which a provider's gateway signs its opening claims.
 pub const PROVIDER_OPENING: &str = "drawbridge.link.v1.ProviderOpening";
 /// Tag under which a provider's gateway signs its closing claims.
@@ -78,7 +80,8 @@ pub fn of(record: &Record, origin: &str) -> Option<Receipt> {
         path: vec![],
     };
     let provider = opened.shared.provider_closing_leaf.as_ref().map(|leaf| {
-        let shared = providers_shared(&opened.shared);
+        let closing = ProviderClosing::decode(opened.shared.provider_closing.clone()).unwrap_or_default();
+        let shared = providers_shared(&opened.shared, &closing);
         Disclosure {
             origin: leaf.origin.clone(),
             index: leaf.index,
@@ -93,11 +96,16 @@ pub fn of(record: &Record, origin: &str) -> Option<Receipt> {
     Some(Receipt { format: FORMAT.to_owned(), exchange_id: exchange.to_string(), consumer: Some(consumer), provider })
 }
 
-/// Rebuilds the provider's shared half from what the consumer's record holds.
+/// Rebuilds the provider's shared half from what the consumer has of the exchange, and the closing claims in it.
 #[must_use]
-pub fn providers_shared(consumer: &Shared) -> Shared {
-    let refused = ProviderClosing::decode(consumer.provider_closing.clone()).is_ok_and(|c| !c.refusal.is_empty());
-    provider_shared(if refused { Kind::Refusal } else { Kind::Outcome }, consumer)
+pub fn providers_shared(consumer: &Shared, closing: &ProviderClosing) -> Shared {
+    let kind = if closing.refusal.is_empty() { Kind::Outcome } else { Kind::Refusal };
+    let mut shared = provider_shared(kind, consumer);
+    if !closing.request_closed {
+        // The provider answered before it had them.
+        (shared.consumer_closing, shared.consumer_closing_seal) = Default::default();
+    }
+    shared
 }
 
 /// Converts a seal from the wire. `None` where a length is wrong.
@@ -200,6 +208,31 @@ fn asked(
     Ok((claims, asker))
 }
 
+/// Of a streamed request: what the consumer's gateway signed of the whole of it, and what the provider's says that it read.
+fn check_request(
+    consumer: &Shared,
+    claims: &ConsumerClaims,
+    closing: &ProviderClosing,
+    federation: &Federation,
+) -> Result<(), Fault> {
+    if consumer.consumer_closing.is_empty() {
+        return Ok(());
+    }
+    let asker = gateway(&claims.consumer, &claims.consumer_gateway, "consumer")?;
+    let signed = (CONSUMER_CLOSING, &consumer.consumer_closing[..], None);
+    check_seal(federation, &asker, signed, consumer.consumer_closing_seal.as_ref(), "consumer")?;
+    let own = ConsumerClosing::decode(consumer.consumer_closing.clone())
+        .map_err(|_| fault("consumer", "the closing claims cannot be read"))?;
+    if own.exchange_id != claims.exchange_id {
+        return Err(fault("consumer", "the closing claims are of another exchange"));
+    }
+    let same = own.messages == closing.request_messages && own.request_digest == closing.request_digest;
+    if closing.request_closed && !same {
+        return Err(fault("provider", "the request that it read is not the one that was sent"));
+    }
+    Ok(())
+}
+
 fn verify_provider(
     part: &Disclosure,
     consumer: &Shared,
@@ -214,7 +247,8 @@ fn verify_provider(
     if closing.consumer_claims_digest.as_ref() != half_hash(&[], &consumer.consumer_claims).0 {
         return Err(fault("provider", "the closing claims answer other opening claims"));
     }
-    let shared = providers_shared(consumer);
+    let shared = providers_shared(consumer, &closing);
+    check_request(consumer, claims, &closing, federation)?;
     if shared.encode_to_vec() != part.shared {
         return Err(fault("provider", "the shared half is not the one that both sides' claims make"));
     }

@@ -77,6 +77,8 @@ pub struct Unsettled {
     pub intent: Record,
     /// Its last progress.
     pub progress: Option<Record>,
+    /// The last progress of its request, where that is a stream.
+    pub requests: Option<Record>,
 }
 
 /// A settled exchange, found again.
@@ -146,11 +148,13 @@ impl Records {
             let Some(id) = record.exchange() else { continue };
             match record.kind() {
                 Kind::Intent => {
-                    open.insert((id, side), Unsettled { intent: record, progress: None });
+                    open.insert((id, side), Unsettled { intent: record, progress: None, requests: None });
                 }
                 Kind::Progress => {
                     if let Some(unsettled) = open.get_mut(&(id, side)) {
-                        unsettled.progress = Some(record);
+                        let of_request = record.opened.as_ref().is_some_and(|o| !o.shared.request_digest.is_empty());
+                        let last = if of_request { &mut unsettled.requests } else { &mut unsettled.progress };
+                        *last = Some(record);
                     }
                 }
                 Kind::Outcome | Kind::Refusal => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,10 +22,10 @@ use crate::bindings::Complaint;
 use crate::grpc::config::GrpcBinding;
 use crate::grpc::noting::Noting;
 use crate::grpc::tls::{self, Tls};
-use crate::{ConnectorError, Failure};
+use crate::{ConnectorError, Failure, Withdrawn};
 
-/// What is sent. One message today; a stream of requests takes its place here.
-pub(crate) type RequestBody = Full<Bytes>;
+/// What is sent: one message, or messages as they come.
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, Withdrawn>;
 
 /// How long opening a connection may take, beside the question's own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,32 +101,38 @@ impl Channel {
             .build()
     }
 
-    /// Sends what `request` makes and returns the head of the response. Dropping the future resets the stream.
+    /// Sends what `next` makes and returns the head of the response. Dropping the future resets the stream.
+    ///
+    /// `next` is asked again where HTTP/2 says that the back end never saw what it made; it refuses where that cannot be made twice.
     ///
     /// # Errors
     ///
     /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was sent, else [`ConnectorError::Failed`].
     pub(crate) async fn send(
         self: &Arc<Self>,
-        request: impl Fn() -> Result<Request<RequestBody>, ConnectorError>,
+        mut next: impl FnMut() -> Result<Request<RequestBody>, ConnectorError>,
     ) -> Result<Reply, ConnectorError> {
         let slot = self.slot()?;
         let mut last = ConnectorError::Unreachable { why: "it closes every connection".into() };
+        let mut request = next()?;
         for _ in 0..ATTEMPTS {
             let mut live = self.live(&slot).await?;
-            let mut failure = match live.sender.try_send_request(request()?).await {
+            let mut failure = match live.sender.try_send_request(request).await {
                 Ok(response) => {
                     return Ok(Reply { response, connection: live.end });
                 }
                 Err(failure) => failure,
             };
-            if failure.take_message().is_some() {
+            if let Some(unsent) = failure.take_message() {
                 // It never left: the connection was closed before.
                 last = live.end.reason().await.unwrap_or(last);
                 if matches!(last, ConnectorError::Credentials { .. }) {
                     return Err(last);
                 }
-            } else if !was_refused(failure.error()) {
+                request = unsent;
+            } else if was_refused(failure.error()) {
+                request = next()?;
+            } else {
                 return Err(live.end.explain(failure.error()).await);
             }
         }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use contract::{Method, Shape};
+use contract::Method;
 use futures_core::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 
 use crate::bindings::{Complaint, Limits};
 use crate::grpc::channel::{Channel, RequestBody};
 use crate::grpc::messages::{Messages, PREFIX};
-use crate::{Answer, Ask, Connector, ConnectorError, Failure};
+use crate::{Answer, Ask, Connector, ConnectorError, Failure, Requests, Withdrawn};
 
 /// One method of one back end.
 #[derive(Debug)]
@@ -29,16 +31,7 @@ impl GrpcConnector {
     pub(crate) fn prepare(method: &Method, channel: Arc<Channel>, limits: Limits) -> Result<Self, Vec<Complaint>> {
         let complaint = |what: String, help: &str| vec![Complaint::new("kind", what, help)];
         let named = method.path().trim_start_matches('/');
-        let streams = match method.shape() {
-            Shape::Unary => false,
-            Shape::ServerStream => true,
-            Shape::ClientStream | Shape::Bidirectional => {
-                return Err(complaint(
-                    format!("`{named}` takes a stream of requests, which gateways do not carry yet"),
-                    "bind a unary method or one that streams its answers",
-                ));
-            }
-        };
+        let streams = method.shape().streams_answers();
         let uri = channel
             .uri(method.path())
             .map_err(|_| complaint(format!("`{named}` cannot be the path of a request"), "rename the method"))?;
@@ -47,7 +40,7 @@ impl GrpcConnector {
 
     async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
         let deadline = self.limits.deadline(ask.deadline);
-        let answer = self.ask_in_time(&ask, deadline);
+        let answer = self.ask_in_time(ask, deadline);
         match deadline {
             None => answer.await,
             Some(deadline) => {
@@ -56,8 +49,13 @@ impl GrpcConnector {
         }
     }
 
-    async fn ask_in_time(&self, ask: &Ask, deadline: Option<Instant>) -> Result<Answer, ConnectorError> {
-        let mut messages = self.send(self.uri.clone(), &ask.request, &ask.metadata, deadline).await?;
+    async fn ask_in_time(&self, ask: Ask, deadline: Option<Instant>) -> Result<Answer, ConnectorError> {
+        let Ask { request, requests, metadata, .. } = ask;
+        let body = match requests {
+            None => Outgoing::One(framed(&request)?),
+            Some(requests) => Outgoing::Stream(Some(requests)),
+        };
+        let mut messages = self.send(self.uri.clone(), body, &metadata, deadline).await?;
         if self.streams {
             let messages = stream::try_unfold(messages, |mut messages| async move {
                 let message = messages.next().await?;
@@ -76,7 +74,8 @@ impl GrpcConnector {
             .uri("/grpc.health.v1.Health/Check")
             .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
         let asked = async {
-            let mut messages = self.send(uri, &Bytes::new(), &[], Some(deadline)).await?;
+            let body = Outgoing::One(framed(&Bytes::new())?);
+            let mut messages = self.send(uri, body, &[], Some(deadline)).await?;
             only(&mut messages).await
         };
         tokio::time::timeout_at(deadline.into(), asked).await.unwrap_or(Err(ConnectorError::Timeout))
@@ -85,13 +84,12 @@ impl GrpcConnector {
     async fn send(
         &self,
         uri: Uri,
-        message: &Bytes,
+        mut body: Outgoing,
         metadata: &[(String, String)],
         deadline: Option<Instant>,
     ) -> Result<Messages, ConnectorError> {
-        let body = framed(message)?;
         let request = || {
-            let mut request = Request::new(RequestBody::new(body.clone()));
+            let mut request = Request::new(body.next()?);
             *request.method_mut() = http::Method::POST;
             *request.uri_mut() = uri.clone();
             *request.headers_mut() = headers(metadata, deadline)?;
@@ -99,6 +97,32 @@ impl GrpcConnector {
         };
         let reply = self.channel.send(request).await?;
         Messages::of(reply, self.limits.message, deadline)
+    }
+}
+
+/// What is sent.
+enum Outgoing {
+    /// One message, with its prefix.
+    One(Bytes),
+    /// Messages as they come; gone once they were sent.
+    Stream(Option<Requests>),
+}
+
+impl Outgoing {
+    /// Returns the body of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectorError::Failed`] for a stream that was sent already.
+    fn next(&mut self) -> Result<RequestBody, ConnectorError> {
+        match self {
+            Self::One(message) => Ok(Full::new(message.clone()).map_err(|never| match never {}).boxed_unsync()),
+            Self::Stream(requests) => {
+                let requests = requests.take().ok_or(ConnectorError::Failed { why: Failure::ConnectionLost })?;
+                let frames = requests.map(|message| framed(&message?).map(Frame::data).map_err(|_| Withdrawn));
+                Ok(StreamBody::new(frames).boxed_unsync())
+            }
+        }
     }
 }
 

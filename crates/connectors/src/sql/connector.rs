@@ -1,6 +1,7 @@
 //! Answers a method with the rows of one statement.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use contract::{Method, Shape};
@@ -106,7 +107,7 @@ impl SqlConnector {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
-        let mut rows = self.rows(&ask).await?;
+        let mut rows = self.rows(&ask.request, ask.deadline).await?;
         let messages = match self.shape {
             Answers::Stream => {
                 return Ok(Answer { messages: rows.boxed() });
@@ -117,13 +118,13 @@ impl SqlConnector {
         Ok(Answer { messages: stream::once(std::future::ready(Ok(messages))).boxed() })
     }
 
-    async fn rows(&self, ask: &Ask) -> Result<Rows, ConnectorError> {
+    async fn rows(&self, request: &Bytes, deadline: Option<Instant>) -> Result<Rows, ConnectorError> {
         let query = Query {
             sql: Arc::clone(&self.sql),
-            arguments: self.parameters.arguments(&ask.request)?,
+            arguments: self.parameters.arguments(request)?,
             plan: Arc::clone(&self.plan),
             limit: self.limits.message,
-            deadline: self.limits.deadline(ask.deadline),
+            deadline: self.limits.deadline(deadline),
             arena: if self.shape == Answers::Stream { ARENA_STREAM } else { ARENA_UNARY },
         };
         Rows::start(self.database.pool(), query).await

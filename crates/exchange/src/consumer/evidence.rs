@@ -6,13 +6,14 @@ use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use ledger::Promise;
 use prost::Message as _;
-use proto::{link::ProviderClosing, records::Kind};
-use records::{provider_leaf_of, provider_shared, receipt};
+use proto::link::ProviderClosing;
+use records::{provider_leaf_of, receipt};
 
 use super::{
     Consumer, Refused,
     permit::Permitted,
     send::{Sent, unanswered, within},
+    upload::Uploaded,
 };
 use crate::{
     account::Account,
@@ -42,7 +43,7 @@ pub(super) struct Proven {
 impl Consumer {
     /// Reads a unary reply to its end and holds it against its evidence.
     pub(super) async fn verify(&self, sent: Sent) -> Result<Verified, Box<Refused>> {
-        let Sent { mut permitted, gateway, nonce, reply } = sent;
+        let Sent { mut permitted, gateway, nonce, reply, .. } = sent;
         let (until, cancel) = (permitted.deadline, permitted.cancel.clone());
         let limit = self.house.limits.message.saturating_add(framing::PREFIX);
         let read = within(until, &cancel, collect(reply.body, limit)).await.and_then(|r| r);
@@ -56,7 +57,7 @@ impl Consumer {
         let one = message.as_ref().is_none_or(|m| framing::single(m, self.house.limits.message).is_ok());
         let count = u64::from(message.is_some());
         let proven = if one {
-            self.prove(&mut permitted, &gateway, &trailers, digest, count)
+            self.prove(&mut permitted, &gateway, &trailers, (digest, count), None)
         } else {
             Err(mismatch("the answer is not one message"))
         };
@@ -78,8 +79,8 @@ impl Consumer {
         permitted: &mut Permitted,
         gateway: &GatewayId,
         trailers: &HeaderMap,
-        digest: digests::Running,
-        messages: u64,
+        (digest, messages): (digests::Running, u64),
+        uploaded: Option<&Uploaded>,
     ) -> Result<Proven, Refusal> {
         let status = headers::read_status(trailers)
             .ok_or_else(|| unanswered("the link was cut before the answer was complete"))?;
@@ -118,6 +119,7 @@ impl Consumer {
         if closing.messages != messages {
             return Err(mismatch("another number of messages arrived than was signed"));
         }
+        check_requests(&closing, uploaded)?;
         let plan = &permitted.plan;
         let lists = closing.released_digest.as_ref() == plan.released_digest.0
             && closing.withheld_digest.as_ref() == plan.withheld_digest.0;
@@ -125,7 +127,7 @@ impl Consumer {
             return Err(mismatch("the provider released other fields than the agreement names"));
         }
         match promise {
-            Some(promise) => self.check_leaf(permitted, gateway, &signed, &promise, refusal.is_some())?,
+            Some(promise) => self.check_leaf(permitted, gateway, &signed, (&promise, &closing))?,
             None if refusal.is_none() => return Err(mismatch("the answer comes without a promise of its record")),
             None => {}
         }
@@ -182,12 +184,9 @@ impl Consumer {
         permitted: &Permitted,
         gateway: &GatewayId,
         signed: &Signed,
-        promise: &Promise,
-        refused: bool,
+        (promise, closing): (&Promise, &ProviderClosing),
     ) -> Result<(), Refusal> {
-        let own = &permitted.account.shared;
-        let kind = if refused { Kind::Refusal } else { Kind::Outcome };
-        let shared = provider_shared(kind, own);
+        let shared = receipt::providers_shared(&permitted.account.shared, closing);
         let leaf = signed.leaf.as_ref().and_then(|opening| provider_leaf_of(&shared, opening));
         if leaf.map(|l| l.hash()) != Some(promise.leaf) {
             return Err(mismatch("the promised leaf does not hold what both sides signed"));
@@ -195,6 +194,25 @@ impl Consumer {
         self.promises.made(gateway, promise);
         Ok(())
     }
+}
+
+/// Holds what the provider has read of a streamed request against what was sent.
+///
+/// Of an answer that came before the request's end the digest can be held against the own one only where as much was sent as
+/// was read.
+fn check_requests(closing: &ProviderClosing, uploaded: Option<&Uploaded>) -> Result<(), Refusal> {
+    let Some(uploaded) = uploaded else {
+        return if closing.request_closed { Err(mismatch("the provider closed a request that was none")) } else { Ok(()) };
+    };
+    let whole = uploaded.closing.is_some() && closing.request_messages == uploaded.messages;
+    if closing.request_closed && !whole || closing.request_messages > uploaded.messages {
+        return Err(mismatch("the provider read more of the request than was sent"));
+    }
+    let comparable = closing.request_messages == uploaded.messages;
+    if comparable && closing.request_messages > 0 && closing.request_digest.as_ref() != uploaded.digest {
+        return Err(mismatch("the request that the provider read is not the one that was sent"));
+    }
+    Ok(())
 }
 
 /// Without claims a provider can only say that it cannot record, or that it has no room.

@@ -16,6 +16,7 @@ use crate::{
     framing::{self, FramingError},
     house::{House, Rules},
     metadata::CallMetadata,
+    ports::{Request, RequestBody},
     refusal::{Hop, Reason, Refusal},
     trace,
 };
@@ -38,15 +39,18 @@ pub(super) struct Permitted {
     pub(super) method: Arc<Method>,
     pub(super) plan: Arc<Plan>,
     pub(super) agreement: Arc<Agreement>,
-    /// The request, with its prefix.
+    /// The request, with its prefix; empty where it is a stream.
     pub(super) message: Bytes,
+    /// The request where it is a stream, until it is read.
+    pub(super) stream: Option<RequestBody>,
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: CancellationToken,
 }
 
 impl Permitted {
+    /// Returns whether more than one message passes either way.
     pub(super) fn streams(&self) -> bool {
-        self.method.shape() == Shape::ServerStream
+        self.method.shape() != Shape::Unary
     }
 
     pub(super) fn refuse(self, refusal: Refusal) -> Box<Refused> {
@@ -134,28 +138,55 @@ impl Consumer {
         };
         agreement.id().clone_into(&mut account.private.agreement);
         account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        let checked = framing::single(&query.message, self.house.limits.message).map_err(unframed);
-        let checked = checked
-            .and_then(|request| method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string())));
-        if let Err(refusal) = checked {
-            return Err(Refused::new(account, refusal));
-        }
+        let Query { system, request, cancel, deadline, .. } = *query;
+        let (message, stream) = match self.one_or_stream(&method, request) {
+            Ok(request) => request,
+            Err(refusal) => return Err(Refused::new(account, refusal)),
+        };
         if plan.kind != Kind::Query {
             return Err(Refused::new(account, refuse(Reason::UnknownMethod, ONLY_QUERIES)));
         }
-        let deadline = self.deadline(&account, &method, query.deadline);
-        let Query { system, message, cancel, .. } = *query;
-        Ok(Permitted { account, rules, metadata, provider, system, method, plan, agreement, message, deadline, cancel })
+        let deadline = self.deadline(&account, &method, deadline);
+        Ok(Permitted {
+            account,
+            rules,
+            metadata,
+            provider,
+            system,
+            method,
+            plan,
+            agreement,
+            message,
+            stream,
+            deadline,
+            cancel,
+        })
+    }
+
+    /// Returns the one message, held against the contract, or the stream, whose messages are as they come.
+    fn one_or_stream(&self, method: &Method, request: Request) -> Result<(Bytes, Option<RequestBody>), Refusal> {
+        match (request, method.shape().streams_requests()) {
+            (Request::Stream(body), true) => Ok((Bytes::new(), Some(body))),
+            // The contract changed between the arrival of the call and now.
+            (Request::Stream(_), false) | (Request::One(_), true) => {
+                Err(refuse(Reason::Malformed, "the method's contract has just changed; ask again"))
+            }
+            (Request::One(message), false) => {
+                let request = framing::single(&message, self.house.limits.message).map_err(unframed)?;
+                method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string()))?;
+                Ok((message, None))
+            }
+        }
     }
 
     #[expect(clippy::unused_self, reason = "a verb of the consumer")]
     fn deadline(&self, account: &Account, method: &Method, clients: Option<Instant>) -> Option<Instant> {
         let by_contract = method.deadline().and_then(|d| account.arrived.checked_add(d));
         let least = deadline::earlier(clients, by_contract);
-        if method.shape().streams_answers() {
-            least
-        } else {
+        if method.shape() == Shape::Unary {
             least.or_else(|| account.arrived.checked_add(deadline::UNARY_DEFAULT))
+        } else {
+            least
         }
     }
 
@@ -178,9 +209,6 @@ impl Consumer {
             let told = format!("no contract or agreement of `{}` knows what was called", query.system);
             return Err(refuse(Reason::NoAgreement, told));
         };
-        if matches!(method.shape(), Shape::ClientStream | Shape::Bidirectional) {
-            return Err(refuse(Reason::UnknownMethod, "this gateway does not take streamed requests"));
-        }
         let ask = ask(&query.system, provider, method.path(), purpose, metadata);
         let permit = rules.agreements.permit(&ask, now).map_err(|denial| to_our_own(&denial))?;
         Ok((method.clone(), permit.plan.clone(), permit.agreement.clone()))

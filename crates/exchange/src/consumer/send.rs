@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use contract::Shape;
 use federation::GatewayId;
 use prost::Message as _;
 use proto::link::{Actor, CallShape, ConsumerClaims};
@@ -16,7 +17,8 @@ use super::{Consumer, Refused, permit::Permitted, session::OwnSession};
 use crate::{
     deadline, digests,
     headers::{self, Signed},
-    ports::{LinkError, LinkReply, LinkRequest},
+    pipe,
+    ports::{LinkError, LinkReply, LinkRequest, Request},
     refusal::{Hop, Reason, Refusal},
 };
 
@@ -26,7 +28,12 @@ pub(super) struct Sent {
     pub(super) gateway: GatewayId,
     pub(super) nonce: Bytes,
     pub(super) reply: LinkReply,
+    /// Where the messages of a streamed request go.
+    pub(super) outgoing: Option<pipe::Sender>,
 }
+
+/// What a gateway answered with, before it is looked at.
+type Begun = (LinkReply, Bytes, Option<pipe::Sender>);
 
 /// A question signed for one gateway.
 struct SignedQuestion {
@@ -57,7 +64,7 @@ impl Consumer {
             let mut stale_before = false;
             loop {
                 match self.try_gateway(&mut permitted, &gateway).await {
-                    Ok((reply, nonce)) => return Ok(Sent { permitted, gateway, nonce, reply }),
+                    Ok((reply, nonce, outgoing)) => return Ok(Sent { permitted, gateway, nonce, reply, outgoing }),
                     Err(Miss::Refused(refusal)) => return Err(permitted.refuse(refusal)),
                     Err(Miss::Stale) if !stale_before => stale_before = true,
                     Err(Miss::Stale) => {
@@ -75,7 +82,7 @@ impl Consumer {
         Err(permitted.refuse(Refusal::new(Reason::LinkDown, Hop::Consumer, told).detail(last)))
     }
 
-    async fn try_gateway(&self, permitted: &mut Permitted, gateway: &GatewayId) -> Result<(LinkReply, Bytes), Miss> {
+    async fn try_gateway(&self, permitted: &mut Permitted, gateway: &GatewayId) -> Result<Begun, Miss> {
         let (until, cancel) = (permitted.deadline, permitted.cancel.clone());
         let session = within(until, &cancel, self.sessions.with(gateway, &*self.peers)).await;
         let session = session.map_err(|refusal| {
@@ -93,10 +100,18 @@ impl Consumer {
         }
         let SignedQuestion { gateway, session, opening, nonce } = signed;
         let timeout = deadline::reserve(until).map(|d| d.saturating_duration_since(Instant::now()));
+        // A streamed request goes out once the reply has begun: not a byte of it to a gateway that refuses.
+        let (request, outgoing) = match &permitted.stream {
+            None => (Request::One(permitted.message.clone()), None),
+            Some(_) => {
+                let (sender, body) = pipe::pipe();
+                (Request::Stream(Box::pin(body)), Some(sender))
+            }
+        };
         let request = LinkRequest {
             path: permitted.method.path().into(),
             opening,
-            message: permitted.message.clone(),
+            request,
             timeout,
             trace_parent: permitted.account.trace_parent.clone(),
         };
@@ -109,7 +124,7 @@ impl Consumer {
             self.sessions.forget(&gateway, &session);
             return Err(Miss::Stale);
         }
-        Ok((reply, nonce))
+        Ok((reply, nonce, outgoing))
     }
 
     /// Signs claims over the digest of the request.
@@ -145,10 +160,13 @@ impl Consumer {
             trace_parent: account.trace_parent.clone().unwrap_or_default(),
             time: self.house.millis(),
             nonce: Bytes::copy_from_slice(&nonce),
-            request_digest: Bytes::copy_from_slice(&digests::of_request(&nonce, &permitted.message)),
+            request_digest: match &permitted.stream {
+                None => Bytes::copy_from_slice(&digests::of_request(&nonce, &permitted.message)),
+                Some(_) => Bytes::new(),
+            },
             metadata_digest: Bytes::new(),
             idempotency_key: Bytes::new(),
-            shape: if permitted.streams() { CallShape::ServerStream } else { CallShape::Unary }.into(),
+            shape: shape_of(method.shape()).into(),
         };
         let nonce = claims.nonce.clone();
         let claims = claims.encode_to_vec();
@@ -162,6 +180,16 @@ impl Consumer {
         let Some(status) = headers::read_status(&reply.headers) else { return false };
         status.reason() == Some(Reason::StaleSession)
             && self.signed_refusal(permitted, gateway, &reply.headers).is_some_and(|r| r == Reason::StaleSession)
+    }
+}
+
+/// Returns the word of claims for a shape.
+pub(crate) fn shape_of(shape: Shape) -> CallShape {
+    match shape {
+        Shape::Unary => CallShape::Unary,
+        Shape::ServerStream => CallShape::ServerStream,
+        Shape::ClientStream => CallShape::ClientStream,
+        Shape::Bidirectional => CallShape::Bidirectional,
     }
 }
 

@@ -1,9 +1,6 @@
 //! An answer of many messages, passed on as it comes, recorded as it goes, and only called OK once its evidence holds.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use federation::GatewayId;
@@ -18,14 +15,18 @@ use super::{
     evidence::{Proven, mismatch},
     permit::Permitted,
     send::{Sent, late, unanswered},
+    upload::{Outgoing, Uploaded, upload},
 };
 use crate::{
+    account::Account,
     deadline, digests,
     framing::{FramingError, MessageWalker},
     headers::Signed,
     house::House,
+    intake::{Activity, Intake, Running},
+    pipe,
     ports::{Outlet, ReplyBody},
-    progress::Progress,
+    progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal},
 };
 
@@ -45,13 +46,17 @@ pub struct StreamAnswer {
     digest: digests::Running,
     walker: MessageWalker,
     progress: Progress,
-    last: Instant,
+    activity: Arc<Activity>,
+    nonce: Bytes,
+    outgoing: Option<pipe::Sender>,
+    /// A streamed request under way.
+    upload: Option<Running<Uploaded>>,
 }
 
 impl Consumer {
     /// Holds the provider's opening claims against their signature; the caller then gets its headers.
     pub(super) fn open(&self, sent: Sent) -> Result<StreamAnswer, Box<Refused>> {
-        let Sent { mut permitted, gateway, nonce, reply } = sent;
+        let Sent { mut permitted, gateway, nonce, reply, outgoing } = sent;
         let only = crate::headers::read_status(&reply.headers).map(|_| reply.headers.clone());
         if only.is_none()
             && let Err(refusal) = self.check_opening(&mut permitted, &gateway, &reply.headers)
@@ -64,12 +69,15 @@ impl Consumer {
             house: self.house.clone(),
             digest: digests::Running::new(&nonce),
             walker: MessageWalker::new(self.house.limits.message),
-            progress: Progress::new(&self.house),
+            progress: Progress::new(&self.house, Direction::Answers),
             permitted,
             gateway,
             body: Some(reply.body),
             only,
-            last: Instant::now(),
+            activity: Activity::new(),
+            nonce,
+            outgoing,
+            upload: None,
         })
     }
 
@@ -102,10 +110,34 @@ impl Consumer {
 impl StreamAnswer {
     /// Runs the stream to its end and settles it. The caller's trailers go out after that.
     pub async fn run<O: Outlet>(mut self, consumer: &Consumer, outlet: &mut O) -> UnaryAnswer {
+        self.upload = self.start_upload();
         let end = self.pass_on(outlet).await;
         // Resets the stream where it has not ended, before anything is written down about it.
         drop(self.body.take());
-        self.settle(consumer, end).await
+        let uploaded = match self.upload.take() {
+            Some(upload) => upload.end().await,
+            None => None,
+        };
+        self.settle(consumer, end, uploaded).await
+    }
+
+    /// Lets a streamed request go out beside the answer. None where the provider has refused already.
+    fn start_upload(&mut self) -> Option<Running<Uploaded>> {
+        let (body, outgoing) = (self.permitted.stream.take()?, self.outgoing.take()?);
+        if self.only.is_some() {
+            return None;
+        }
+        let intake = Intake {
+            house: self.house.clone(),
+            method: self.permitted.method.clone(),
+            account: self.permitted.account.clone(),
+            hop: Hop::Consumer,
+            body,
+            nonce: self.nonce.clone(),
+            activity: self.activity.clone(),
+            sink: Outgoing(outgoing),
+        };
+        Some(Running::start(|stop| upload(intake, stop)))
     }
 
     async fn pass_on<O: Outlet>(&mut self, outlet: &mut O) -> Result<HeaderMap, Refusal> {
@@ -120,12 +152,14 @@ impl StreamAnswer {
                 biased;
                 () = cancel.cancelled() => return Err(gone()),
                 () = outlet.gone() => return Err(gone()),
+                () = deadline::wait(self.permitted.deadline) => return Err(too_late()),
+                refusal = refused(&mut self.upload) => return Err(refusal),
                 result = self.progress.settle_pending() => {
                     result.map_err(|e| unsettled(&e))?;
                     continue;
                 }
                 _ = look.tick() => {
-                    may_go_on(&self.house, &self.permitted, self.last)?;
+                    may_go_on(&self.house, &self.permitted, &self.activity)?;
                     self.progress.keep_up((&self.house, &self.permitted.account, &self.digest));
                     continue;
                 }
@@ -157,13 +191,20 @@ impl StreamAnswer {
         self.walker.feed(&chunk).map_err(|error| framing(&error))?;
         self.digest.update(&chunk);
         self.permitted.account.shared.messages = self.walker.messages();
-        self.last = Instant::now();
+        self.activity.note();
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        self.progress
-            .admit(bytes, (&self.house, &self.permitted.account, &self.digest))
-            .await
-            .map_err(|e| unsettled(&e))?;
         let cancel = self.permitted.cancel.clone();
+        let admitted = self.progress.admit(bytes, (&self.house, &self.permitted.account, &self.digest));
+        // A disk that hangs holds the stream back, not its end.
+        tokio::select! {
+            biased;
+            result = admitted => result.map_err(|e| unsettled(&e))?,
+            () = cancel.cancelled() => return Err(gone()),
+            () = ends(&self.house, &self.permitted, &self.activity) => {
+                may_go_on(&self.house, &self.permitted, &self.activity)?;
+                return Err(too_late());
+            }
+        }
         let mut sent = std::pin::pin!(outlet.send(chunk));
         loop {
             tokio::select! {
@@ -173,29 +214,39 @@ impl StreamAnswer {
                     break;
                 }
                 () = cancel.cancelled() => return Err(gone()),
+                () = deadline::wait(self.permitted.deadline) => return Err(too_late()),
+                refusal = refused(&mut self.upload) => return Err(refusal),
                 result = self.progress.settle_pending() => result.map_err(|e| unsettled(&e))?,
                 _ = look.tick() => {
-                    may_go_on(&self.house, &self.permitted, self.last)?;
+                    may_go_on(&self.house, &self.permitted, &self.activity)?;
                     self.progress.keep_up((&self.house, &self.permitted.account, &self.digest));
                 }
             }
         }
-        self.last = Instant::now();
+        self.activity.note();
         self.progress.keep_up((&self.house, &self.permitted.account, &self.digest));
         Ok(())
     }
 
-    async fn settle(self, consumer: &Consumer, end: Result<HeaderMap, Refusal>) -> UnaryAnswer {
+    async fn settle(
+        self,
+        consumer: &Consumer,
+        end: Result<HeaderMap, Refusal>,
+        uploaded: Option<Uploaded>,
+    ) -> UnaryAnswer {
         let Self { head, mut permitted, gateway, digest, walker, progress, .. } = self;
         let whole = walker.at_boundary();
         permitted.account.shared.messages = walker.messages();
         permitted.account.shared.running_digest = digest.so_far().to_vec().into();
         permitted.account.private.bytes = progress.released();
+        if let Some(uploaded) = &uploaded {
+            note(&mut permitted.account, uploaded);
+        }
         let proven = end.and_then(|trailers| {
             if !whole {
                 return Err(mismatch("the stream ended inside a message"));
             }
-            consumer.prove(&mut permitted, &gateway, &trailers, digest, walker.messages())
+            consumer.prove(&mut permitted, &gateway, &trailers, (digest, walker.messages()), uploaded.as_ref())
         });
         let (status, refusal) = match proven {
             Ok(Proven { status, refusal }) => (status, refusal),
@@ -223,13 +274,46 @@ impl StreamAnswer {
     }
 }
 
-/// Checked again although permit looked: an agreement can end while a stream is open.
-fn may_go_on(house: &House, permitted: &Permitted, last: Instant) -> Result<(), Refusal> {
-    permitted.still_permitted(house)?;
-    if permitted.deadline.is_some_and(|until| Instant::now() >= until) {
-        return Err(late("the deadline passed in the middle of the stream"));
+/// Notes what was sent of a streamed request.
+fn note(account: &mut Account, uploaded: &Uploaded) {
+    let shared = &mut account.shared;
+    shared.request_messages = uploaded.messages;
+    shared.request_digest = uploaded.digest.to_vec().into();
+    if let Some(closing) = &uploaded.closing {
+        shared.consumer_closing = closing.claims.clone();
+        shared.consumer_closing_seal.clone_from(&closing.seal);
     }
-    if last.elapsed() >= deadline::STREAM_IDLE {
+    account.private.bytes = account.private.bytes.saturating_add(uploaded.bytes);
+}
+
+/// Waits until the request may not go on; for ever where it may, or is no stream.
+async fn refused(upload: &mut Option<Running<Uploaded>>) -> Refusal {
+    let Some(upload) = upload else { return std::future::pending().await };
+    loop {
+        if let Some(refusal) = upload.ended().await.and_then(|uploaded| uploaded.refusal.clone()) {
+            return refusal;
+        }
+    }
+}
+
+/// Waits until the stream may not go on.
+async fn ends(house: &House, permitted: &Permitted, activity: &Activity) {
+    let mut look = tokio::time::interval(LOOK);
+    let stops = async {
+        while may_go_on(house, permitted, activity).is_ok() {
+            look.tick().await;
+        }
+    };
+    tokio::select! {
+        () = stops => {}
+        () = deadline::wait(permitted.deadline) => {}
+    }
+}
+
+/// Checked again although permit looked: an agreement can end while a stream is open.
+fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Result<(), Refusal> {
+    permitted.still_permitted(house)?;
+    if activity.idle() >= deadline::STREAM_IDLE {
         return Err(Refusal::new(
             Reason::Cancelled,
             Hop::Consumer,
@@ -237,6 +321,10 @@ fn may_go_on(house: &House, permitted: &Permitted, last: Instant) -> Result<(), 
         ));
     }
     Ok(())
+}
+
+fn too_late() -> Refusal {
+    late("the deadline passed in the middle of the stream")
 }
 
 fn gone() -> Refusal {

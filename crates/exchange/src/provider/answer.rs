@@ -9,7 +9,7 @@ use proto::{link::ProviderClosing, records::Kind};
 use super::{Provider, Whole, permit::Permitted, whole};
 use crate::{
     deadline, digests, framing,
-    ports::{LegacyError, Messages, Question},
+    ports::{LegacyError, Messages, Requests},
     refusal::{Hop, Reason, Refusal, Status},
 };
 
@@ -42,7 +42,8 @@ impl Provider {
     }
 
     async fn ask(&self, permitted: &Permitted, until: Option<Instant>) -> Result<Answer, Refusal> {
-        let mut messages = match self.begin(permitted, until).await {
+        let request = Requests::One(permitted.verified.request.clone());
+        let mut messages = match self.begin(permitted, request, until).await {
             Ok(messages) => messages,
             Err(error) => return answered_or_refused(error),
         };
@@ -60,14 +61,13 @@ impl Provider {
     }
 
     /// Puts the question to the legacy system.
-    pub(super) async fn begin(&self, permitted: &Permitted, until: Option<Instant>) -> Result<Messages, LegacyError> {
-        let question = Question {
-            method: permitted.method.clone(),
-            request: permitted.verified.request.clone(),
-            deadline: until,
-            metadata: permitted.told(),
-        };
-        self.legacy.answer(question).await
+    pub(super) async fn begin(
+        &self,
+        permitted: &Permitted,
+        requests: Requests,
+        until: Option<Instant>,
+    ) -> Result<Messages, LegacyError> {
+        self.legacy.answer(permitted.question(requests, until)).await
     }
 
     /// Signs and records the outcome; when this returns it is durable, and the answer may leave.

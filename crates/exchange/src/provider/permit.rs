@@ -13,8 +13,10 @@ use policy::{Agreement, Ask, Denial, Plan};
 use super::{Provider, Refused, verify::Verified};
 use crate::{
     account::Account,
+    consumer::shape_of,
     deadline,
     house::House,
+    ports::{Question, Requests},
     refusal::{Hop, Reason, Refusal},
 };
 
@@ -70,16 +72,18 @@ impl Provider {
                 verified.refuse(refuse(Reason::BadClaims, "the claims name another legal basis than the agreement"))
             );
         }
-        if matches!(method.shape(), Shape::ClientStream | Shape::Bidirectional) {
-            let told = "this gateway does not take streamed requests";
-            return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
+        let streamed = verified.stream.is_some();
+        if claims.shape != i32::from(shape_of(method.shape())) || streamed != method.shape().streams_requests() {
+            let told = "the claims name another kind of call than the contract";
+            return Err(verified.refuse(refuse(Reason::BadClaims, told)));
         }
         if plan.kind != Kind::Query {
             // A command carried as if it were a query could be done twice.
             let told = "the provider's gateway carries queries; it takes no commands or subscriptions";
             return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
         }
-        if let Err(error) = method.check_request(&verified.request) {
+        // The messages of a stream are held against it as they come.
+        if !streamed && let Err(error) = method.check_request(&verified.request) {
             return Err(verified.refuse(refuse(Reason::Malformed, &error.to_string())));
         }
         let method = method.clone();
@@ -135,9 +139,9 @@ fn across_a_link(denial: &Denial) -> Refusal {
 }
 
 impl Permitted {
-    /// Returns whether the answer is a stream.
+    /// Returns whether more than one message passes either way.
     pub(super) fn streams(&self) -> bool {
-        self.method.shape() == Shape::ServerStream
+        self.method.shape() != Shape::Unary
     }
 
     /// The least of what the consumer and the contract allow; 30 s for a unary call that nobody limits.
@@ -160,8 +164,13 @@ impl Permitted {
         self.plan.projection.apply(message).map_err(|e| malformed(e.to_string()))
     }
 
+    /// Returns what the legacy system is asked.
+    pub(super) fn question(&self, requests: Requests, until: Option<Instant>) -> Question {
+        Question { method: self.method.clone(), requests, deadline: until, metadata: self.told() }
+    }
+
     /// What back ends are told of the asker, as metadata.
-    pub(super) fn told(&self) -> Vec<(String, String)> {
+    fn told(&self) -> Vec<(String, String)> {
         let claims = &self.verified.claims;
         let mut told = vec![
             ("drawbridge-exchange-id".to_owned(), self.verified.account.id.to_string()),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, poll};
+use futures_util::{StreamExt as _, TryFutureExt as _, poll};
 use http::HeaderMap;
 use ledger::SealInput;
 use prost::Message as _;
@@ -19,16 +19,19 @@ use records::receipt;
 
 use super::{
     Provider, Refused, Whole,
-    answer::{cancelled, legacy_refusal, timeout},
+    answer::{cancelled, failed, legacy_refusal, timeout},
     permit::Permitted,
+    requests::{self, Received},
     whole,
 };
 use crate::{
+    account::Account,
     deadline, digests, framing,
     headers::Signed,
     house::House,
-    ports::{LegacyError, Messages, Outlet},
-    progress::Progress,
+    intake::{Activity, Intake, Running},
+    ports::{LegacyError, Messages, Outlet, Requests},
+    progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal, Status},
 };
 
@@ -49,12 +52,12 @@ pub struct Stream {
     permitted: Permitted,
     opening: Signed,
     messages: Option<Messages>,
-    /// It ended before the legacy system's first message.
-    failed: Option<End>,
+    /// A streamed request under way.
+    requests: Option<Running<Received>>,
     digest: digests::Running,
     progress: Progress,
     until: Option<Instant>,
-    last: Instant,
+    activity: Arc<Activity>,
 }
 
 /// What ended a stream.
@@ -87,34 +90,20 @@ impl Provider {
         }
     }
 
-    /// Puts the question to the legacy system and waits for its answer to begin.
-    ///
-    /// However that ends, the reply is opened: its intent is in the log, and its closing claims settle it.
-    pub(super) async fn open(&self, recorded: Recorded) -> Stream {
+    /// Opens the reply: its intent is in the log, and its closing claims will settle it.
+    pub(super) fn open(&self, recorded: Recorded) -> Stream {
         let Recorded { mut permitted, opening } = recorded;
         permitted.verified.account.shared.provider_opening = opening.claims.clone();
-        let until = deadline::reserve(permitted.deadline());
-        let cancel = permitted.verified.cancel.clone();
-        let begun = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(Err(cancelled())),
-            () = deadline::wait(until) => Err(Err(timeout())),
-            begun = self.begin(&permitted, until) => begun.map_err(ended),
-        };
-        let (messages, failed) = match begun {
-            Ok(messages) => (Some(messages), None),
-            Err(end) => (None, Some(end)),
-        };
         Stream {
             house: self.house.clone(),
             digest: digests::Running::new(&permitted.verified.claims.nonce),
-            progress: Progress::new(&self.house),
+            progress: Progress::new(&self.house, Direction::Answers),
+            until: deadline::reserve(permitted.deadline()),
             permitted,
             opening,
-            messages,
-            failed,
-            until,
-            last: Instant::now(),
+            messages: None,
+            requests: None,
+            activity: Activity::new(),
         }
     }
 }
@@ -130,16 +119,44 @@ impl Stream {
 
     /// Runs the stream to its end and settles it. The reply's trailers go out after that.
     pub async fn run<O: Outlet>(mut self, provider: &Provider, outlet: &mut O) -> Whole {
+        let requests = self.take_requests(provider);
+        // Asking is the first step of the answer: a legacy system may want messages before it begins.
+        let (legacy, question) = (provider.legacy.clone(), self.permitted.question(requests, self.until));
+        let asked = async move { legacy.answer(question).await };
+        self.messages = Some(asked.try_flatten_stream().boxed());
         let end = self.pass_on(outlet).await;
         // Stops the legacy system before anything is written down about it.
         drop(self.messages.take());
-        self.settle(provider, end).await
+        let received = match self.requests.take() {
+            Some(requests) => requests.end().await,
+            None => None,
+        };
+        self.settle(provider, end, received).await
+    }
+
+    /// Returns what the legacy system is asked with; a streamed request is read beside the answer.
+    fn take_requests(&mut self, provider: &Provider) -> Requests {
+        let verified = &mut self.permitted.verified;
+        let Some(body) = verified.stream.take() else { return Requests::One(verified.request.clone()) };
+        let (sink, requests) = requests::channel();
+        let key = verified.rules.federation.gateway(&verified.peer).map(|entry| provider.verifiers.of(&entry.gateway_key));
+        // Without a key in the directory the opening claims would not have been verified.
+        let Some(verifier) = key else { return requests };
+        let intake = Intake {
+            house: self.house.clone(),
+            method: self.permitted.method.clone(),
+            account: verified.account.clone(),
+            hop: Hop::Provider,
+            body,
+            nonce: verified.claims.nonce.clone(),
+            activity: self.activity.clone(),
+            sink,
+        };
+        self.requests = Some(Running::start(|stop| requests::receive(intake, verifier, stop)));
+        requests
     }
 
     async fn pass_on<O: Outlet>(&mut self, outlet: &mut O) -> End {
-        if let Some(end) = self.failed.take() {
-            return end;
-        }
         let cancel = self.permitted.verified.cancel.clone();
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -148,12 +165,14 @@ impl Stream {
                 biased;
                 () = cancel.cancelled() => return Err(cancelled()),
                 () = outlet.gone() => return Err(cancelled()),
+                () = deadline::wait(self.until) => return Err(timeout()),
+                refusal = refused(&mut self.requests) => return Err(refusal),
                 result = self.progress.settle_pending() => {
                     result.map_err(|e| unsettled(&e))?;
                     continue;
                 }
                 _ = look.tick() => {
-                    self.still_may()?;
+                    may_go_on(&self.house, &self.permitted, &self.activity)?;
                     self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
                     continue;
                 }
@@ -164,11 +183,11 @@ impl Stream {
                 self.digest.update(&chunk);
                 let shared = &mut self.permitted.verified.account.shared;
                 shared.messages = shared.messages.saturating_add(count);
-                self.last = Instant::now();
+                self.activity.note();
                 self.hand_on(chunk, outlet, &mut look).await?;
             }
             if let Some(end) = end {
-                return end;
+                return self.one_answer(end);
             }
         }
     }
@@ -215,7 +234,17 @@ impl Stream {
         let cancel = self.permitted.verified.cancel.clone();
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         let account = &self.permitted.verified.account;
-        self.progress.admit(bytes, (&self.house, account, &self.digest)).await.map_err(|e| unsettled(&e))?;
+        let admitted = self.progress.admit(bytes, (&self.house, account, &self.digest));
+        // A disk that hangs holds the stream back, not its end.
+        tokio::select! {
+            biased;
+            result = admitted => result.map_err(|e| unsettled(&e))?,
+            () = cancel.cancelled() => return Err(cancelled()),
+            () = ends(&self.house, &self.permitted, (self.until, &self.activity)) => {
+                may_go_on(&self.house, &self.permitted, &self.activity)?;
+                return Err(timeout());
+            }
+        }
         let mut sent = std::pin::pin!(outlet.send(chunk));
         loop {
             tokio::select! {
@@ -225,23 +254,32 @@ impl Stream {
                     break;
                 }
                 () = cancel.cancelled() => return Err(cancelled()),
+                () = deadline::wait(self.until) => return Err(timeout()),
+                refusal = refused(&mut self.requests) => return Err(refusal),
                 result = self.progress.settle_pending() => result.map_err(|e| unsettled(&e))?,
                 _ = look.tick() => {
-                    may_go_on(&self.house, &self.permitted, self.until, self.last)?;
+                    may_go_on(&self.house, &self.permitted, &self.activity)?;
                     self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
                 }
             }
         }
-        self.last = Instant::now();
+        self.activity.note();
         self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
         Ok(())
     }
 
-    fn still_may(&self) -> Result<(), Refusal> {
-        may_go_on(&self.house, &self.permitted, self.until, self.last)
+    /// A method that answers with one message has answered with exactly one when it ends well.
+    fn one_answer(&self, end: End) -> End {
+        let shared = &self.permitted.verified.account.shared;
+        match end {
+            Ok(Status { code: 0, .. }) if !self.permitted.method.shape().streams_answers() && shared.messages != 1 => {
+                Err(failed("it did not answer with one message"))
+            }
+            end => end,
+        }
     }
 
-    async fn settle(self, provider: &Provider, end: End) -> Whole {
+    async fn settle(self, provider: &Provider, end: End, received: Option<Received>) -> Whole {
         let Self { permitted, digest, progress, .. } = self;
         let (mut account, plan) = permitted.into_account();
         let (status, refusal) = match end {
@@ -249,12 +287,18 @@ impl Stream {
             Err(refusal) => (refusal.status(account.id), Some(refusal)),
         };
         account.private.bytes = progress.released();
+        if let Some(received) = &received {
+            note(&mut account, received);
+        }
         account.end(refusal.as_ref(), status.code);
         let closing = ProviderClosing {
             refusal: refusal.as_ref().map(|r| r.reason.as_str().to_owned()).unwrap_or_default(),
             response_digest: digest.close(&status).to_vec().into(),
             released_digest: plan.released_digest(),
             withheld_digest: plan.withheld_digest(),
+            request_digest: account.shared.request_digest.clone(),
+            request_messages: account.shared.request_messages,
+            request_closed: received.is_some_and(|received| received.closing.is_some()),
             ..provider.closing(&account, &status)
         };
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
@@ -271,13 +315,46 @@ impl Stream {
     }
 }
 
-/// Checked again although permit looked: an agreement can end while a stream is open.
-fn may_go_on(house: &House, permitted: &Permitted, until: Option<Instant>, last: Instant) -> Result<(), Refusal> {
-    permitted.still_permitted(house)?;
-    if until.is_some_and(|until| Instant::now() >= until) {
-        return Err(timeout());
+/// Notes what was read of a streamed request.
+fn note(account: &mut Account, received: &Received) {
+    let shared = &mut account.shared;
+    shared.request_messages = received.messages;
+    shared.request_digest = received.digest.to_vec().into();
+    if let Some((claims, seal)) = &received.closing {
+        shared.consumer_closing = claims.clone();
+        shared.consumer_closing_seal = Some(seal.clone());
     }
-    if last.elapsed() >= deadline::STREAM_IDLE {
+    account.private.bytes = account.private.bytes.saturating_add(received.bytes);
+}
+
+/// Waits until the request may not go on; for ever where it may, or is no stream.
+async fn refused(requests: &mut Option<Running<Received>>) -> Refusal {
+    let Some(requests) = requests else { return std::future::pending().await };
+    loop {
+        if let Some(refusal) = requests.ended().await.and_then(|received| received.refusal.clone()) {
+            return refusal;
+        }
+    }
+}
+
+/// Waits until the stream may not go on.
+async fn ends(house: &House, permitted: &Permitted, (until, activity): (Option<Instant>, &Activity)) {
+    let mut look = tokio::time::interval(LOOK);
+    let stops = async {
+        while may_go_on(house, permitted, activity).is_ok() {
+            look.tick().await;
+        }
+    };
+    tokio::select! {
+        () = stops => {}
+        () = deadline::wait(until) => {}
+    }
+}
+
+/// Checked again although permit looked: an agreement can end while a stream is open.
+fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Result<(), Refusal> {
+    permitted.still_permitted(house)?;
+    if activity.idle() >= deadline::STREAM_IDLE {
         return Err(Refusal::new(
             Reason::Cancelled,
             Hop::Provider,

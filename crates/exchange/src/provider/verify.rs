@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use federation::GatewayId;
 use ledger::SealVerifier;
 use note::VerifierKey;
 use prost::Message as _;
@@ -23,6 +24,7 @@ use crate::{
     house::Rules,
     metadata::{MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES},
     refusal::{Hop, Reason, Refusal},
+    ports::{Request, RequestBody},
     replay::NotTaken,
     trace::is_trace_parent,
 };
@@ -54,8 +56,12 @@ pub(crate) struct Verified {
     pub(super) account: Box<Account>,
     pub(super) claims: Box<ConsumerClaims>,
     pub(super) rules: Arc<Rules>,
-    /// The request, without its prefix.
+    /// The gateway in the link's certificate.
+    pub(super) peer: GatewayId,
+    /// The request, without its prefix; empty where it is a stream.
     pub(super) request: Bytes,
+    /// The request where it is a stream, until it is read.
+    pub(super) stream: Option<RequestBody>,
     pub(super) path: String,
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: CancellationToken,
@@ -92,19 +98,25 @@ impl Provider {
         };
         fill(&mut account, &claims, bytes, seal);
         let nonce = claims.nonce.clone();
-        let checked = self.fresh(&claims, &call).and_then(|()| {
-            let request = framing::single(&call.message, self.house.limits.message).map_err(|e| framing_refusal(&e))?;
-            let digest = digests::of_request(&claims.nonce, &call.message);
-            if claims.request_digest.as_ref() == digest {
-                return Ok(request);
+        let fresh = self.fresh(&claims, &call);
+        let Call { peer, path, deadline, cancel, request, .. } = call;
+        let checked = fresh.and_then(|()| match request {
+            Request::One(message) => {
+                let request = framing::single(&message, self.house.limits.message).map_err(|e| framing_refusal(&e))?;
+                let digest = digests::of_request(&claims.nonce, &message);
+                if claims.request_digest.as_ref() == digest {
+                    return Ok((request, None));
+                }
+                Err((bad("the request is not the one that was signed"), 0))
             }
-            Err((bad("the request is not the one that was signed"), 0))
+            // Its digest comes with the closing claims.
+            Request::Stream(body) if claims.request_digest.is_empty() => Ok((Bytes::new(), Some(body))),
+            Request::Stream(_) => Err((bad("the claims hold the digest of a request that is a stream"), 0)),
         });
         match checked {
-            Ok(request) => {
-                let Call { path, deadline, cancel, .. } = call;
-                Ok(Verified { account, claims, rules, request, path, deadline, cancel })
-            }
+            Ok((request, stream)) => {
+                Ok(Verified { account, claims, rules, peer, request, stream, path, deadline, cancel })
+            },
             Err((refusal, clock_difference)) => {
                 let mut refused = Refused::new(account, refusal);
                 (refused.clock_difference, refused.nonce) = (clock_difference, nonce);

@@ -1,0 +1,244 @@
+//! A streamed request, taken in message by message: held against the contract, digested, recorded as it goes, and handed on.
+//!
+//! It runs in a task of its own beside the answer. What it has taken in is known whenever it is stopped.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use contract::Method;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    account::Account,
+    digests,
+    framing::{self, Cutter, FramingError},
+    house::House,
+    ports::{Gone, RequestBody},
+    progress::{Direction, Progress},
+    refusal::{Hop, Reason, Refusal},
+};
+
+/// How often a record is begun where nothing passes.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Where the messages of a streamed request go.
+pub(crate) trait Sink: Send {
+    /// Takes whole messages with their prefixes; waits while the reader does not read.
+    fn take(&mut self, messages: Vec<Bytes>) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Waits until nobody reads any more.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// When something last passed on a stream, in either direction.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    begun: Instant,
+    /// Milliseconds after `begun`.
+    last: AtomicU64,
+}
+
+impl Activity {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { begun: Instant::now(), last: AtomicU64::new(0) })
+    }
+
+    /// Notes that something passed now.
+    pub(crate) fn note(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// Returns how long nothing has passed.
+    pub(crate) fn idle(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+}
+
+/// What one side takes in of a streamed request.
+pub(crate) struct Intake<S> {
+    pub(crate) house: Arc<House>,
+    pub(crate) method: Arc<Method>,
+    /// As things stood when the stream was opened.
+    pub(crate) account: Box<Account>,
+    /// This side.
+    pub(crate) hop: Hop,
+    pub(crate) body: RequestBody,
+    pub(crate) nonce: Bytes,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) sink: S,
+}
+
+/// What was taken in, and how that ended.
+pub(crate) struct Taken<S> {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) digest: [u8; 32],
+    pub(crate) end: End<S>,
+}
+
+/// How the taking in of a request ended.
+pub(crate) enum End<S> {
+    /// The request is whole; its trailers, and the sink that is still open.
+    Whole(HeaderMap, S),
+    /// Nobody wanted more of it.
+    Stopped,
+    /// It may not go on.
+    Refused(Refusal),
+}
+
+impl<S: Sink> Intake<S> {
+    /// Takes in messages until the request ends, may not go on, or `stop` fires.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Taken<S> {
+        let Self { house, method, mut account, hop, mut body, nonce, activity, mut sink } = self;
+        let mut digest = digests::Running::new(&nonce);
+        let mut cutter = Cutter::new(house.limits.message);
+        let mut progress = Progress::new(&house, Direction::Requests);
+        let mut look = tokio::time::interval(LOOK);
+        let mut trailers = None;
+        let ended = loop {
+            let frame = tokio::select! {
+                biased;
+                () = stop.cancelled() => break Ok(false),
+                () = sink.gone() => break Ok(false),
+                result = progress.settle_pending() => match result {
+                    Ok(()) => continue,
+                    Err(error) => break Err(unsettled(hop, &error)),
+                },
+                _ = look.tick() => {
+                    progress.keep_up((&house, &account, &digest));
+                    continue;
+                }
+                frame = body.frame() => frame,
+            };
+            let piece = match frame {
+                None if cutter.at_boundary() => break Ok(true),
+                None => break Err(malformed(hop, &FramingError::Truncated)),
+                Some(Err(_)) => break Err(withdrawn(hop)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => piece,
+                    Err(frame) => {
+                        trailers = frame.into_trailers().ok();
+                        continue;
+                    }
+                },
+            };
+            activity.note();
+            let (messages, refusal) = cut(&mut cutter, piece, &method, hop);
+            let passed = async {
+                let mut bytes = 0_u64;
+                for message in &messages {
+                    digest.update(message);
+                    bytes = bytes.saturating_add(u64::try_from(message.len()).unwrap_or(u64::MAX));
+                }
+                let shared = &mut account.shared;
+                let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
+                shared.request_messages = shared.request_messages.saturating_add(count);
+                progress.admit(bytes, (&house, &account, &digest)).await.map_err(|e| Some(unsettled(hop, &e)))?;
+                sink.take(messages).await.map_err(|Gone| None)
+            };
+            let passed = tokio::select! {
+                biased;
+                passed = passed => passed,
+                () = stop.cancelled() => break Ok(false),
+            };
+            match (passed, refusal) {
+                (Err(None), _) => break Ok(false),
+                (Err(Some(refusal)), _) | (Ok(()), Some(refusal)) => break Err(refusal),
+                (Ok(()), None) => progress.keep_up((&house, &account, &digest)),
+            }
+        };
+        let end = match ended {
+            Ok(true) => End::Whole(trailers.unwrap_or_default(), sink),
+            Ok(false) => End::Stopped,
+            Err(refusal) => End::Refused(refusal),
+        };
+        let (messages, bytes) = (account.shared.request_messages, progress.released());
+        Taken { messages, bytes, digest: digest.so_far(), end }
+    }
+}
+
+/// Cuts whole messages that fit the contract out of what came; with the refusal of the first that may not pass.
+fn cut(cutter: &mut Cutter, piece: Bytes, method: &Method, hop: Hop) -> (Vec<Bytes>, Option<Refusal>) {
+    cutter.push(piece);
+    let mut messages = Vec::new();
+    loop {
+        let message = match cutter.cut() {
+            Ok(Some(message)) => message,
+            Ok(None) => return (messages, None),
+            Err(error) => return (messages, Some(malformed(hop, &error))),
+        };
+        if let Err(error) = method.check_request(message.get(framing::PREFIX..).unwrap_or_default()) {
+            return (messages, Some(Refusal::new(Reason::Malformed, hop, error.to_string())));
+        }
+        messages.push(message);
+    }
+}
+
+fn malformed(hop: Hop, error: &FramingError) -> Refusal {
+    let reason = if matches!(error, FramingError::TooLarge { .. }) { Reason::TooLarge } else { Reason::Malformed };
+    let refusal = Refusal::new(reason, hop, error.to_string());
+    // Source: gRPC over HTTP/2, "Compression": an encoding that is not supported is `UNIMPLEMENTED`.
+    if *error == FramingError::Compressed { refusal.prescribed(tonic::Code::Unimplemented) } else { refusal }
+}
+
+fn withdrawn(hop: Hop) -> Refusal {
+    Refusal::new(Reason::Cancelled, hop, "the request was given up before its end")
+}
+
+fn unsettled(hop: Hop, error: &ledger::AppendError) -> Refusal {
+    let told = "the gateway can no longer record, so the stream was closed";
+    Refusal::new(Reason::Unsettled, hop, told).detail(error.to_string())
+}
+
+/// A task that takes in a request, and what came of it.
+pub(crate) struct Running<T> {
+    task: Option<JoinHandle<T>>,
+    stop: CancellationToken,
+    result: Option<T>,
+}
+
+impl<T: Send + 'static> Running<T> {
+    /// Starts the task that `work` makes.
+    pub(crate) fn start<F: Future<Output = T> + Send + 'static>(work: impl FnOnce(CancellationToken) -> F) -> Self {
+        let stop = CancellationToken::new();
+        Self { task: Some(tokio::spawn(work(stop.clone()))), stop, result: None }
+    }
+
+    /// Waits until the task has ended by itself, and returns what came of it; for ever once it was returned.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(crate) async fn ended(&mut self) -> Option<&T> {
+        let Some(task) = self.task.as_mut() else { return std::future::pending().await };
+        let ended = task.await;
+        self.task = None;
+        self.result = ended.ok();
+        self.result.as_ref()
+    }
+
+    /// Ends the task, and returns what came of it. `None` where it ended in a panic.
+    pub(crate) async fn end(mut self) -> Option<T> {
+        self.stop.cancel();
+        match self.task.take() {
+            Some(task) => task.await.ok(),
+            None => self.result.take(),
+        }
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

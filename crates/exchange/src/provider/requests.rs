@@ -1,0 +1,112 @@
+//! A streamed request as it comes over the link: taken in, held against its closing claims, and only then called whole.
+
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use futures_util::{StreamExt as _, stream};
+use http::HeaderMap;
+use ledger::SealVerifier;
+use prost::Message as _;
+use proto::link::{ConsumerClosing, Seal};
+use records::receipt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    framing,
+    headers::Signed,
+    intake::{End, Intake, Sink, Taken},
+    ports::{Gone, Requests, Withdrawn},
+    refusal::{Hop, Reason, Refusal},
+};
+
+/// Messages that are read ahead of the legacy system.
+const AHEAD: usize = 16;
+
+/// What is handed to the legacy system: messages without prefix, then `None` once the request is whole.
+pub(super) struct ToLegacy(mpsc::Sender<Option<Bytes>>);
+
+/// Returns where messages are put in, and the requests that the legacy system takes out.
+pub(super) fn channel() -> (ToLegacy, Requests) {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let messages = stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver: mpsc::Receiver<Option<Bytes>> = receiver?;
+        match receiver.recv().await {
+            Some(Some(message)) => Some((Ok(message), Some(receiver))),
+            Some(None) => None,
+            None => Some((Err(Withdrawn), None)),
+        }
+    });
+    (ToLegacy(sender), Requests::Stream(messages.boxed()))
+}
+
+impl Sink for ToLegacy {
+    async fn take(&mut self, messages: Vec<Bytes>) -> Result<(), Gone> {
+        for mut message in messages {
+            message.advance(framing::PREFIX.min(message.len()));
+            self.0.send(Some(message)).await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    async fn gone(&mut self) {
+        self.0.closed().await;
+    }
+}
+
+/// What was read of a streamed request.
+pub(super) struct Received {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) digest: [u8; 32],
+    /// The closing claims and their signature, where the request is whole and they hold.
+    pub(super) closing: Option<(Bytes, Seal)>,
+    /// Why it may not go on.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Reads a streamed request. The legacy system learns that it is whole only once its closing claims are verified.
+pub(super) async fn receive(
+    intake: Intake<ToLegacy>,
+    verifier: Arc<SealVerifier>,
+    stop: CancellationToken,
+) -> Received {
+    let exchange_id = intake.account.shared.exchange_id.clone();
+    let Taken { messages, bytes, digest, end } = intake.run(stop).await;
+    let mut received = Received { messages, bytes, digest, closing: None, refusal: None };
+    match end {
+        End::Stopped => {}
+        End::Refused(refusal) => received.refusal = Some(refusal),
+        End::Whole(trailers, legacy) => match verify(&trailers, &exchange_id, (messages, &digest), &verifier) {
+            Ok(closing) => {
+                received.closing = Some(closing);
+                // It may have answered already.
+                let _ = legacy.0.send(None).await;
+            }
+            Err(told) => received.refusal = Some(Refusal::new(Reason::BadClaims, Hop::Provider, told)),
+        },
+    }
+    received
+}
+
+fn verify(
+    trailers: &HeaderMap,
+    exchange_id: &Bytes,
+    (messages, digest): (u64, &[u8; 32]),
+    verifier: &SealVerifier,
+) -> Result<(Bytes, Seal), &'static str> {
+    let signed = Signed::read(trailers).ok_or("the request ends without closing claims")?;
+    let closing = ConsumerClosing::decode(signed.claims.clone()).map_err(|_| "the closing claims cannot be read")?;
+    let seal = signed.seal.ok_or("the signature over the closing claims is missing or cannot be read")?;
+    let read = receipt::seal_from_wire(&seal).ok_or("the signature over the closing claims is malformed")?;
+    verifier
+        .verify(receipt::CONSUMER_CLOSING, &signed.claims, None, &read)
+        .map_err(|_| "the signature is not by the gateway's key over these closing claims")?;
+    if closing.exchange_id != *exchange_id {
+        return Err("the closing claims are of another exchange");
+    }
+    if closing.messages != messages || closing.request_digest.as_ref() != digest {
+        return Err("the request is not the one that was signed");
+    }
+    Ok((signed.claims, seal))
+}
