@@ -6,6 +6,7 @@ mod agreements;
 mod cli;
 mod exchange;
 mod faults;
+mod interop;
 mod ledger;
 mod liar;
 mod limits;

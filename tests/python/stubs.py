@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def _generate():
     out = pathlib.Path(tempfile.mkdtemp(prefix="drawbridge-stubs-"))
     atexit.register(shutil.rmtree, out, ignore_errors=True)
-    contracts = [(ROOT / "tests/proto", "test/v1/records.proto")]
+    contracts = [(ROOT / "tests/proto", name) for name in ("test/v1/records.proto", "interop/test.proto")]
     contracts += [(ROOT / "proto", str(path.relative_to(ROOT / "proto"))) for path in sorted((ROOT / "proto/drawbridge").rglob("*.proto"))]
     well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
     folders = [f"-I{folder}" for folder in (ROOT / "tests/proto", ROOT / "proto", well_known)]
@@ -30,11 +30,12 @@ def _generate():
     for folder, _, _ in os.walk(out):
         (pathlib.Path(folder) / "__init__.py").touch()
     sys.path.insert(0, str(out))
-    for name in ("test", "drawbridge"):
+    for name in ("test", "interop", "drawbridge"):
         sys.modules.pop(name, None)
 
 
 _generate()
 
 from drawbridge.exchange.v1 import receipts_pb2, receipts_pb2_grpc  # noqa: E402, F401
+from interop import test_pb2 as interop_pb2, test_pb2_grpc as interop_pb2_grpc  # noqa: E402, F401
 from test.v1 import records_pb2, records_pb2_grpc  # noqa: E402, F401

@@ -100,7 +100,7 @@ impl Drop for Dialogue {
     }
 }
 
-/// A back end in Python, `backend.py`. Killed when dropped.
+/// A back end in Python. Killed when dropped.
 pub struct Backend {
     child: Child,
     /// Its port on loopback.
@@ -111,7 +111,12 @@ pub struct Backend {
 impl Backend {
     /// Starts it, with TLS where a certificate and its key are given.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = command("backend.py").args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::of("backend.py", arguments)
+    }
+
+    /// Starts another script that says the same: its port, then events as JSON, a line each.
+    pub fn of(script: &str, arguments: &[&str]) -> Self {
+        let mut child = command(script).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = lines.next().expect("the back end starts").unwrap().trim().parse().unwrap();
         let events = Arc::<Mutex<Vec<_>>>::default();

@@ -126,6 +126,7 @@ async fn through(bindings: &Bindings, method: &str) -> f64 {
     let ask = Ask {
         method: Arc::clone(binding.method()),
         request: bytes::Bytes::new(),
+        requests: None,
         deadline: None,
         metadata: Vec::new(),
     };

@@ -60,7 +60,7 @@ pub struct ConnectorConfig {
     pub certificate: Option<PathBuf>,
     /// `grpc`: PEM file with the key of `certificate`.
     pub key: Option<PathBuf>,
-    /// `grpc`: how many HTTP/2 connections are kept. Default: 2.
+    /// `grpc`: how many HTTP/2 connections each of the gateway's workers keeps. Default: 1.
     pub connections: Option<NonZeroU16>,
     /// `grpc`: speak without TLS. For development only, and only to an address of this machine itself. Default: false.
     pub dangerous_plaintext: Option<bool>,

@@ -49,7 +49,7 @@ impl Clients {
             return calls::bare(StatusCode::UNSUPPORTED_MEDIA_TYPE).map(ClientBody::ours);
         }
         let path = request.uri().path();
-        if path.starts_with("/grpc.") || path.starts_with("/drawbridge.") {
+        if Services::serve(path) {
             return self.services.call(caller.peer.clone(), request).await.map(ClientBody::Tonic);
         }
         let Some(place) = calls::place(&self.places) else {

@@ -39,6 +39,12 @@ pub(crate) struct Services {
     reflections: Arc<Mutex<Reflections>>,
 }
 
+/// Paths of gRPC's own services that a gateway serves.
+const HEALTH: &str = "/grpc.health.";
+const REFLECTION: &str = "/grpc.reflection.";
+/// Paths of what is Drawbridge's own.
+const OURS: &str = "/drawbridge.";
+
 /// Reflection by set of services, for the contracts that it was made from.
 #[derive(Default)]
 struct Reflections {
@@ -51,12 +57,17 @@ impl Services {
         Self { house, peers, health, reflections: Arc::default() }
     }
 
+    /// Returns whether a path is one of these services' rather than a contract's.
+    pub(crate) fn serve(path: &str) -> bool {
+        [HEALTH, REFLECTION, OURS].iter().any(|prefix| path.starts_with(prefix))
+    }
+
     /// Answers a request of `system`.
     pub(crate) async fn call(&self, system: SystemId, request: Request<Incoming>) -> Response<tonic::body::Body> {
         let path = request.uri().path();
-        let routes = if path.starts_with("/grpc.health.") {
+        let routes = if path.starts_with(HEALTH) {
             self.health.clone()
-        } else if path.starts_with("/grpc.reflection.") {
+        } else if path.starts_with(REFLECTION) {
             match self.reflection(&system) {
                 Ok(routes) => routes,
                 Err(status) => return status.into_http(),

@@ -202,7 +202,11 @@ impl Consumer {
 /// was read.
 fn check_requests(closing: &ProviderClosing, uploaded: Option<&Uploaded>) -> Result<(), Refusal> {
     let Some(uploaded) = uploaded else {
-        return if closing.request_closed { Err(mismatch("the provider closed a request that was none")) } else { Ok(()) };
+        return if closing.request_closed {
+            Err(mismatch("the provider closed a request that was none"))
+        } else {
+            Ok(())
+        };
     };
     let whole = uploaded.closing.is_some() && closing.request_messages == uploaded.messages;
     if closing.request_closed && !whole || closing.request_messages > uploaded.messages {

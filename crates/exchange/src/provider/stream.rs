@@ -139,7 +139,8 @@ impl Stream {
         let verified = &mut self.permitted.verified;
         let Some(body) = verified.stream.take() else { return Requests::One(verified.request.clone()) };
         let (sink, requests) = requests::channel();
-        let key = verified.rules.federation.gateway(&verified.peer).map(|entry| provider.verifiers.of(&entry.gateway_key));
+        let key =
+            verified.rules.federation.gateway(&verified.peer).map(|entry| provider.verifiers.of(&entry.gateway_key));
         // Without a key in the directory the opening claims would not have been verified.
         let Some(verifier) = key else { return requests };
         let intake = Intake {

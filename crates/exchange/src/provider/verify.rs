@@ -23,8 +23,8 @@ use crate::{
     headers::Signed,
     house::Rules,
     metadata::{MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES},
-    refusal::{Hop, Reason, Refusal},
     ports::{Request, RequestBody},
+    refusal::{Hop, Reason, Refusal},
     replay::NotTaken,
     trace::is_trace_parent,
 };
@@ -116,7 +116,7 @@ impl Provider {
         match checked {
             Ok((request, stream)) => {
                 Ok(Verified { account, claims, rules, peer, request, stream, path, deadline, cancel })
-            },
+            }
             Err((refusal, clock_difference)) => {
                 let mut refused = Refused::new(account, refusal);
                 (refused.clock_difference, refused.nonce) = (clock_difference, nonce);

@@ -1,0 +1,125 @@
+//! gRPC's interoperability cases through two gateways: grpcio asks, grpcio answers, and neither knows of the other side's
+//! gateway.
+
+use drawbridge_tests::{
+    Agreement, COUNCIL, TRUST, TestFederation, eventually,
+    python::{self, Backend},
+};
+use prost::Message as _;
+use proto::link::ProviderClosing;
+use records::Record;
+
+/// The cases of `tests/python/interop.py`.
+const CASES: [&str; 16] = [
+    "empty_unary",
+    "large_unary",
+    "client_streaming",
+    "server_streaming",
+    "ping_pong",
+    "empty_stream",
+    "status_code_and_message",
+    "special_status_message",
+    "unimplemented_method",
+    "unimplemented_service",
+    "cancel_after_begin",
+    "cancel_after_first_response",
+    "timeout_on_sleeping_server",
+    "many_messages",
+    "early_answer",
+    "largest_messages",
+];
+const METHODS: [&str; 6] =
+    ["EmptyCall", "UnaryCall", "StreamingOutputCall", "StreamingInputCall", "FullDuplexCall", "UnimplementedCall"];
+
+async fn interop() -> (TestFederation, Backend) {
+    let federation = TestFederation::without_agreement().await;
+    let methods: Vec<String> = METHODS.iter().map(|method| format!("{method:?}")).collect();
+    federation.agree(&Agreement {
+        grants: format!(
+            "[[grant]]\nservice = \"grpc.testing.TestService\"\ndigest = \"@digest:grpc.testing.TestService@\"\n\
+             methods = [{}]\nsystems = [\"revenues\"]\npurposes = [\"safeguarding\"]\nfields = \"all\"\nkind = \"query\"\n",
+            methods.join(", ")
+        ),
+        ..Agreement::default()
+    });
+    let backend = Backend::of("interop_server.py", &[]);
+    let trust = federation.member(TRUST);
+    trust.reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
+    for method in METHODS {
+        trust.configure(&format!(
+            "\n[[binding]]\nmethod = \"grpc.testing.TestService/{method}\"\nconnector = {{ kind = \"grpc\", address = \
+             \"http://127.0.0.1:{}\", dangerous_plaintext = true }}\n",
+            backend.port
+        ));
+    }
+    (federation.start(), backend)
+}
+
+fn run(federation: &TestFederation, case: &str) {
+    let council = federation.member(COUNCIL);
+    let (clients, folder) = (council.clients.to_string(), council.folder.to_str().unwrap().to_owned());
+    python::run("interop.py", &[case, "--clients", &clients, "--folder", &folder]);
+}
+
+/// What is recorded of a method at a member, settled records alone.
+fn settled(federation: &TestFederation, member: &str, method: &str) -> Vec<Record> {
+    let path = format!("/grpc.testing.TestService/{method}");
+    let records = federation.member(member).records().into_iter();
+    records.filter(|r| r.settles() && r.opened.as_ref().is_some_and(|o| o.private.method == path)).collect()
+}
+
+#[tokio::test]
+async fn every_interoperability_case_passes_through_two_gateways() {
+    let (federation, _backend) = interop().await;
+    for case in CASES {
+        eprintln!("case {case}");
+        run(&federation, case);
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_request_is_signed_counted_and_proven_on_both_sides() {
+    let (federation, backend) = interop().await;
+    run(&federation, "client_streaming");
+    let whole = eventually("the server has read the whole request", 20, async || {
+        backend.events().into_iter().find(|event| event["event"] == "whole")
+    })
+    .await;
+    assert_eq!(whole["bytes"], 74922);
+    let [asked] = settled(&federation, COUNCIL, "StreamingInputCall").try_into().unwrap();
+    let [answered] = settled(&federation, TRUST, "StreamingInputCall").try_into().unwrap();
+    let (asked, answered) = (asked.opened.unwrap().shared, answered.opened.unwrap().shared);
+    assert_eq!((asked.request_messages, asked.messages), (4, 1));
+    assert!(!asked.consumer_closing.is_empty() && asked.consumer_closing_seal.is_some());
+    // The provider keeps what the consumer signed of the whole request.
+    assert_eq!(asked.consumer_closing, answered.consumer_closing);
+    assert_eq!(asked.consumer_closing_seal, answered.consumer_closing_seal);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_in_the_middle_of_its_request_is_recorded_and_reaches_the_server() {
+    let (federation, backend) = interop().await;
+    run(&federation, "cancel_after_first_response");
+    eventually("the server's call has ended", 20, async || {
+        backend.events().into_iter().find(|event| event["event"] == "ended")
+    })
+    .await;
+    for member in [COUNCIL, TRUST] {
+        let [record] = eventually("the exchange is settled", 20, async || {
+            Some(settled(&federation, member, "FullDuplexCall")).filter(|found| !found.is_empty())
+        })
+        .await
+        .try_into()
+        .unwrap();
+        let opened = record.opened.unwrap();
+        assert_eq!(opened.private.outcome, "cancelled", "{member}");
+        let shared = opened.shared;
+        assert!(shared.consumer_closing.is_empty(), "{member}: the request was never whole");
+        // The provider signs what it has read of it.
+        let read = match member {
+            TRUST => ProviderClosing::decode(shared.provider_closing).unwrap().request_messages,
+            _ => shared.request_messages,
+        };
+        assert_eq!(read, 1, "{member}");
+    }
+}
