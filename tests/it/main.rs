@@ -10,6 +10,7 @@ mod ledger;
 mod liar;
 mod limits;
 mod links;
+mod lying_provider;
 mod privacy;
 mod python;
 mod receipts;
