@@ -8,9 +8,10 @@ use std::{
 use bytes::Bytes;
 use drawbridge_tests::{
     Agreement, COUNCIL, Member, PURPOSE, TRUST, TestFederation, eventually,
+    federation::standard,
     python::{self, Backend, Dialogue},
 };
-use exchange::{Status, digests};
+use exchange::{Reason, Status, digests};
 use prost::Message as _;
 use proto::records::Kind;
 use records::Record;
@@ -49,22 +50,10 @@ fn settled(member: &Member, exchange: &str) -> Option<(String, Record)> {
     Some((record.opened.as_ref().unwrap().private.outcome.clone(), record))
 }
 
-/// Puts `backend` behind the trust's gateway.
-fn bind(federation: &TestFederation, connector: &str) {
-    for method in ["Say", "Repeat"] {
-        let binding = format!(
-            "\n[[binding]]\nmethod = \"test.v1.Echo/{method}\"\nconnector = {{ kind = \"grpc\", {connector} }}\n"
-        );
-        federation.member(TRUST).configure(&binding);
-    }
-}
-
 /// Two gateways before a Python back end in plain text.
 async fn plain() -> (TestFederation, Backend) {
     let federation = TestFederation::new().await;
-    let backend = Backend::start(&[]);
-    federation.member(TRUST).reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
-    bind(&federation, &format!("address = \"http://127.0.0.1:{}\", dangerous_plaintext = true", backend.port));
+    let backend = Backend::behind(&federation);
     (federation.start(), backend)
 }
 
@@ -94,7 +83,9 @@ async fn a_partner_in_python_reads_every_refusal_with_its_standard_helpers() {
     };
     federation.agree(&past);
     let [nobody] = drawbridge_tests::federation::free_ports();
-    bind(&federation, &format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", nobody.port()));
+    federation
+        .member(TRUST)
+        .bind_echo(&format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", nobody.port()));
     federation.member(TRUST).reconfigure("\"test.v1.Records/Slow\"\n", "\"test.v1.Records/Slow\"\ntimeout = \"1s\"\n");
     let mut federation = federation.start();
     let found = partner(&federation, "client.py", "refusals", &[]);
@@ -216,7 +207,9 @@ async fn a_grpc_back_end_is_reached_over_tls_of_its_own_authority() {
     std::fs::write(&certificate, issued.certificate_pem).unwrap();
     std::fs::write(&key, issued.key_pem.as_bytes()).unwrap();
     let backend = Backend::start(&["--certificate", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()]);
-    bind(&federation, &format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", backend.port));
+    federation
+        .member(TRUST)
+        .bind_echo(&format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", backend.port));
     let mut federation = federation.start();
     partner(&federation, "echo.py", "crosses", &[]);
     // With another authority's certificate it is not asked at all.
@@ -226,7 +219,7 @@ async fn a_grpc_back_end_is_reached_over_tls_of_its_own_authority() {
     federation.restart(TRUST);
     let before = backend.events().len();
     let reply = federation.call("test.v1.Echo/Say", r#"{"text": "never"}"#).await;
-    assert_eq!(reply.reason(), Some(exchange::Reason::ConnectorFailed), "{}", reply.status.message);
+    assert_eq!(reply.reason(), Some(Reason::ConnectorFailed), "{}", reply.status.message);
     assert_eq!(backend.events().len(), before);
 }
 
@@ -268,6 +261,47 @@ fn tonic_status(details: &[u8]) -> Status {
 
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_a_back_end_answers_off_the_contract_is_no_answer() {
+    let (federation, backend) = plain().await;
+    let mut client = federation.revenues().await;
+    let off = [
+        ("0a0561", "ends within a value"),
+        ("0801", "wire type"),
+        ("0a01ff", "UTF-8"),
+        ("00", "tag"),
+    ];
+    for (raw, why) in off {
+        for method in ["test.v1.Echo/Say", "test.v1.Echo/Repeat"] {
+            // A stream has two good rows first.
+            let request = federation.request(method, &format!("{{\"text\": \"raw:{raw}\", \"times\": \"2\"}}"));
+            let reply = client.call(&format!("/{method}"), &standard(), &request).await.unwrap();
+            let told = &reply.status.message;
+            assert_eq!(
+                (reply.reason(), reply.status.code),
+                (Some(Reason::ConnectorFailed), 14),
+                "{method} {raw}: {told}"
+            );
+            assert_eq!(reply.trailers["drawbridge-hop"], "legacy");
+            assert!(!told.contains("contract"), "what the system answered is its own member's to know: {told}");
+            assert_eq!(reply.messages.len(), if method.ends_with("Repeat") { 2 } else { 0 }, "{method} {raw}");
+            for member in [COUNCIL, TRUST] {
+                let (outcome, record) = settled(federation.member(member), &reply.exchange()).unwrap();
+                let opened = record.opened.unwrap();
+                assert_eq!((outcome.as_str(), opened.refusal()), ("failed", "CONNECTOR_FAILED"), "{member}");
+                let detail = opened.private.detail;
+                let named = detail.contains("not one of the contract's") && detail.contains(why);
+                assert_eq!(named, member == TRUST, "{member} {raw}: {detail}");
+            }
+        }
+    }
+    // A field that the contract does not have is no fault in an answer; it does not leave the member.
+    let request = federation.request("test.v1.Echo/Say", r#"{"text": "raw:0a0178980601"}"#);
+    let reply = client.call("/test.v1.Echo/Say", &standard(), &request).await.unwrap();
+    assert_eq!((reply.status.code, &reply.messages[0][..]), (0, &b"\x0a\x01x"[..]), "{}", reply.status.message);
+    assert_eq!(backend.asked(), 9);
 }
 
 #[tokio::test]
