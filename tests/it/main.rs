@@ -4,6 +4,7 @@
 
 mod agreements;
 mod cli;
+mod demo;
 mod exchange;
 mod faults;
 mod ledger;
