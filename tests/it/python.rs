@@ -267,12 +267,7 @@ fn hex(text: &str) -> Vec<u8> {
 async fn what_a_back_end_answers_off_the_contract_is_no_answer() {
     let (federation, backend) = plain().await;
     let mut client = federation.revenues().await;
-    let off = [
-        ("0a0561", "ends within a value"),
-        ("0801", "wire type"),
-        ("0a01ff", "UTF-8"),
-        ("00", "tag"),
-    ];
+    let off = [("0a0561", "ends within a value"), ("0801", "wire type"), ("0a01ff", "UTF-8"), ("00", "tag")];
     for (raw, why) in off {
         for method in ["test.v1.Echo/Say", "test.v1.Echo/Repeat"] {
             // A stream has two good rows first.
