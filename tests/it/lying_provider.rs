@@ -530,7 +530,8 @@ async fn the_answer_to_an_earlier_question_answers_no_other() {
 #[tokio::test]
 async fn a_provider_that_knows_no_session_of_its_own_is_asked_twice_and_no_more() {
     let (federation, stand_in) = federation().await;
-    stand_in.answers_always(|| refusal(Reason::StaleSession)).await;
+    stand_in.answers(refusal(Reason::StaleSession)).await;
+    stand_in.answers(refusal(Reason::StaleSession)).await;
     let reply = ask(&federation, FIND).await;
     assert_eq!(reply.reason(), Some(Reason::StaleSession), "{}", reply.status.message);
     assert_eq!(reply.trailers["drawbridge-hop"], "provider");

@@ -7,11 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use drawbridge_tests::{
-    Agreement, COUNCIL, Member, PURPOSE, TRUST, TestFederation, eventually,
+    Agreement, COUNCIL, Member, PURPOSE, StandIn, TRUST, TestFederation, eventually,
+    faults::SmallDisk,
     federation::standard,
     python::{self, Backend, Dialogue},
+    stand_in::Answer,
 };
 use exchange::{Reason, Status, digests};
+use note::SigningKey;
 use prost::Message as _;
 use proto::records::Kind;
 use records::Record;
@@ -141,7 +144,13 @@ async fn a_partner_in_python_cancels_in_the_middle_and_both_logs_say_so() {
         })
         .await;
         for record in both {
-            assert_eq!(record.opened.unwrap().private.outcome, "cancelled", "{}", member.id);
+            let opened = record.opened.unwrap();
+            assert_eq!(
+                (opened.private.outcome.as_str(), opened.refusal()),
+                ("cancelled", "CANCELLED"),
+                "{}",
+                member.id
+            );
         }
     }
 }
@@ -153,9 +162,106 @@ async fn running(federation: &TestFederation) {
 }
 
 #[tokio::test]
-async fn a_deadline_of_python_holds_through_both_gateways() {
-    let federation = TestFederation::new().await.start();
+async fn a_deadline_of_python_holds_through_both_gateways_to_the_statement_and_the_back_end() {
+    let (federation, backend) = plain().await;
     partner(&federation, "client.py", "deadline", &[]);
+    let asked = backend.heard("asked", "deadline").await;
+    let left = asked["left"].as_f64().expect("the back end knows the deadline");
+    assert!(left > 0.0 && left < 1.0, "{left}");
+    backend.heard("stopped", "deadline").await;
+    // At the last moment the caller's own clock may win, and its leaving stops what the deadline would.
+    for (id, stopped) in
+        [(COUNCIL, &["CONNECTOR_TIMEOUT", "CANCELLED", "UNANSWERED"][..]), (TRUST, &["CONNECTOR_TIMEOUT", "CANCELLED"])]
+    {
+        for method in ["/test.v1.Records/Slow", "/test.v1.Records/List", "/test.v1.Echo/Say"] {
+            let record = eventually(&format!("{id} has settled {method}"), 10, async || {
+                federation.member(id).records().into_iter().find(|record| {
+                    record.settles() && record.opened.as_ref().is_some_and(|opened| opened.private.method == method)
+                })
+            })
+            .await;
+            let opened = record.opened.unwrap();
+            assert!(stopped.contains(&opened.refusal()), "{id} {method}: {}", opened.refusal());
+            let took = opened.private.duration;
+            assert!((500..5_000).contains(&took), "{id} {method}: {took} ms, and the deadline was one second");
+        }
+    }
+    // Neither statement uses the processor any more.
+    federation.member(TRUST).at_rest().await;
+}
+
+#[tokio::test]
+async fn a_partner_in_python_is_told_to_come_back_when_there_is_no_room() {
+    let federation = TestFederation::new().await;
+    federation.member(COUNCIL).reconfigure("[limits]\n", "[limits]\nexchanges = 2\n");
+    partner(&federation.start(), "client.py", "overloaded", &[]);
+}
+
+#[tokio::test]
+async fn a_partner_in_python_is_told_that_nothing_can_be_recorded() {
+    for (member, hop) in [(COUNCIL, "consumer"), (TRUST, "provider")] {
+        let federation = TestFederation::new().await;
+        let disk = SmallDisk::mount(&federation.member(member).data(), 4096);
+        let federation = federation.start();
+        disk.fill();
+        eventually("the gateway stops recording", 10, async || {
+            federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await;
+            (federation.member(member).metric("drawbridge_ledger_healthy") == 0).then_some(())
+        })
+        .await;
+        partner(&federation, "client.py", "not_recorded", &["--hop", hop]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_in_python_whose_provider_is_killed_is_told_that_the_outcome_is_unknown() {
+    let mut federation = TestFederation::new().await.start();
+    let mut script = talk(&federation, "client.py", "unanswered");
+    assert_eq!(script.hear(), "asked");
+    let trust = federation.member(TRUST);
+    eventually("both run", 10, async || (trust.metric("drawbridge_link_streams") == 2).then_some(())).await;
+    federation.take(TRUST).kill();
+    script.say("it is gone");
+    let found: Value = serde_json::from_str(&script.hear()).unwrap();
+    script.end();
+    federation.restart(TRUST);
+    for exchange in [text(&found["unary"]), text(&found["stream"])] {
+        let (outcome, record) = settled(federation.member(COUNCIL), exchange).unwrap();
+        assert_eq!((outcome.as_str(), record.opened.unwrap().refusal()), ("unanswered", "UNANSWERED"));
+    }
+    // A stream had an intent, which the next start settles; a query that was never answered left nothing to settle.
+    let (outcome, _) = settled(federation.member(TRUST), text(&found["stream"])).unwrap();
+    assert_eq!(outcome, "unanswered");
+    assert!(settled(federation.member(TRUST), text(&found["unary"])).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_in_python_reads_every_reason_that_there_is_and_that_evidence_does_not_fit() {
+    let mut federation = TestFederation::new().await;
+    federation.restart(COUNCIL);
+    let stand_in = StandIn::start(federation.member(TRUST)).await;
+    let mut script = talk(&federation, "client.py", "declined");
+    assert_eq!(script.hear(), "ready");
+    for reason in Reason::ALL {
+        // A stale session is asked about once more.
+        for _ in 0..if *reason == Reason::StaleSession { 2 } else { 1 } {
+            stand_in.answers(Answer { refusal: Some(*reason), ..Answer::default() }).await;
+        }
+        script.say(&format!("{reason} provider"));
+        let (_, record) = settled(federation.member(COUNCIL), &script.hear()).unwrap();
+        assert_eq!(record.opened.unwrap().refusal(), reason.as_str());
+    }
+    // The same refusal by somebody else's key: the consumer's gateway believes none of it.
+    let key = SigningKey::generate("trust.example/gateway/main").unwrap();
+    let refusal = Some(Reason::NoAgreement);
+    stand_in.answers(Answer { refusal, key: Some(key), ..Answer::default() }).await;
+    script.say("EVIDENCE_MISMATCH consumer");
+    let (outcome, _) = settled(federation.member(COUNCIL), &script.hear()).unwrap();
+    assert_eq!(outcome, "failed");
+    script.say("");
+    let known: Value = serde_json::from_str(&script.hear()).unwrap();
+    script.end();
+    assert_eq!(known["reasons"].as_array().unwrap().len(), Reason::ALL.len());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 mod log;
 
-use std::{convert::Infallible, io, sync::Arc, time::SystemTime};
+use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use exchange::{Hop, Reason, Refusal, Status, digests, framing, headers, headers::Signed, millis};
@@ -51,8 +51,7 @@ struct Desk {
     gateway: federation::GatewayId,
     key: SigningKey,
     log: Mutex<Log>,
-    next: Mutex<Option<Answer>>,
-    always: Mutex<fn() -> Answer>,
+    next: Mutex<VecDeque<Answer>>,
     asked: Mutex<Vec<ConsumerClaims>>,
 }
 
@@ -111,7 +110,6 @@ impl StandIn {
             key: member.gateway_key.clone(),
             log: Mutex::new(Log::new(log_key)),
             next: Mutex::default(),
-            always: Mutex::new(Answer::default),
             asked: Mutex::default(),
         });
         let acceptor = acceptor(member);
@@ -127,14 +125,9 @@ impl StandIn {
         Self { desk, server }
     }
 
-    /// Says how the next question is answered, once.
+    /// Says how one of the next questions is answered, in their order.
     pub async fn answers(&self, answer: Answer) {
-        *self.desk.next.lock().await = Some(answer);
-    }
-
-    /// Says how every question is answered that nothing else was said about.
-    pub async fn answers_always(&self, answer: fn() -> Answer) {
-        *self.desk.always.lock().await = answer;
+        self.desk.next.lock().await.push_back(answer);
     }
 
     /// The claims of all that was asked so far.
@@ -205,8 +198,7 @@ impl Desk {
         let asked = Signed::read(headers).expect("the consumer's gateway signs its claims");
         let claims = ConsumerClaims::decode(asked.claims.clone()).unwrap();
         self.asked.lock().await.push(claims.clone());
-        let always = *self.always.lock().await;
-        let answer = self.next.lock().await.take().unwrap_or_else(always);
+        let answer = self.next.lock().await.pop_front().unwrap_or_default();
         let mut log = self.log.lock().await;
         let mut wire = Reply { desk: self, asked: &asked, claims: &claims, answer: &answer, log: &mut log }.wire();
         if let Some(change) = &answer.log {
