@@ -139,8 +139,8 @@ fn leaf(opening: &mut Option<LeafOpening>) -> &mut LeafOpening {
 }
 
 /// Another gateway's key, of the same name.
-fn stranger() -> Option<SigningKey> {
-    Some(SigningKey::generate("trust.example/gateway/main").unwrap())
+fn stranger() -> SigningKey {
+    SigningKey::generate("trust.example/gateway/main").unwrap()
 }
 
 const OTHER_EXCHANGE: &str = "the closing claims are of another exchange";
@@ -235,9 +235,9 @@ fn about_the_evidence() -> Vec<Lie> {
         Lie::unsigned("claims that are none", "the closing claims cannot be read", {
             after_signing(record(), |signed| signed.claims = Bytes::from_static(b"\xff\xff"))
         }),
-        Lie::unsigned("another key's signature", NOT_THEIRS, Answer { key: stranger(), ..record() }),
+        Lie::unsigned("another key's signature", NOT_THEIRS, Answer { key: Some(stranger()), ..record() }),
         Lie::unsigned("a refusal with another key's signature", NOT_THEIRS, {
-            Answer { key: stranger(), ..refusal(Reason::NoAgreement) }
+            Answer { key: Some(stranger()), ..refusal(Reason::NoAgreement) }
         }),
         Lie::unsigned("a forged signature", NOT_THEIRS, {
             sealed(record(), |seal| seal.signature = vec![7; 64].into())
@@ -326,7 +326,7 @@ fn about_the_opening() -> Vec<Lie> {
         Lie::unsigned("opening claims that are none", "the opening claims cannot be read", {
             reopened(|signed| signed.claims = Bytes::from_static(b"\xff\xff"))
         }),
-        Lie::unsigned("another key's signature", NOT_THEIRS, Answer { key: stranger(), ..rows() }),
+        Lie::unsigned("another key's signature", NOT_THEIRS, Answer { key: Some(stranger()), ..rows() }),
         Lie::unsigned("no signature", NO_SIGNATURE, reopened(|signed| signed.seal = None)),
         Lie::unsigned("a promise of another log", OTHER_LOG, {
             opening_promise(rows(), |opening| leaf(opening).origin = "police.example/log/main".into())

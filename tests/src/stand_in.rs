@@ -270,7 +270,9 @@ impl Reply<'_> {
     fn close(&mut self, opening: &[u8], body: &[Bytes]) -> HeaderMap {
         let status = self.status();
         let mut digest = digests::Running::new(&self.claims.nonce);
-        body.iter().for_each(|message| digest.update(message));
+        for message in body {
+            digest.update(message);
+        }
         let (released, withheld) = &self.answer.fields;
         let mut claims = ProviderClosing {
             exchange_id: self.claims.exchange_id.clone(),

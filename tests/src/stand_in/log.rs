@@ -48,7 +48,9 @@ impl Log {
                 response.consistency = bytes(&merkle::consistency_path(leaves, known, size).unwrap());
             }
             let mut frontier = Frontier::default();
-            leaves.iter().for_each(|leaf| frontier.push(*leaf));
+            for leaf in leaves {
+                frontier.push(*leaf);
+            }
             response.frontier = bytes(frontier.complete());
         }
         for &index in request.indexes.iter().filter(|&&index| index < size) {
