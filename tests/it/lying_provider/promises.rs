@@ -9,7 +9,11 @@ use ledger::Hash;
 use note::SigningKey;
 use proto::records::Kind;
 
-use super::{FIND, ask, federation, leaf, promise, record};
+use super::{
+    FIND, ask, federation,
+    lies::{leaf, promise},
+    record,
+};
 
 fn forged(answer: Answer, change: impl Fn(&mut Log) + Send + Sync + 'static) -> Answer {
     Answer { log: Some(Box::new(change)), ..answer }
