@@ -1,10 +1,11 @@
 //! Agreements come and go while gateways run.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use drawbridge_tests::{Agreement, COUNCIL, TRUST, TestFederation, eventually, federation::standard};
-use exchange::Reason;
+use drawbridge_tests::{Agreement, COUNCIL, Member, TRUST, TestFederation, eventually, federation::standard};
+use exchange::{Reason, Status, millis};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 
 #[tokio::test]
 async fn a_new_agreement_is_noticed_by_a_gateway_that_runs() {
@@ -44,44 +45,89 @@ async fn an_agreement_whose_time_is_over_is_refused_as_ended() {
     assert_eq!(reply.reason(), Some(Reason::AgreementEnded), "{}", reply.status.message);
 }
 
-#[tokio::test]
-async fn ending_an_agreement_closes_its_open_streams_on_both_sides_within_seconds() {
-    for by in [COUNCIL, TRUST] {
-        let federation = TestFederation::without_agreement().await;
-        // The end note names the very text, times included.
-        let agreement = Agreement::default();
-        federation.agree(&agreement);
-        let federation = federation.start();
-        let list = federation.request("test.v1.Records/List", r#"{"count": "100000000"}"#);
-        let mut client = federation.revenues().await;
-        let (head, mut body) = client.open("/test.v1.Records/List", &standard(), &list, None).await.unwrap();
-        let exchange = head["drawbridge-exchange-id"].to_str().unwrap().to_owned();
-        body.frame().await.unwrap().unwrap();
-        federation.end(&agreement, by);
-        let ended = Instant::now();
-        let trailers = loop {
-            let frame = body.frame().await.expect("trailers come").unwrap();
-            if let Ok(trailers) = frame.into_trailers() {
-                break trailers;
-            }
-        };
-        let status = exchange::headers::read_status(&trailers).unwrap();
-        assert_eq!(status.reason(), Some(Reason::AgreementEnded), "{by}: {}", status.message);
-        assert!(ended.elapsed() < Duration::from_secs(10), "{by}: {:?}", ended.elapsed());
-        for member in [COUNCIL, TRUST] {
-            eventually("it is settled", 5, async || {
-                federation.member(member).records_of(&exchange).iter().any(records::Record::settles).then_some(())
-            })
-            .await;
-            // The end note reaches the other side, and new calls are refused there too.
-            let folder = federation.member(member).folder.join("agreements");
-            eventually("the end note is there", 10, async || {
-                std::fs::read_dir(&folder)
-                    .unwrap()
-                    .any(|f| std::fs::read_to_string(f.unwrap().path()).is_ok_and(|t| t.contains("drawbridge.end/v1")))
-                    .then_some(())
-            })
-            .await;
+/// What is promised: from when an end note has reached a gateway until its open streams are closed, in milliseconds.
+const CLOSED_WITHIN: u64 = 2_000;
+
+/// When the end note reached a member's gateway: when it came to lie in its folder. Milliseconds since the Unix epoch.
+async fn reached(member: &Member) -> u64 {
+    eventually("the end note is there", 10, async || {
+        let files = std::fs::read_dir(member.folder.join("agreements")).unwrap().map(|file| file.unwrap().path());
+        let mut notes =
+            files.filter(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("drawbridge.end/v1")));
+        let changed = notes.next()?.metadata().unwrap().modified().unwrap();
+        Some(millis(changed))
+    })
+    .await
+}
+
+/// When an exchange was settled at a member, by its log, and the reason there.
+async fn closed(member: &Member, exchange: &str) -> (u64, String) {
+    eventually("it is settled", 10, async || {
+        let record = member.records_of(exchange).into_iter().find(records::Record::settles)?;
+        let opened = record.opened.unwrap();
+        Some((opened.private.time, opened.refusal().to_owned()))
+    })
+    .await
+}
+
+/// Reads on to the status.
+async fn ending(body: &mut Incoming) -> Status {
+    loop {
+        let frame = body.frame().await.expect("trailers come").unwrap();
+        if let Ok(trailers) = frame.into_trailers() {
+            return exchange::headers::read_status(&trailers).unwrap();
         }
+    }
+}
+
+/// Ends the agreement under an open stream, and holds what both logs say of it against the promise.
+async fn ends_in_time(by: &str, reading: bool) {
+    let federation = TestFederation::without_agreement().await;
+    // The end note names the very text, times included.
+    let agreement = Agreement::default();
+    federation.agree(&agreement);
+    let federation = federation.start();
+    let list = federation.request("test.v1.Records/List", r#"{"count": "100000000"}"#);
+    let mut client = federation.member(COUNCIL).connect_with_window("revenues", 64 * 1024).await;
+    let (head, mut body) = client.open("/test.v1.Records/List", &standard(), &list, None).await.unwrap();
+    let exchange = head["drawbridge-exchange-id"].to_str().unwrap().to_owned();
+    body.frame().await.unwrap().unwrap();
+    federation.end(&agreement, by);
+    let mut status = None;
+    if reading {
+        status = Some(ending(&mut body).await);
+    }
+    let first = reached(federation.member(by)).await;
+    for member in [COUNCIL, TRUST] {
+        let (closed, reason) = closed(federation.member(member), &exchange).await;
+        let reached = reached(federation.member(member)).await;
+        // Where the reader reads, whoever ends it ends it for both; held back by a reader, each gateway sees to itself.
+        let since = if reading { first } else { reached };
+        let took = closed.saturating_sub(since);
+        eprintln!("{member}, ended by {by}, reading {reading}: {took} ms, {reason}");
+        assert!(took <= CLOSED_WITHIN, "{member} closed it {took} ms after the end note by {by}, reading: {reading}");
+        let own = reason == Reason::AgreementEnded.as_str();
+        assert!(own || member != by && reason == Reason::Cancelled.as_str(), "{member}, ended by {by}: {reason}");
+    }
+    let status = match status {
+        Some(status) => status,
+        None => ending(&mut body).await,
+    };
+    assert_eq!(status.reason(), Some(Reason::AgreementEnded), "{by}: {}", status.message);
+    let again = federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await;
+    assert_eq!(again.reason(), Some(Reason::AgreementEnded), "{by}: {}", again.status.message);
+}
+
+#[tokio::test]
+async fn ending_an_agreement_closes_its_open_streams_on_both_sides_within_two_seconds() {
+    for by in [COUNCIL, TRUST] {
+        ends_in_time(by, true).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_reader_pauses_is_closed_as_fast() {
+    for by in [COUNCIL, TRUST] {
+        ends_in_time(by, false).await;
     }
 }

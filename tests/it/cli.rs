@@ -224,7 +224,7 @@ async fn a_proof_of_a_record_is_checked_with_its_own_words_alone() {
     let reply = federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await;
     let folder = &federation.member(TRUST).folder;
     let proof: Value = eventually("a checkpoint covers the record", 10, async || {
-        let output = run(folder, ["log", "prove", &reply.exchange(), "--data", "data"]);
+        let output = run(folder, ["log", "prove", &reply.exchange(), "--data", "data", "--json"]);
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     })
     .await;

@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use drawbridge_tests::{Agreement, COUNCIL, Client, PURPOSE, Reply, TRUST, TestFederation, client};
-use exchange::{Reason, digests, framing, headers::Signed, millis};
+use drawbridge_tests::{Agreement, COUNCIL, Client, PURPOSE, Reply, TRUST, TestFederation, client, python::Backend};
+use exchange::{Hop, Reason, digests, framing, headers::Signed, millis};
 use http::HeaderMap;
 use ledger::{SealVerifier, Sealer};
 use note::SigningKey;
@@ -61,6 +61,11 @@ impl Liar {
     }
 
     fn honest(&mut self, federation: &TestFederation, message: &[u8]) -> ConsumerClaims {
+        self.honest_of(federation, FIND, &framing::framed(message))
+    }
+
+    /// Honest claims over a body of any bytes.
+    fn honest_of(&mut self, federation: &TestFederation, path: &str, body: &[u8]) -> ConsumerClaims {
         let folder = &federation.member(COUNCIL).folder;
         let text = std::fs::read_to_string(folder.join("agreements/standard.note")).unwrap();
         let agreement = AgreementFile::parse("standard.note", &text).unwrap().agreement().clone();
@@ -78,8 +83,8 @@ impl Liar {
             provider_gateway: "main".into(),
             session: self.session.clone(),
             sequence: self.next,
-            method: FIND.into(),
-            contract_digest: federation.contracts().method(FIND).unwrap().contract_digest().0.to_vec().into(),
+            method: path.into(),
+            contract_digest: federation.contracts().method(path).unwrap().contract_digest().0.to_vec().into(),
             agreement: agreement.id().into(),
             agreement_digest: agreement.digest().0.to_vec().into(),
             purpose: PURPOSE.into(),
@@ -87,7 +92,7 @@ impl Liar {
             case_reference: "c".into(),
             time: millis(SystemTime::now()),
             nonce: nonce.to_vec().into(),
-            request_digest: digests::of_request(&nonce, &framing::framed(message)).to_vec().into(),
+            request_digest: digests::of_request(&nonce, body).to_vec().into(),
             shape: CallShape::Unary.into(),
             ..ConsumerClaims::default()
         }
@@ -105,11 +110,16 @@ impl Liar {
     }
 
     async fn send(&mut self, path: &str, claims: &ConsumerClaims, key: &SigningKey, message: &[u8]) -> Reply {
+        self.send_raw(path, claims, key, framing::framed(message)).await
+    }
+
+    async fn send_raw(&mut self, path: &str, claims: &ConsumerClaims, key: &SigningKey, body: Bytes) -> Reply {
         let bytes = claims.encode_to_vec();
         let seal = Sealer::new(key.clone()).seal(receipt::CONSUMER_CLAIMS, bytes.clone()).await;
         let mut metadata = HeaderMap::new();
         Signed { claims: bytes.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None }.write(&mut metadata);
-        self.client.call(path, &metadata, message).await.unwrap()
+        let (head, body) = self.client.open_raw(path, &metadata, body, Some(Duration::from_secs(20))).await.unwrap();
+        client::read(head, body).await.unwrap()
     }
 }
 
@@ -197,6 +207,48 @@ async fn every_lie_is_refused_with_a_record_and_the_truth_is_answered() {
     assert_eq!(no_agreement.len(), 1, "a peer can tell why there is no agreement: {no_agreement:?}");
     let (reply, _) = liar.tell(&federation, &Lie::default()).await;
     assert_eq!(reply.status.code, 0, "{}", reply.status.message);
+}
+
+#[tokio::test]
+async fn a_request_off_its_contract_is_refused_by_the_provider_and_never_reaches_the_back_end() {
+    let federation = TestFederation::new().await;
+    let backend = Backend::behind(&federation);
+    let federation = federation.start();
+    let mut liar = Liar::new(&federation).await;
+    let key = liar.key.clone();
+    let framed = |message: &[u8]| framing::framed(message);
+    // Each is signed as it is sent: nothing but the contract stands against it.
+    let bodies: Vec<(&str, Bytes, &str)> = vec![
+        ("an unknown field", framed(b"\x0a\x01x\x98\x06\x01"), "99"),
+        ("an unknown field alone", framed(b"\x28\x01"), "5"),
+        ("a tag that there is not", framed(b"\x00"), "tag"),
+        ("a message that ends within a value", framed(b"\x0a\x05x"), "ends within a value"),
+        ("a number in the place of a text", framed(b"\x08\x01"), "wire type"),
+        ("a text that is not UTF-8", framed(b"\x0a\x01\xff"), "UTF-8"),
+        ("a number of eleven bytes", framed(b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "too long"),
+        ("a group that does not end", framed(b"\x0b"), ""),
+        ("no message", Bytes::new(), "one is expected"),
+        ("two messages", [framed(b"\x0a\x01x"), framed(b"\x0a\x01x")].concat().into(), "one is expected"),
+        ("half a message", framed(b"\x0a\x01x").slice(..6), "ends inside a message"),
+        ("a message that says it is compressed", Bytes::from_static(b"\x01\0\0\0\x03\x0a\x01x"), "compressed"),
+    ];
+    for path in ["/test.v1.Echo/Say", "/test.v1.Echo/Repeat"] {
+        for (what, body, told) in &bodies {
+            let mut claims = liar.honest_of(&federation, path, body);
+            if path.ends_with("Repeat") {
+                claims.shape = CallShape::ServerStream.into();
+            }
+            let reply = liar.send_raw(path, &claims, &key, body.clone()).await;
+            refused(&federation, &reply, Reason::Malformed);
+            assert_eq!(reply.status.hop(), Some(Hop::Provider), "{what}");
+            assert!(reply.status.message.contains(told), "{what}: {}", reply.status.message);
+        }
+    }
+    assert_eq!(backend.events(), Vec::<serde_json::Value>::new());
+    let body = framing::framed(&federation.request("test.v1.Echo/Say", r#"{"text": "honest"}"#));
+    let claims = liar.honest_of(&federation, "/test.v1.Echo/Say", &body);
+    assert_eq!(liar.send_raw("/test.v1.Echo/Say", &claims, &key, body).await.status.code, 0);
+    backend.heard("asked", "honest").await;
 }
 
 #[tokio::test]

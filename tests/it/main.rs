@@ -4,6 +4,7 @@
 
 mod agreements;
 mod cli;
+mod demo;
 mod exchange;
 mod faults;
 mod interop;
@@ -11,6 +12,7 @@ mod ledger;
 mod liar;
 mod limits;
 mod links;
+mod lying_provider;
 mod privacy;
 mod python;
 mod receipts;

@@ -7,10 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use drawbridge_tests::{
-    Agreement, COUNCIL, Member, PURPOSE, TRUST, TestFederation, eventually,
+    Agreement, COUNCIL, Member, PURPOSE, StandIn, TRUST, TestFederation, eventually,
+    faults::SmallDisk,
+    federation::standard,
     python::{self, Backend, Dialogue},
+    stand_in::Answer,
 };
-use exchange::{Status, digests};
+use exchange::{Reason, Status, digests};
+use note::SigningKey;
 use prost::Message as _;
 use proto::records::Kind;
 use records::Record;
@@ -49,22 +53,10 @@ fn settled(member: &Member, exchange: &str) -> Option<(String, Record)> {
     Some((record.opened.as_ref().unwrap().private.outcome.clone(), record))
 }
 
-/// Puts `backend` behind the trust's gateway.
-fn bind(federation: &TestFederation, connector: &str) {
-    for method in ["Say", "Repeat"] {
-        let binding = format!(
-            "\n[[binding]]\nmethod = \"test.v1.Echo/{method}\"\nconnector = {{ kind = \"grpc\", {connector} }}\n"
-        );
-        federation.member(TRUST).configure(&binding);
-    }
-}
-
 /// Two gateways before a Python back end in plain text.
 async fn plain() -> (TestFederation, Backend) {
     let federation = TestFederation::new().await;
-    let backend = Backend::start(&[]);
-    federation.member(TRUST).reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
-    bind(&federation, &format!("address = \"http://127.0.0.1:{}\", dangerous_plaintext = true", backend.port));
+    let backend = Backend::behind(&federation);
     (federation.start(), backend)
 }
 
@@ -94,7 +86,9 @@ async fn a_partner_in_python_reads_every_refusal_with_its_standard_helpers() {
     };
     federation.agree(&past);
     let [nobody] = drawbridge_tests::federation::free_ports();
-    bind(&federation, &format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", nobody.port()));
+    federation
+        .member(TRUST)
+        .bind_echo(&format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", nobody.port()));
     federation.member(TRUST).reconfigure("\"test.v1.Records/Slow\"\n", "\"test.v1.Records/Slow\"\ntimeout = \"1s\"\n");
     let mut federation = federation.start();
     let found = partner(&federation, "client.py", "refusals", &[]);
@@ -150,7 +144,13 @@ async fn a_partner_in_python_cancels_in_the_middle_and_both_logs_say_so() {
         })
         .await;
         for record in both {
-            assert_eq!(record.opened.unwrap().private.outcome, "cancelled", "{}", member.id);
+            let opened = record.opened.unwrap();
+            assert_eq!(
+                (opened.private.outcome.as_str(), opened.refusal()),
+                ("cancelled", "CANCELLED"),
+                "{}",
+                member.id
+            );
         }
     }
 }
@@ -162,9 +162,106 @@ async fn running(federation: &TestFederation) {
 }
 
 #[tokio::test]
-async fn a_deadline_of_python_holds_through_both_gateways() {
-    let federation = TestFederation::new().await.start();
+async fn a_deadline_of_python_holds_through_both_gateways_to_the_statement_and_the_back_end() {
+    let (federation, backend) = plain().await;
     partner(&federation, "client.py", "deadline", &[]);
+    let asked = backend.heard("asked", "deadline").await;
+    let left = asked["left"].as_f64().expect("the back end knows the deadline");
+    assert!(left > 0.0 && left < 1.0, "{left}");
+    backend.heard("stopped", "deadline").await;
+    // At the last moment the caller's own clock may win, and its leaving stops what the deadline would.
+    for (id, stopped) in
+        [(COUNCIL, &["CONNECTOR_TIMEOUT", "CANCELLED", "UNANSWERED"][..]), (TRUST, &["CONNECTOR_TIMEOUT", "CANCELLED"])]
+    {
+        for method in ["/test.v1.Records/Slow", "/test.v1.Records/List", "/test.v1.Echo/Say"] {
+            let record = eventually(&format!("{id} has settled {method}"), 10, async || {
+                federation.member(id).records().into_iter().find(|record| {
+                    record.settles() && record.opened.as_ref().is_some_and(|opened| opened.private.method == method)
+                })
+            })
+            .await;
+            let opened = record.opened.unwrap();
+            assert!(stopped.contains(&opened.refusal()), "{id} {method}: {}", opened.refusal());
+            let took = opened.private.duration;
+            assert!((500..5_000).contains(&took), "{id} {method}: {took} ms, and the deadline was one second");
+        }
+    }
+    // Neither statement uses the processor any more.
+    federation.member(TRUST).at_rest().await;
+}
+
+#[tokio::test]
+async fn a_partner_in_python_is_told_to_come_back_when_there_is_no_room() {
+    let federation = TestFederation::new().await;
+    federation.member(COUNCIL).reconfigure("[limits]\n", "[limits]\nexchanges = 2\n");
+    partner(&federation.start(), "client.py", "overloaded", &[]);
+}
+
+#[tokio::test]
+async fn a_partner_in_python_is_told_that_nothing_can_be_recorded() {
+    for (member, hop) in [(COUNCIL, "consumer"), (TRUST, "provider")] {
+        let federation = TestFederation::new().await;
+        let disk = SmallDisk::mount(&federation.member(member).data(), 4096);
+        let federation = federation.start();
+        disk.fill();
+        eventually("the gateway stops recording", 10, async || {
+            federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await;
+            (federation.member(member).metric("drawbridge_ledger_healthy") == 0).then_some(())
+        })
+        .await;
+        partner(&federation, "client.py", "not_recorded", &["--hop", hop]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_in_python_whose_provider_is_killed_is_told_that_the_outcome_is_unknown() {
+    let mut federation = TestFederation::new().await.start();
+    let mut script = talk(&federation, "client.py", "unanswered");
+    assert_eq!(script.hear(), "asked");
+    let trust = federation.member(TRUST);
+    eventually("both run", 10, async || (trust.metric("drawbridge_link_streams") == 2).then_some(())).await;
+    federation.take(TRUST).kill();
+    script.say("it is gone");
+    let found: Value = serde_json::from_str(&script.hear()).unwrap();
+    script.end();
+    federation.restart(TRUST);
+    for exchange in [text(&found["unary"]), text(&found["stream"])] {
+        let (outcome, record) = settled(federation.member(COUNCIL), exchange).unwrap();
+        assert_eq!((outcome.as_str(), record.opened.unwrap().refusal()), ("unanswered", "UNANSWERED"));
+    }
+    // A stream had an intent, which the next start settles; a query that was never answered left nothing to settle.
+    let (outcome, _) = settled(federation.member(TRUST), text(&found["stream"])).unwrap();
+    assert_eq!(outcome, "unanswered");
+    assert!(settled(federation.member(TRUST), text(&found["unary"])).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_in_python_reads_every_reason_that_there_is_and_that_evidence_does_not_fit() {
+    let mut federation = TestFederation::new().await;
+    federation.restart(COUNCIL);
+    let stand_in = StandIn::start(federation.member(TRUST)).await;
+    let mut script = talk(&federation, "client.py", "declined");
+    assert_eq!(script.hear(), "ready");
+    for reason in Reason::ALL {
+        // A stale session is asked about once more.
+        for _ in 0..if *reason == Reason::StaleSession { 2 } else { 1 } {
+            stand_in.answers(Answer { refusal: Some(*reason), ..Answer::default() }).await;
+        }
+        script.say(&format!("{reason} provider"));
+        let (_, record) = settled(federation.member(COUNCIL), &script.hear()).unwrap();
+        assert_eq!(record.opened.unwrap().refusal(), reason.as_str());
+    }
+    // The same refusal by somebody else's key: the consumer's gateway believes none of it.
+    let key = SigningKey::generate("trust.example/gateway/main").unwrap();
+    let refusal = Some(Reason::NoAgreement);
+    stand_in.answers(Answer { refusal, key: Some(key), ..Answer::default() }).await;
+    script.say("EVIDENCE_MISMATCH consumer");
+    let (outcome, _) = settled(federation.member(COUNCIL), &script.hear()).unwrap();
+    assert_eq!(outcome, "failed");
+    script.say("");
+    let known: Value = serde_json::from_str(&script.hear()).unwrap();
+    script.end();
+    assert_eq!(known["reasons"].as_array().unwrap().len(), Reason::ALL.len());
 }
 
 #[tokio::test]
@@ -216,7 +313,9 @@ async fn a_grpc_back_end_is_reached_over_tls_of_its_own_authority() {
     std::fs::write(&certificate, issued.certificate_pem).unwrap();
     std::fs::write(&key, issued.key_pem.as_bytes()).unwrap();
     let backend = Backend::start(&["--certificate", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()]);
-    bind(&federation, &format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", backend.port));
+    federation
+        .member(TRUST)
+        .bind_echo(&format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", backend.port));
     let mut federation = federation.start();
     partner(&federation, "echo.py", "crosses", &[]);
     // With another authority's certificate it is not asked at all.
@@ -226,7 +325,7 @@ async fn a_grpc_back_end_is_reached_over_tls_of_its_own_authority() {
     federation.restart(TRUST);
     let before = backend.events().len();
     let reply = federation.call("test.v1.Echo/Say", r#"{"text": "never"}"#).await;
-    assert_eq!(reply.reason(), Some(exchange::Reason::ConnectorFailed), "{}", reply.status.message);
+    assert_eq!(reply.reason(), Some(Reason::ConnectorFailed), "{}", reply.status.message);
     assert_eq!(backend.events().len(), before);
 }
 
@@ -268,6 +367,42 @@ fn tonic_status(details: &[u8]) -> Status {
 
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_a_back_end_answers_off_the_contract_is_no_answer() {
+    let (federation, backend) = plain().await;
+    let mut client = federation.revenues().await;
+    let off = [("0a0561", "ends within a value"), ("0801", "wire type"), ("0a01ff", "UTF-8"), ("00", "tag")];
+    for (raw, why) in off {
+        for method in ["test.v1.Echo/Say", "test.v1.Echo/Repeat"] {
+            // A stream has two good rows first.
+            let request = federation.request(method, &format!("{{\"text\": \"raw:{raw}\", \"times\": \"2\"}}"));
+            let reply = client.call(&format!("/{method}"), &standard(), &request).await.unwrap();
+            let told = &reply.status.message;
+            assert_eq!(
+                (reply.reason(), reply.status.code),
+                (Some(Reason::ConnectorFailed), 14),
+                "{method} {raw}: {told}"
+            );
+            assert_eq!(reply.trailers["drawbridge-hop"], "legacy");
+            assert!(!told.contains("contract"), "what the system answered is its own member's to know: {told}");
+            assert_eq!(reply.messages.len(), if method.ends_with("Repeat") { 2 } else { 0 }, "{method} {raw}");
+            for member in [COUNCIL, TRUST] {
+                let (outcome, record) = settled(federation.member(member), &reply.exchange()).unwrap();
+                let opened = record.opened.unwrap();
+                assert_eq!((outcome.as_str(), opened.refusal()), ("failed", "CONNECTOR_FAILED"), "{member}");
+                let detail = opened.private.detail;
+                let named = detail.contains("not one of the contract's") && detail.contains(why);
+                assert_eq!(named, member == TRUST, "{member} {raw}: {detail}");
+            }
+        }
+    }
+    // A field that the contract does not have is no fault in an answer; it does not leave the member.
+    let request = federation.request("test.v1.Echo/Say", r#"{"text": "raw:0a0178980601"}"#);
+    let reply = client.call("/test.v1.Echo/Say", &standard(), &request).await.unwrap();
+    assert_eq!((reply.status.code, &reply.messages[0][..]), (0, &b"\x0a\x01x"[..]), "{}", reply.status.message);
+    assert_eq!(backend.asked(), 9);
 }
 
 #[tokio::test]

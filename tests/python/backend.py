@@ -17,6 +17,9 @@ from grpc_status import rpc_status
 
 from stubs import records_pb2, records_pb2_grpc
 
+# A text of this and hexadecimal digits is answered with those bytes.
+RAW = "raw:"
+
 print_lock = threading.Lock()
 
 
@@ -49,6 +52,8 @@ class Echo(records_pb2_grpc.EchoServicer):
 
     def Say(self, request, context):
         seen, _ = self._begin(request, context)
+        if request.text.startswith(RAW):
+            return bytes.fromhex(request.text.removeprefix(RAW))
         text = request.text * request.times if request.times else request.text
         return records_pb2.SayResponse(text=text, metadata=seen)
 
@@ -56,6 +61,23 @@ class Echo(records_pb2_grpc.EchoServicer):
         seen, _ = self._begin(request, context)
         for _ in range(request.times):
             yield records_pb2.SayResponse(text=request.text, metadata=seen)
+        if request.text.startswith(RAW):
+            yield bytes.fromhex(request.text.removeprefix(RAW))
+
+
+def serialize(answer):
+    """Lets bytes go out as they are, whatever the contract says of them."""
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
+def register(server):
+    """As the generated code does, but for what is returned as bytes."""
+    read = records_pb2.SayRequest.FromString
+    handlers = {
+        "Say": grpc.unary_unary_rpc_method_handler(Echo().Say, read, serialize),
+        "Repeat": grpc.unary_stream_rpc_method_handler(Echo().Repeat, read, serialize),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.v1.Echo", handlers),))
 
 
 def main():
@@ -64,7 +86,7 @@ def main():
     parser.add_argument("--key", type=pathlib.Path)
     given = parser.parse_args()
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
-    records_pb2_grpc.add_EchoServicer_to_server(Echo(), server)
+    register(server)
     if given.certificate:
         credentials = grpc.ssl_server_credentials([(given.key.read_bytes(), given.certificate.read_bytes())])
         port = server.add_secure_port("127.0.0.1:0", credentials)

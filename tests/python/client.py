@@ -128,6 +128,85 @@ def link_down(options):
         return {"exchange": check(refusal, "LINK_DOWN", grpc.StatusCode.UNAVAILABLE, "consumer", retry=True)}
 
 
+def overloaded(options):
+    """Streams that are not read hold all the places that the gateway has."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        held = [records.List(List(count=100_000_000), metadata=STANDARD) for _ in range(2)]
+        for stream in held:
+            next(stream)
+        refusal = refused(lambda: records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS))
+        check(refusal, "OVERLOADED", grpc.StatusCode.RESOURCE_EXHAUSTED, "consumer", retry=True)
+        for stream in held:
+            stream.cancel()
+    return {}
+
+
+def not_recorded(options):
+    """The log of one of the gateways is on a disk that is full: it answers nothing that it cannot record."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        for call in (lambda: records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS),
+                     lambda: records.List(List(count=10), metadata=STANDARD, timeout=SECONDS)):
+            check(refused(call), "NOT_RECORDED", grpc.StatusCode.UNAVAILABLE, options.hop, retry=True)
+    return {}
+
+
+def unanswered(options):
+    """The provider's gateway is killed while it answers a single question and a stream."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        stream = records.List(List(count=100_000_000), metadata=STANDARD, timeout=SECONDS)
+        for _ in range(10):
+            next(stream)
+        call = records.Slow.future(Find(id=1), metadata=STANDARD, timeout=SECONDS)
+        print("asked", flush=True)
+        # The test says when the gateway is gone.
+        input()
+        unavailable = grpc.StatusCode.UNAVAILABLE
+        unary = check(refused(call.result), "UNANSWERED", unavailable, "link")
+        return {"unary": unary, "stream": check(refused(lambda: stream), "UNANSWERED", unavailable, "link")}
+
+
+# Every reason there is, with its code and whether the error says when to ask again.
+REASONS = {
+    "NO_AGREEMENT": (grpc.StatusCode.PERMISSION_DENIED, False),
+    "WRONG_PURPOSE": (grpc.StatusCode.PERMISSION_DENIED, False),
+    "AGREEMENT_ENDED": (grpc.StatusCode.PERMISSION_DENIED, False),
+    "UNKNOWN_METHOD": (grpc.StatusCode.UNIMPLEMENTED, False),
+    "CONTRACT_MISMATCH": (grpc.StatusCode.FAILED_PRECONDITION, False),
+    "MALFORMED": (grpc.StatusCode.INVALID_ARGUMENT, False),
+    "TOO_LARGE": (grpc.StatusCode.RESOURCE_EXHAUSTED, False),
+    "METADATA": (grpc.StatusCode.INVALID_ARGUMENT, False),
+    "BAD_CLAIMS": (grpc.StatusCode.UNAUTHENTICATED, False),
+    "REPLAYED": (grpc.StatusCode.UNAUTHENTICATED, False),
+    "STALE_SESSION": (grpc.StatusCode.UNAVAILABLE, True),
+    "CLOCK_SKEW": (grpc.StatusCode.FAILED_PRECONDITION, False),
+    "NOT_RECORDED": (grpc.StatusCode.UNAVAILABLE, True),
+    "UNSETTLED": (grpc.StatusCode.UNAVAILABLE, False),
+    "LINK_DOWN": (grpc.StatusCode.UNAVAILABLE, True),
+    "UNANSWERED": (grpc.StatusCode.UNAVAILABLE, False),
+    "EVIDENCE_MISMATCH": (grpc.StatusCode.DATA_LOSS, False),
+    "OVERLOADED": (grpc.StatusCode.RESOURCE_EXHAUSTED, True),
+    "CANCELLED": (grpc.StatusCode.CANCELLED, False),
+    "CONNECTOR_TIMEOUT": (grpc.StatusCode.DEADLINE_EXCEEDED, False),
+    "CONNECTOR_FAILED": (grpc.StatusCode.UNAVAILABLE, False),
+}
+
+
+def declined(options):
+    """Asks a stand-in for the provider's gateway, which declines for each reason as the test says; a blank line ends it."""
+    with partner.channel(options) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        print("ready", flush=True)
+        while said := input():
+            reason, hop = said.split()
+            refusal = refused(lambda: records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS))
+            code, retry = REASONS[reason]
+            print(check(refusal, reason, code, hop, retry), flush=True)
+    return {"reasons": sorted(REASONS)}
+
+
 def mismatch(options):
     """The provider has changed its contract in a way that the agreement's does not allow."""
     with partner.channel(options) as channel:
@@ -159,16 +238,16 @@ def cancels(options):
 
 
 def deadline(options):
-    """The deadline that the client sets holds through both gateways, to the statement."""
+    """The deadline that the client sets holds through both gateways, to the statement and to the back end."""
     with partner.channel(options) as channel:
         records = records_pb2_grpc.RecordsStub(channel)
+        echo = records_pb2_grpc.EchoStub(channel)
         # Whether the gateway's word or the client's own clock comes first, the code is the same.
-        unary = partner.code_of(lambda: records.Slow(Find(id=1), metadata=STANDARD, timeout=1))
-        assert unary == grpc.StatusCode.DEADLINE_EXCEEDED, unary
-        stream = partner.code_of(lambda: records.List(List(count=100_000_000), metadata=STANDARD, timeout=1))
-        assert stream == grpc.StatusCode.DEADLINE_EXCEEDED, stream
-        later = records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS)
-        assert later.id == 1
+        for call in (lambda: records.Slow(Find(id=1), metadata=STANDARD, timeout=1),
+                     lambda: records.List(List(count=100_000_000), metadata=STANDARD, timeout=1),
+                     lambda: echo.Say(records_pb2.SayRequest(text="deadline", delay_ms=60_000), metadata=STANDARD, timeout=1)):
+            code = partner.code_of(call)
+            assert code == grpc.StatusCode.DEADLINE_EXCEEDED, code
     return {}
 
 
@@ -242,8 +321,8 @@ def compressed(options):
     return {}
 
 
-CHECKS = [answers, refusals, link_down, mismatch, cancels, deadline, reflection, health, compressed]
+CHECKS = [answers, refusals, link_down, overloaded, not_recorded, unanswered, declined, mismatch, cancels, deadline, reflection, health, compressed]
 
 if __name__ == "__main__":
-    given = partner.arguments()
+    given = partner.arguments("hop")
     print(json.dumps({check.__name__: check for check in CHECKS}[given.check](given)))

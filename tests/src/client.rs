@@ -191,10 +191,14 @@ pub async fn read(head: HeaderMap, body: Incoming) -> anyhow::Result<Reply> {
     while rest.len() >= framing::PREFIX {
         let prefix = rest.split_to(framing::PREFIX);
         let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        if rest.len() < length {
+            break;
+        }
         messages.push(rest.split_to(length));
     }
     let status =
         headers::read_status(&trailers).ok_or_else(|| anyhow::anyhow!("the reply has no status: {trailers:?}"))?;
+    anyhow::ensure!(status.code != 0 || rest.is_empty(), "the reply ends inside a message, and is called OK");
     Ok(Reply { headers: head, messages, trailers, status })
 }
 

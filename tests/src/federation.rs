@@ -49,7 +49,7 @@ connector = { kind = "sql", database = "legacy", query = '''SELECT id, gv AS "na
 
 [[binding]]
 method = "test.v1.Records/List"
-connector = { kind = "sql", database = "legacy", query = '''WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) SELECT i AS id, 'given' AS "name.given", 'family' AS "name.family", 'canary-7f3a-secret' AS secret, 'a note that makes the row a little longer than it would be' AS note FROM n''' }
+connector = { kind = "sql", database = "legacy", query = '''WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) SELECT i AS id, 'given' AS "name.given", 'family' AS "name.family", 'canary-7f3a-secret' AS secret, 'a note that makes the row a little longer than it would be' AS note FROM n WHERE i <= :count''' }
 
 [[binding]]
 method = "test.v1.Records/Slow"

@@ -16,11 +16,13 @@ pub mod faults;
 pub mod federation;
 pub mod process;
 pub mod python;
+pub mod stand_in;
 pub mod watch;
 
 pub use client::{Client, Reply};
 pub use federation::{Agreement, CASE, COUNCIL, Member, PURPOSE, TRUST, TestFederation};
 pub use process::Gateway;
+pub use stand_in::StandIn;
 
 /// Text that a test puts into requests, answers and metadata, and that must be found in no log, metric or error.
 pub const CANARY: &str = "canary-7f3a";

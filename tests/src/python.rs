@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use crate::{Member, TRUST, TestFederation};
+
 /// The repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -100,6 +102,17 @@ impl Drop for Dialogue {
     }
 }
 
+impl Member {
+    /// Binds both methods of `test.v1.Echo` to a gRPC connector.
+    pub fn bind_echo(&self, connector: &str) {
+        for method in ["Say", "Repeat"] {
+            self.configure(&format!(
+                "\n[[binding]]\nmethod = \"test.v1.Echo/{method}\"\nconnector = {{ kind = \"grpc\", {connector} }}\n"
+            ));
+        }
+    }
+}
+
 /// A back end in Python. Killed when dropped.
 pub struct Backend {
     child: Child,
@@ -127,6 +140,20 @@ impl Backend {
             }
         });
         Self { child, port, events }
+    }
+
+    /// Starts it, and puts it in plain text behind the trust's gateway, which has not started yet.
+    pub fn behind(federation: &TestFederation) -> Self {
+        let backend = Self::start(&[]);
+        let trust = federation.member(TRUST);
+        trust.reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
+        trust.bind_echo(&format!("address = \"http://127.0.0.1:{}\", dangerous_plaintext = true", backend.port));
+        backend
+    }
+
+    /// How often it was asked so far.
+    pub fn asked(&self) -> usize {
+        self.events().iter().filter(|event| event["event"] == "asked").count()
     }
 
     /// What happened to its calls so far.

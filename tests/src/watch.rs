@@ -4,12 +4,16 @@ use std::{
     collections::BTreeSet,
     io::{Read as _, Write as _},
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use ledger::Reader;
 use records::Record;
 
 use crate::{Client, Member};
+
+/// What a gateway uses in half a second in which it only looks after itself, in hundredths of a second.
+const RESTING_TICKS: u64 = 5;
 
 impl Member {
     /// Where everything lies that its gateway writes.
@@ -60,6 +64,28 @@ impl Member {
             }
         }
         open
+    }
+
+    /// Waits until its gateway process has used next to no processor time for half a second.
+    pub async fn at_rest(&self) {
+        let mut seen = (self.ticks(), Instant::now());
+        crate::eventually("the gateway comes to rest", 20, async || {
+            let now = self.ticks();
+            if now - seen.0 > RESTING_TICKS {
+                seen = (now, Instant::now());
+            }
+            (seen.1.elapsed() > Duration::from_millis(500)).then_some(())
+        })
+        .await;
+    }
+
+    /// User and system time of its gateway process, in hundredths of a second.
+    fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process().id())).unwrap();
+        // The 14th and 15th fields of all; behind the name in brackets the state comes first, which is the third.
+        let mut fields =
+            stat.rsplit(") ").next().unwrap().split(' ').skip(11).map(|field| field.parse::<u64>().unwrap());
+        fields.next().unwrap() + fields.next().unwrap()
     }
 
     /// What its gateway process has resident, and the most that it ever had, in bytes.

@@ -44,6 +44,11 @@ impl Failure {
         self.problems
     }
 
+    /// Returns the problems as they read without colour, for output that programs read.
+    pub(crate) fn words(&self) -> Vec<String> {
+        self.problems.iter().map(ToString::to_string).collect()
+    }
+
     /// Writes the problems to standard error, and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         if !self.problems.is_empty() {

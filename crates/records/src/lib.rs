@@ -18,7 +18,7 @@ pub use draft::{Draft, Prepared, half_hash, provider_leaf_of, provider_shared};
 pub use filter::Filter;
 pub use id::{ExchangeId, NotAnExchangeId};
 pub use receipt::{FORMAT as RECEIPT_FORMAT, Fault as ReceiptFault, Verified as VerifiedReceipt};
-pub use record::{Record, Unreadable};
+pub use record::{Halves, Record, Unreadable};
 pub use store::{FindError, Found, Opened, Recorded, Records, STARTED, STOPPED, Unsettled, promises_checked};
 
 /// The kinds and sides as they lie on disk.

@@ -89,6 +89,19 @@ async fn exchange() -> Exchanged {
     Exchanged { place, id, receipt }
 }
 
+/// Writes a log of county.example that holds one refusal, signed with this key in the place of the gateway's. Returns its folder.
+pub fn refused_by(place: &Place, key: &str) -> String {
+    let folder = format!("refused-by-{}", key.replace('/', "-"));
+    let key = SigningKey::read_file(&place.path(key)).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let consumer = open_in(place, &format!("{folder}/ledger"), "county", "county.example/log/main", &key);
+        refuse(&consumer).await;
+        consumer.close().await;
+    });
+    folder
+}
+
 /// A refusal by the consumer's own gateway, for which nothing crossed.
 async fn refuse(consumer: &Ledger) {
     let id = ExchangeId::new(SystemTime::UNIX_EPOCH + Duration::from_millis(TIME + 60_000), [8; 10]);
@@ -107,7 +120,8 @@ async fn refuse(consumer: &Ledger) {
         actor: "ho-2".to_owned(),
         ..private()
     };
-    append(consumer, Draft { shared, private }, None).await;
+    let seal = SealInput { tag: receipt::LOCAL_REFUSAL, claims: id.as_bytes().to_vec() };
+    append(consumer, Draft { shared, private }, Some(seal)).await;
 }
 
 fn claims(id: ExchangeId) -> ConsumerClaims {
@@ -153,9 +167,12 @@ fn private() -> Private {
 }
 
 fn open(place: &Place, member: &str, origin: &str, gateway_key: &SigningKey) -> Ledger {
+    open_in(place, &format!("{member}/data/ledger"), member, origin, gateway_key)
+}
+
+fn open_in(place: &Place, folder: &str, member: &str, origin: &str, gateway_key: &SigningKey) -> Ledger {
     let log_key = SigningKey::read_file(&place.path(&format!("{member}/keys/log.key"))).unwrap();
-    let mut config =
-        Config::new(place.path(&format!("{member}/data/ledger")), origin.to_owned(), log_key, gateway_key.clone());
+    let mut config = Config::new(place.path(folder), origin.to_owned(), log_key, gateway_key.clone());
     // Sixty-four mebibytes for two records would be most of the test's time.
     config.segment_bytes = 1024 * 1024;
     config.checkpoint_interval = Duration::from_millis(20);

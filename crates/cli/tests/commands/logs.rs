@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{exchange::exchanged, support::Place};
+use crate::{
+    exchange::{exchanged, refused_by},
+    support::Place,
+};
 
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -83,7 +86,45 @@ fn a_whole_log_verifies_and_its_signatures_by_the_directory() {
     let said = place.does(["log", "verify", "--data", "trust/data", "--directory", "county/directory.note"]);
     assert!(said.contains("signatures  2 of both sides' gateways"), "{said}");
     let said = place.does(["log", "verify", "--config", "county/gateway.toml", "--explain"]);
-    assert!(said.contains("signatures  2 of both sides' gateways") && said.contains("RFC 9162"), "{said}");
+    // The answered exchange has both sides' signatures, the refusal that of its own gateway.
+    assert!(said.contains("signatures  3 of both sides' gateways") && said.contains("RFC 9162"), "{said}");
+}
+
+#[test]
+fn what_was_verified_is_there_for_programs_too() {
+    let place = exchanged().place;
+    let command = ["log", "verify", "--data", "county/data", "--directory", "trust/directory.note", "--json"];
+    let verified = &json_lines(&place.does(command))[0];
+    assert_eq!(verified["log"], "county.example/log/main");
+    assert_eq!(
+        (&verified["whole"], &verified["key_listed"], &verified["unfinished"]),
+        (&true.into(), &true.into(), &Value::Null)
+    );
+    assert_eq!((&verified["records"], &verified["erased"], &verified["signatures"]), (&2.into(), &0.into(), &3.into()));
+    assert_eq!(verified["checkpoint"]["size"], 2);
+    assert_eq!(verified["checkpoint"]["root"].as_str().unwrap().len(), 64);
+    let unlisted = &json_lines(&place.does(["log", "verify", "--data", "county/data", "--json"]))[0];
+    assert_eq!((&unlisted["key_listed"], &unlisted["signatures"]), (&false.into(), &Value::Null));
+    place.does(["directory", "remove", "--directory", "trust/directory.note", "trust.example"]);
+    let ran = place.run(command);
+    assert!(ran.code == 1 && ran.err.contains("do not verify"), "{}", ran.err);
+    let fault = &json_lines(&ran.out)[0];
+    assert_eq!(fault["whole"], false);
+    let problem = fault["problems"][0].as_str().unwrap();
+    assert!(problem.contains("signatures of record 0 do not verify"), "{problem}");
+    place.misuses(["log", "verify", "--data", "county/data", "--json", "--explain"]);
+}
+
+#[test]
+fn a_refusal_that_somebody_else_signed_is_named() {
+    let place = exchanged().place;
+    // The trust's gateway key in the place of the county's: claims and refusal are then nobody's of that name.
+    let forged = refused_by(&place, "trust/keys/gateway.key");
+    let said = place.refuses(["log", "verify", "--data", &forged, "--directory", "trust/directory.note"]);
+    assert!(said.contains("signatures of record 0 do not verify") && said.contains("county.example/main"), "{said}");
+    let honest = refused_by(&place, "county/keys/gateway.key");
+    let said = place.does(["log", "verify", "--data", &honest, "--directory", "trust/directory.note"]);
+    assert!(said.contains("signatures  1 of both sides' gateways"), "{said}");
 }
 
 #[test]
@@ -150,6 +191,17 @@ fn a_proof_is_one_that_others_can_check() {
     ledger::merkle::verify_inclusion(leaf, index, checkpoint.size, &path, checkpoint.root).unwrap();
     assert_eq!(text("origin"), "county.example/log/main");
     place.refuses(["log", "prove", "--data", "county/data", &id, "-o", "proof.json"]);
+    let printed: Value =
+        serde_json::from_str(&place.does(["log", "prove", "--data", "county/data", &id, "--json"])).unwrap();
+    assert_eq!(printed, proof);
+    let table = place.does(["log", "prove", "--data", "county/data", &id]);
+    assert!(table.starts_with("record 0 is in the log county.example/log/main\n"), "{table}");
+    for value in ["entry", "leaf", "log_key", "exchange"] {
+        assert!(table.contains(proof[value].as_str().unwrap()), "`{value}` is missing:\n{table}");
+    }
+    for line in proof["checkpoint"].as_str().unwrap().lines().chain(proof["path"][0].as_str()) {
+        assert!(table.contains(line), "`{line}` is missing:\n{table}");
+    }
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
-use ledger::merkle;
+use ledger::{Checkpoint, Hash, merkle};
 use problem::Problem;
+use records::Record;
 use serde_json::json;
 
 use super::{Which, find};
@@ -13,7 +14,7 @@ use crate::{
     failure::{Outcome, because},
     files,
     place::{LogOption, read_failure},
-    terminal::Out,
+    terminal::{Out, shown, some},
 };
 
 /// First value of what a proof says it is.
@@ -27,7 +28,10 @@ pub(crate) struct Prove {
     which: Which,
     #[command(flatten)]
     log: LogOption,
-    /// The file to write. Default: standard output
+    /// Write the proof as JSON
+    #[arg(long)]
+    json: bool,
+    /// The file to write the proof to, as JSON
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -55,24 +59,65 @@ impl Prove {
             Problem::new(&log.folder, format!("the tiles do not prove record {}", record.index))
                 .help(ledger::Damage::HELP)
         })?;
+        let proof = Proof { record, path, checkpoint, note: note.to_string(), key: log.reader.key().to_string() };
+        if let Some(file) = &self.output {
+            files::create(file, &format!("{}\n", proof.json()?), files::PUBLIC)?;
+            return Out::new().text(&format!("wrote {}\n", file.display()));
+        }
+        let mut out = Out::new();
+        if self.json {
+            out.line(proof.json()?)?;
+        } else {
+            proof.tell(&mut out)?;
+        }
+        out.flush()
+    }
+}
+
+/// A proof that was verified.
+struct Proof<'r> {
+    record: &'r Record,
+    path: Vec<Hash>,
+    checkpoint: Checkpoint,
+    /// The checkpoint with its signatures.
+    note: String,
+    key: String,
+}
+
+impl Proof<'_> {
+    fn json(&self) -> Outcome<String> {
         let proof = json!({
             "format": FORMAT,
-            "origin": checkpoint.origin,
-            "index": record.index,
-            "exchange": record.exchange().map(|id| id.to_string()),
-            "entry": STANDARD.encode(record.leaf.entry()),
-            "leaf": leaf.to_base64(),
-            "path": path.iter().map(ledger::Hash::to_base64).collect::<Vec<_>>(),
-            "checkpoint": note.to_string(),
-            "log_key": log.reader.key().to_string(),
+            "origin": self.checkpoint.origin,
+            "index": self.record.index,
+            "exchange": self.record.exchange().map(|id| id.to_string()),
+            "entry": STANDARD.encode(self.record.leaf.entry()),
+            "leaf": self.record.leaf.hash().to_base64(),
+            "path": self.path.iter().map(Hash::to_base64).collect::<Vec<_>>(),
+            "checkpoint": self.note,
+            "log_key": self.key,
         });
-        let text = serde_json::to_string_pretty(&proof).map_err(|error| because("cannot write the proof", &error))?;
-        match &self.output {
-            None => Out::new().text(&format!("{text}\n")),
-            Some(file) => {
-                files::create(file, &format!("{text}\n"), files::PUBLIC)?;
-                Out::new().text(&format!("wrote {}\n", file.display()))
-            }
+        serde_json::to_string_pretty(&proof).map_err(|error| because("cannot write the proof", &error).into())
+    }
+
+    fn tell(&self, out: &mut Out) -> Outcome {
+        let Self { record, path, checkpoint, note, key } = self;
+        out.heading(format_args!("record {} is in the log {}", record.index, checkpoint.origin))?;
+        let mut line = |name: &str, value: &str| out.line(format_args!("  {name:<10}  {}", shown(value)));
+        if let Some(exchange) = record.exchange() {
+            line("exchange", &exchange.to_string())?;
         }
+        line("entry", &STANDARD.encode(record.leaf.entry()))?;
+        line("leaf", &record.leaf.hash().to_base64())?;
+        for (at, hash) in path.iter().enumerate() {
+            line(if at == 0 { "path" } else { "" }, &hash.to_base64())?;
+        }
+        line("root", &checkpoint.root.to_base64())?;
+        line("checkpoint", &format!("of {}, signed:", some(checkpoint.size, "record")))?;
+        for text in note.lines() {
+            line("", text)?;
+        }
+        line("key", key)?;
+        out.line("  the path leads from the leaf to the root (RFC 9162), and the checkpoint is a signed note over it; `--json` writes it for tools")
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use federation::Federation;
 use ledger::{Report, Tail};
 use problem::Problem;
+use serde_json::{Value, json};
 
 use super::{records, signatures};
 use crate::{
@@ -23,8 +24,11 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE")]
     directory: Option<PathBuf>,
     /// Tell what each step proves, and how to check it with tools of others
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     explain: bool,
+    /// Write JSON; also of a log that is not whole, beside the words on standard error
+    #[arg(long)]
+    json: bool,
 }
 
 /// What was found in the records.
@@ -39,11 +43,22 @@ impl Verify {
     pub(super) fn run(self) -> Outcome {
         let log = self.log.open()?;
         let federation = self.federation()?;
-        let report = self.ledger(&log, federation.as_ref())?;
-        let found = contents(&log, federation.as_ref())?;
+        let verified = self
+            .ledger(&log, federation.as_ref())
+            .and_then(|report| Ok((report, contents(&log, federation.as_ref())?)));
         let mut out = Out::new();
-        self.tell(&log, &report, &found, federation.is_some(), &mut out)?;
-        out.flush()
+        match (&verified, self.json) {
+            (Ok((report, found)), true) => out.line(json_of(&log, report, found, federation.is_some()))?,
+            (Ok((report, found)), false) => self.tell(&log, report, found, federation.is_some(), &mut out)?,
+            (Err(failure), true) => out.line(json!({
+                "log": log.reader.origin(),
+                "whole": false,
+                "problems": failure.words(),
+            }))?,
+            (Err(_), false) => {}
+        }
+        out.flush()?;
+        verified.map(drop)
     }
 
     fn federation(&self) -> Outcome<Option<Federation>> {
@@ -115,7 +130,10 @@ impl Verify {
                 "  signatures  {} of both sides' gateways, by keys in the directory",
                 grouped(found.signatures)
             ))?;
-            self.explained("each is over the claims, and the provider's over its promise as well", out)
+            self.explained(
+                "each is over the claims, the provider's over its promise as well; of what a gateway refused its own systems, over the exchange's id and the leaf",
+                out,
+            )
         } else {
             out.line(format_args!("  key         {}, as the log's folder has it", log.reader.key()))?;
             out.line("              whether it is the right one, `--directory FILE` tells: a log that was forged as a whole verifies without")
@@ -125,6 +143,28 @@ impl Verify {
     fn explained(&self, why: &str, out: &mut Out) -> Outcome {
         if self.explain { out.line(format_args!("              {why}")) } else { Ok(()) }
     }
+}
+
+/// What was verified, for programs. `signatures` is null where no directory was given.
+fn json_of(log: &Log, report: &Report, found: &Found, listed: bool) -> Value {
+    let unfinished = match &report.tail {
+        Tail::Clean => Value::Null,
+        Tail::Unfinished { file, offset, bytes } => json!({ "file": file, "offset": offset, "bytes": bytes }),
+    };
+    json!({
+        "log": log.reader.origin(),
+        "whole": true,
+        "records": found.records,
+        "erased": found.erased,
+        "segments": report.segments,
+        "hash_tiles": report.hash_tiles,
+        "entry_tiles": report.entry_tiles,
+        "checkpoint": { "size": report.size, "root": report.root.map(|root| root.to_string()) },
+        "key": log.reader.key().to_string(),
+        "key_listed": listed,
+        "signatures": listed.then_some(found.signatures),
+        "unfinished": unfinished,
+    })
 }
 
 /// Holds every body against its leaf, and with a directory every signature against the keys in it.
