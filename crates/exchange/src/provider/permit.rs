@@ -75,8 +75,8 @@ impl Provider {
             let told = "the provider's gateway carries queries; it takes no commands or subscriptions";
             return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
         }
-        if let Err(error) = method.check_request(&verified.request) {
-            return Err(verified.refuse(refuse(Reason::Malformed, &error.to_string())));
+        if let Err(misfit) = method.check_request(&verified.request) {
+            return Err(verified.refuse(Refusal::misfit(misfit, Hop::Provider)));
         }
         let method = method.clone();
         let mut verified = verified;
