@@ -14,6 +14,8 @@ use prost::Message as _;
 use proto::link::{CallShape, ConsumerClaims, OpenRequest, OpenResponse, ProviderClosing};
 use records::receipt;
 
+use crate::rules::{BINDING, lookups};
+
 const FIND: &str = "/test.v1.Records/Find";
 
 struct Liar {
@@ -276,6 +278,31 @@ async fn an_expired_agreement_is_refused_by_the_provider_itself() {
     let mut liar = Liar::new(&federation).await;
     let (reply, _) = liar.tell(&federation, &Lie::default()).await;
     refused(&federation, &reply, Reason::AgreementEnded);
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_rules_of_the_contract_is_refused_by_the_provider_itself() {
+    const LOOK_UP: &str = "/test.v1.Lookups/Find";
+    let federation = TestFederation::without_agreement().await;
+    federation.agree(&lookups());
+    federation.member(TRUST).configure(BINDING);
+    let federation = federation.start();
+    let mut liar = Liar::new(&federation).await;
+    let key = liar.key.clone();
+    let mut replies = Vec::new();
+    for json in [r#"{"nhsNumber": "9434765919"}"#, r#"{"nhsNumber": "9434765918", "days": 0}"#] {
+        let message = federation.request("test.v1.Lookups/Find", json);
+        let mut claims = liar.honest(&federation, &message);
+        claims.method = LOOK_UP.into();
+        claims.contract_digest = federation.contracts().method(LOOK_UP).unwrap().contract_digest().0.to_vec().into();
+        replies.push(liar.send(LOOK_UP, &claims, &key, &message).await);
+    }
+    assert_eq!(replies[0].status.code, 0, "{}", replies[0].status.message);
+    refused(&federation, &replies[1], Reason::Malformed);
+    assert_eq!(replies[1].status.hop(), Some(Hop::Provider));
+    let (listed, total) = replies[1].status.violations();
+    let fields: Vec<_> = listed.iter().map(|found| found.field.as_str()).collect();
+    assert_eq!((fields, total), (vec!["nhs_number", "days"], 2));
 }
 
 #[tokio::test]

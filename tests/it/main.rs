@@ -17,3 +17,4 @@ mod privacy;
 mod python;
 mod receipts;
 mod restart;
+mod rules;

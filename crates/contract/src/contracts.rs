@@ -11,7 +11,8 @@ use prost_types::FileDescriptorSet;
 use crate::digest::{Digest, canonical};
 use crate::load::{self, Source};
 use crate::method::Method;
-use crate::options;
+use crate::{options, rules};
+
 use crate::wire::plan::Planner;
 
 /// The contracts that were loaded together. Cloning it is cheap; it never changes.
@@ -145,36 +146,39 @@ fn join(package: &str, name: &str) -> String {
 
 impl Inner {
     fn new(pool: DescriptorPool) -> Self {
-        let mut planner = Planner::default();
+        let (mut planner, mut ruler) = (Planner::default(), rules::Planner::default());
         let outline: Vec<_> = pool
             .services()
             .map(|service| {
                 let plan = |method: MethodDescriptor| {
                     let (input, output) = (planner.position(&method.input()), planner.position(&method.output()));
-                    (method, input, output)
+                    let rules = ruler.position(&method.input());
+                    (method, input, output, rules)
                 };
                 let methods: Vec<_> = service.methods().map(plan).collect();
                 (service, methods)
             })
             .collect();
-        let plans = Arc::new(planner.finish());
+        let (plans, rules) = (Arc::new(planner.finish()), Arc::new(ruler.finish()));
         let mut services = Vec::new();
         let mut methods = HashMap::new();
         for (descriptor, of_service) in outline {
             let digest = Digest::of(&canonical::text(&descriptor));
             let mut own = Vec::new();
-            for (method, input_plan, output_plan) in of_service {
-                let (rules, _) = options::method_rules(&method);
+            for (method, input_plan, output_plan, input_rules) in of_service {
+                let (says, _) = options::method_rules(&method);
                 let (input, output) = (method.input(), method.output());
                 let made = Arc::new(Method {
                     path: format!("/{}/{}", descriptor.full_name(), method.name()),
-                    kind: rules.kind,
-                    operation: rules.operation,
-                    deadline: rules.deadline,
+                    kind: says.kind,
+                    operation: says.operation,
+                    deadline: says.deadline,
                     digest,
                     plans: Arc::clone(&plans),
                     input_plan,
                     output_plan,
+                    rules: Arc::clone(&rules),
+                    input_rules,
                     descriptor: method,
                     input,
                     output,

@@ -8,7 +8,8 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use crate::method::Method;
 
 impl Method {
-    /// Encodes a request given as JSON. Fields may go by their names in the contract or by their JSON names.
+    /// Encodes a request given as JSON. Fields may go by their names in the contract or by their JSON names. The contract's
+    /// rules about values are left to [`Method::check_request`]: a gateway that refuses by them records it.
     ///
     /// # Errors
     ///
@@ -19,7 +20,7 @@ impl Method {
             .and_then(|message| json.end().map(|()| message))
             .map_err(|error| JsonProblem::new(&error, self))?;
         let encoded = message.encode_to_vec();
-        match self.check_request(&encoded) {
+        match self.check_form(&encoded) {
             Ok(()) => Ok(encoded),
             Err(malformed) => Err(JsonProblem { line: 0, column: 0, what: malformed.to_string(), help: None }),
         }

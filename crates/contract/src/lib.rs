@@ -1,7 +1,8 @@
 //! Contracts at run time: what can be asked, in which bytes, and which of an answer's fields may leave.
 //!
 //! Start at [`Contracts::load`]. It compiles `.proto` files or descriptor sets that were read elsewhere; a [`Method`]
-//! then checks the bytes of requests and answers without decoding them, and a [`Projection`] takes from an answer what
+//! then checks the bytes of requests and answers without decoding them, and the values of requests against the contract's
+//! rules ([`Violations`]); a [`Projection`] takes from an answer what
 //! an agreement does not name. The crate is pure: no files, no sockets, no clock.
 //!
 //! A digest covers what a service asks and answers and nothing of how its files are laid out; `DIGEST.md` beside this
@@ -15,8 +16,10 @@ mod json;
 mod load;
 mod malformed;
 mod method;
+mod misfit;
 mod options;
 mod projection;
+mod rules;
 mod wire;
 
 pub use contracts::{Contracts, Service};
@@ -25,5 +28,7 @@ pub use json::{JsonProblem, UnreadableAnswer};
 pub use load::Source;
 pub use malformed::{Defect, Malformed};
 pub use method::{Kind, Method, Operation, Shape};
+pub use misfit::Misfit;
 pub use options::{Classification, OPTIONS_PATH, OPTIONS_PROTO, classification, subject};
 pub use projection::{Projection, Selector, SelectorError};
+pub use rules::{Format, Rule, Violation, Violations};

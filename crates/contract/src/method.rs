@@ -8,6 +8,8 @@ use prost_reflect::{MessageDescriptor, MethodDescriptor};
 
 use crate::digest::Digest;
 use crate::malformed::Malformed;
+use crate::misfit::Misfit;
+use crate::rules;
 use crate::wire::check::Unknown;
 use crate::wire::plan::Plans;
 
@@ -24,6 +26,8 @@ pub struct Method {
     pub(crate) plans: Arc<Plans>,
     pub(crate) input_plan: usize,
     pub(crate) output_plan: usize,
+    pub(crate) rules: Arc<rules::Plans>,
+    pub(crate) input_rules: usize,
 }
 
 impl Method {
@@ -94,18 +98,27 @@ impl Method {
         &self.descriptor
     }
 
-    /// Looks at every byte of one request message (without gRPC's five-byte prefix).
+    /// Looks at every byte of one request message (without gRPC's five-byte prefix), then at its values.
     ///
     /// # Errors
     ///
-    /// The first defect met. A field that the contract does not have is one, and is named by its number.
-    pub fn check_request(&self, message: &[u8]) -> Result<(), Malformed> {
+    /// [`Misfit::Form`] with the first defect met. A field that the contract does not have is one, and is named by its number.
+    /// [`Misfit::Values`] with all rules of the contract that the values break.
+    pub fn check_request(&self, message: &[u8]) -> Result<(), Misfit> {
+        self.check_form(message)?;
+        self.rules.check(self.input_rules, message)?;
+        Ok(())
+    }
+
+    /// Looks at every byte of one request message, and not at its values.
+    pub(crate) fn check_form(&self, message: &[u8]) -> Result<(), Malformed> {
         self.plans.check(self.input_plan, message, Unknown::Refused)
     }
 
     /// Looks at every byte of one answer message (without gRPC's five-byte prefix).
     ///
-    /// Fields that the contract does not have are passed over: a [`Projection`](crate::Projection) takes them out.
+    /// Fields that the contract does not have are passed over: a [`Projection`](crate::Projection) takes them out. Values are
+    /// not held against rules: what a legacy system has on file may be older than these.
     ///
     /// # Errors
     ///

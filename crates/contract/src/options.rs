@@ -9,6 +9,7 @@ use std::time::Duration;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind as FieldKind, MethodDescriptor};
 
 use crate::method::{Kind, Operation};
+use crate::rules;
 
 /// The import path under which contracts import the options.
 pub const OPTIONS_PATH: &str = "drawbridge/options/v1/options.proto";
@@ -17,7 +18,7 @@ pub const OPTIONS_PATH: &str = "drawbridge/options/v1/options.proto";
 pub const OPTIONS_PROTO: &str = include_str!("../../../proto/drawbridge/options/v1/options.proto");
 
 const METHOD: &str = "drawbridge.options.v1.method";
-const FIELD: &str = "drawbridge.options.v1.field";
+pub(crate) const FIELD: &str = "drawbridge.options.v1.field";
 
 /// Longest deadline that a contract may name.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -193,6 +194,7 @@ pub(crate) fn field_problems(field: &FieldDescriptor) -> Vec<OptionProblem> {
             });
         }
     }
+    problems.extend(rules::read(field).1);
     problems
 }
 
@@ -230,7 +232,7 @@ fn deadline(text: &str) -> Option<Duration> {
     (deadline > Duration::ZERO && deadline <= LONGEST).then_some(deadline)
 }
 
-fn newer(option: &DynamicMessage, name: &str) -> Option<OptionProblem> {
+pub(crate) fn newer(option: &DynamicMessage, name: &str) -> Option<OptionProblem> {
     let field = option.unknown_fields().next()?;
     Some(OptionProblem {
         what: format!("the option `{name}` has a field number {} that this gateway does not know", field.number()),
@@ -238,23 +240,23 @@ fn newer(option: &DynamicMessage, name: &str) -> Option<OptionProblem> {
     })
 }
 
-fn newer_value(name: &str, value: i32) -> OptionProblem {
+pub(crate) fn newer_value(name: &str, value: i32) -> OptionProblem {
     OptionProblem {
         what: format!("the option `{name}` has a value {value} that this gateway does not know"),
         help: "it was written for a newer version of Drawbridge: bring this gateway up to date".to_owned(),
     }
 }
 
-fn extension(options: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
+pub(crate) fn extension(options: &DynamicMessage, name: &str) -> Option<DynamicMessage> {
     let (_, value) = options.extensions().find(|(extension, _)| extension.full_name() == name)?;
     value.as_message().cloned()
 }
 
-fn number(message: &DynamicMessage, field: &str) -> i32 {
+pub(crate) fn number(message: &DynamicMessage, field: &str) -> i32 {
     message.get_field_by_name(field).and_then(|value| value.as_enum_number()).unwrap_or_default()
 }
 
-fn text(message: &DynamicMessage, field: &str) -> Option<String> {
+pub(crate) fn text(message: &DynamicMessage, field: &str) -> Option<String> {
     message.get_field_by_name(field).and_then(|value| value.as_str().map(str::to_owned))
 }
 

@@ -16,6 +16,8 @@ mod contract {
     pub mod json;
     pub mod load;
     pub mod lookup;
+    pub mod misuse;
     pub mod projection;
+    pub mod rules;
     pub mod wire;
 }

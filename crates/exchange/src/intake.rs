@@ -177,8 +177,8 @@ fn cut(cutter: &mut Cutter, piece: Bytes, method: &Method, hop: Hop) -> (Vec<Byt
             Ok(None) => return (messages, None),
             Err(error) => return (messages, Some(malformed(hop, &error))),
         };
-        if let Err(error) = method.check_request(message.get(framing::PREFIX..).unwrap_or_default()) {
-            return (messages, Some(Refusal::new(Reason::Malformed, hop, error.to_string())));
+        if let Err(misfit) = method.check_request(message.get(framing::PREFIX..).unwrap_or_default()) {
+            return (messages, Some(Refusal::misfit(misfit, hop)));
         }
         messages.push(message);
     }

@@ -6,10 +6,11 @@
 use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
+use contract::{Misfit, Violations};
 use prost::Message;
 use records::ExchangeId;
 use tonic::Code;
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 /// Where something happened.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -159,13 +160,25 @@ pub struct Refusal {
     pub detail: String,
     /// The status code, where gRPC itself prescribes another one than the reason's.
     pub prescribed: Option<Code>,
+    /// The rules of the contract that the request breaks, where that is the reason.
+    pub violations: Option<Violations>,
 }
 
 impl Refusal {
     /// Makes a refusal whose caller may know all of it.
     #[must_use]
     pub fn new(reason: Reason, hop: Hop, told: impl Into<String>) -> Self {
-        Self { reason, hop, told: told.into(), detail: String::new(), prescribed: None }
+        Self { reason, hop, told: told.into(), detail: String::new(), prescribed: None, violations: None }
+    }
+
+    /// Makes the refusal of a request that its contract does not allow.
+    #[must_use]
+    pub fn misfit(misfit: Misfit, hop: Hop) -> Self {
+        let refusal = Self::new(Reason::Malformed, hop, misfit.to_string());
+        match misfit {
+            Misfit::Form(_) => refusal,
+            Misfit::Values(violations) => Self { violations: Some(violations), ..refusal },
+        }
     }
 
     /// Adds what only the own record says.
@@ -182,11 +195,16 @@ impl Refusal {
         self
     }
 
-    /// Returns the gRPC status with `ErrorInfo`, `RequestInfo` and, where waiting helps, `RetryInfo`.
+    /// Returns the gRPC status with `ErrorInfo`, `RequestInfo` and, where waiting helps, `RetryInfo`; where the request breaks
+    /// rules of the contract with `BadRequest`, and their number in the `violations` of `ErrorInfo.metadata`.
     #[must_use]
     pub fn status(&self, exchange: ExchangeId) -> Status {
         let mut details = ErrorDetails::new();
-        let metadata = HashMap::from([("hop".to_owned(), self.hop.as_str().to_owned())]);
+        let mut metadata = HashMap::from([("hop".to_owned(), self.hop.as_str().to_owned())]);
+        if let Some(violations) = &self.violations {
+            metadata.insert(VIOLATIONS.to_owned(), violations.total().to_string());
+            details.set_bad_request(violations.listed().iter().map(field_violation).collect::<Vec<_>>());
+        }
         details.set_error_info(self.reason.as_str(), "drawbridge", metadata);
         details.set_request_info(exchange.to_string(), "");
         if let Retry::Later(after) = self.reason.retry() {
@@ -196,6 +214,18 @@ impl Refusal {
         let code = self.prescribed.unwrap_or_else(|| self.reason.code());
         let status = tonic::Status::with_error_details(code, message.clone(), details);
         Status { code: code as i32, message, details: Bytes::copy_from_slice(status.details()) }
+    }
+}
+
+/// The key in `ErrorInfo.metadata` for how many rules are broken. `BadRequest` lists only as many as fit.
+const VIOLATIONS: &str = "violations";
+
+fn field_violation(violation: &contract::Violation) -> FieldViolation {
+    FieldViolation {
+        field: violation.field.clone(),
+        description: violation.description.clone(),
+        reason: violation.rule.as_str().to_owned(),
+        localized_message: None,
     }
 }
 
@@ -234,11 +264,26 @@ impl Status {
         [Hop::Consumer, Hop::Link, Hop::Provider, Hop::Legacy].into_iter().find(|known| known.as_str() == hop)
     }
 
+    /// Returns the rules of the contract that a gateway found broken, as the details list them, and how many there are in
+    /// all.
+    #[must_use]
+    pub fn violations(&self) -> (Vec<FieldViolation>, usize) {
+        let listed = self.info().and_then(|_| self.detail::<tonic_types::pb::BadRequest>("google.rpc.BadRequest"));
+        let listed: Vec<_> =
+            listed.map(|listed| listed.field_violations.into_iter().map(Into::into).collect()).unwrap_or_default();
+        let total = self.info().and_then(|info| info.metadata.get(VIOLATIONS)?.parse().ok()).unwrap_or(listed.len());
+        (listed, total)
+    }
+
     fn info(&self) -> Option<tonic_types::pb::ErrorInfo> {
-        let status = tonic_types::pb::Status::decode(self.details.clone()).ok()?;
-        let info = status.details.iter().find(|any| any.type_url.ends_with("google.rpc.ErrorInfo"))?;
-        let info = tonic_types::pb::ErrorInfo::decode(info.value.as_slice()).ok()?;
+        let info: tonic_types::pb::ErrorInfo = self.detail("google.rpc.ErrorInfo")?;
         (info.domain == "drawbridge").then_some(info)
+    }
+
+    fn detail<M: Message + Default>(&self, name: &str) -> Option<M> {
+        let status = tonic_types::pb::Status::decode(self.details.clone()).ok()?;
+        let detail = status.details.iter().find(|any| any.type_url.rsplit('/').next() == Some(name))?;
+        M::decode(detail.value.as_slice()).ok()
     }
 }
 
@@ -285,6 +330,56 @@ mod tests {
         let decoded = tonic_types::pb::Status::decode(status.details.clone()).unwrap();
         assert_eq!(decoded.details.len(), 3);
         assert_eq!(decoded.code, 14);
+    }
+
+    /// A request that breaks `count` rules, each of the longest path that a contract of this kind has.
+    fn broken(count: usize) -> Misfit {
+        let name = "a_name_of_a_field_that_is_long_but_not_unheard_of";
+        let text = format!(
+            "syntax = \"proto3\"; package t; import \"drawbridge/options/v1/options.proto\";
+            message A {{ A inner = 1; repeated string {name} = 2 [(drawbridge.options.v1.field).format = FORMAT_NATIONAL_INSURANCE_NUMBER]; }}
+            service S {{ rpc Ask(A) returns (A); }}"
+        );
+        let files = vec![("t.proto".to_owned(), text)];
+        let contracts =
+            contract::Contracts::load(&[contract::Source::Protos { name: "proto".to_owned(), files }]).unwrap();
+        contracts.method("/t.S/Ask").unwrap().check_request(&[0x12, 0x00].repeat(count)).unwrap_err()
+    }
+
+    #[test]
+    fn the_rules_that_a_request_breaks_are_a_bad_request_beside_reason_and_exchange() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let status = Refusal::misfit(broken(2), Hop::Consumer).status(id);
+        assert_eq!((status.code, status.reason(), status.hop()), (3, Some(Reason::Malformed), Some(Hop::Consumer)));
+        let decoded = tonic_types::pb::Status::decode(status.details.clone()).unwrap();
+        let types: Vec<_> = decoded.details.iter().filter_map(|any| any.type_url.rsplit('.').next()).collect();
+        assert_eq!(types, ["ErrorInfo", "BadRequest", "RequestInfo"]);
+        let (listed, total) = status.violations();
+        assert_eq!((listed.len(), total), (2, 2));
+        assert_eq!(listed[1].field, "a_name_of_a_field_that_is_long_but_not_unheard_of[2]");
+        assert_eq!(listed[1].reason, "FORMAT_NATIONAL_INSURANCE_NUMBER");
+        assert!(listed[1].description.starts_with("has to be a National Insurance number"), "{listed:?}");
+        assert!(status.message.starts_with("MALFORMED: `a_name_of_a_field"), "{}", status.message);
+    }
+
+    #[test]
+    fn many_broken_rules_are_counted_and_fit_in_trailers() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let status = Refusal::misfit(broken(10_000), Hop::Provider).status(id);
+        let (listed, total) = status.violations();
+        assert!((5..=16).contains(&listed.len()), "{}", listed.len());
+        assert_eq!(total, 10_000);
+        assert!(status.message.ends_with("; and 9997 more"), "{}", status.message);
+        // With base64 below 4 KiB: half of what the strictest of common stacks takes.
+        assert!(status.details.len() <= 3 * 1024 && status.message.len() <= 1024, "{}", status.details.len());
+    }
+
+    #[test]
+    fn what_a_back_end_calls_a_bad_request_is_not_ours() {
+        let details = ErrorDetails::with_bad_request(vec![FieldViolation::new("a", "b")]);
+        let status = tonic::Status::with_error_details(Code::InvalidArgument, "no", details);
+        let status = Status { code: 3, message: "no".to_owned(), details: Bytes::copy_from_slice(status.details()) };
+        assert_eq!(status.violations().0.len(), 0);
     }
 
     #[test]

@@ -62,6 +62,11 @@ fn cure(what: &str) -> Option<&'static str> {
              `CLASSIFICATION_SPECIAL_CATEGORY`",
         ),
         (
+            "`drawbridge.options.v1.Format`",
+            "use one of `FORMAT_NHS_NUMBER`, `FORMAT_UPRN`, `FORMAT_NATIONAL_INSURANCE_NUMBER`, `FORMAT_POSTCODE`, \
+             `FORMAT_DATE`, `FORMAT_DATE_TIME`, `FORMAT_EMAIL`, `FORMAT_UUID`; or write a `pattern`",
+        ),
+        (
             "drawbridge.options",
             "import `drawbridge/options/v1/options.proto`, and spell the option as the one that gateways bring does; for an option of a \
              newer version, bring this gateway up to date",

@@ -69,6 +69,13 @@ fn every_change_to_what_can_be_asked_changes_the_digest() {
         ("string key = 1", "optional string key = 1"),
         ("string key = 1", "string clef = 1"),
         ("string key = 1", "string key = 1 [json_name = \"clef\"]"),
+        ("string key = 1", "string key = 1 [(drawbridge.options.v1.field).required = true]"),
+        ("string key = 1", "string key = 1 [(drawbridge.options.v1.field).format = FORMAT_UPRN]"),
+        ("string key = 1", "string key = 1 [(drawbridge.options.v1.field).one_of = \"a\"]"),
+        (
+            "map<string, Row> named = 2",
+            "map<string, Row> named = 2 [(drawbridge.options.v1.field).keys.max_length = 3]",
+        ),
         ("optional int32 size", "int32 size"),
         ("optional int32 size", "optional sint32 size"),
         ("\"3s\"", "\"4s\""),

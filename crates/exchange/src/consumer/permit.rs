@@ -173,7 +173,7 @@ impl Consumer {
             }
             (Request::One(message), false) => {
                 let request = framing::single(&message, self.house.limits.message).map_err(unframed)?;
-                method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string()))?;
+                method.check_request(&request).map_err(|e| Refusal::misfit(e, Hop::Consumer))?;
                 Ok((message, None))
             }
         }

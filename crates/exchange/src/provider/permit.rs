@@ -83,8 +83,8 @@ impl Provider {
             return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
         }
         // The messages of a stream are held against it as they come.
-        if !streamed && let Err(error) = method.check_request(&verified.request) {
-            return Err(verified.refuse(refuse(Reason::Malformed, &error.to_string())));
+        if !streamed && let Err(misfit) = method.check_request(&verified.request) {
+            return Err(verified.refuse(Refusal::misfit(misfit, Hop::Provider)));
         }
         let method = method.clone();
         let mut verified = verified;

@@ -60,7 +60,15 @@ fn text(status: &Status, hop: Option<&str>, exchange: Option<ExchangeId>, colour
     let message =
         reason.map_or(message.as_str(), |reason| message.strip_prefix(&format!("{reason}: ")).unwrap_or(&message));
     let mut text = head;
-    if !message.is_empty() {
+    let (violations, total) = status.violations();
+    for violation in &violations {
+        text = format!("{text}\n  `{}` {}", shown(&violation.field), shown(&violation.description));
+    }
+    if total > violations.len() {
+        text = format!("{text}\n  and {} more", total.saturating_sub(violations.len()));
+    }
+    // The message is what these lines say, cut short.
+    if !message.is_empty() && violations.is_empty() {
         text = format!("{text}\n  {message}");
     }
     let Some(reason) = reason else { return text };
@@ -95,6 +103,29 @@ mod tests {
                  after 1.0 s\n  help: `drawbridge explain LINK_DOWN`"
             )
         );
+    }
+
+    #[test]
+    fn every_rule_that_is_broken_has_a_line() {
+        let text = "syntax = \"proto3\"; package t; import \"drawbridge/options/v1/options.proto\";
+            message A { repeated uint32 a = 1 [(drawbridge.options.v1.field).maximum = \"3\"]; } service S { rpc Ask(A) returns (A); }";
+        let source =
+            contract::Source::Protos { name: "proto".to_owned(), files: vec![("t.proto".to_owned(), text.to_owned())] };
+        let contracts = contract::Contracts::load(&[source]).unwrap();
+        let told = |count: u8| {
+            let request = [vec![0x0a, count], vec![9; usize::from(count)]].concat();
+            let misfit = contracts.method("/t.S/Ask").unwrap().check_request(&request).unwrap_err();
+            let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+            text_of(&Refusal::misfit(misfit, Hop::Consumer).status(id))
+        };
+        assert!(
+            told(2).contains("gateway):\n  `a[1]` has to be at most 3\n  `a[2]` has to be at most 3\n  asking again")
+        );
+        assert!(told(20).contains("\n  `a[16]` has to be at most 3\n  and 4 more\n  asking again"), "{}", told(20));
+    }
+
+    fn text_of(status: &Status) -> String {
+        text(status, Some("consumer"), None, false)
     }
 
     #[test]
