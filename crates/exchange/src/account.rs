@@ -65,11 +65,13 @@ pub struct Settled {
 
 impl Account {
     /// Opens the account of an exchange that arrived now.
+    ///
+    /// Boxed: it goes through every verb by value.
     #[must_use]
-    pub fn new(house: &House, id: ExchangeId, side: Side) -> Self {
+    pub fn open(house: &House, id: ExchangeId, side: Side) -> Box<Self> {
         let shared = Shared { side: side.into(), exchange_id: id.as_bytes().to_vec().into(), ..Shared::default() };
         let private = Private { conditions: house.conditions.clone(), ..Private::default() };
-        Self { id, arrived: Instant::now(), shared, private, trace_parent: None }
+        Box::new(Self { id, arrived: Instant::now(), shared, private, trace_parent: None })
     }
 
     /// Notes the consumer's claims and their signature.

@@ -94,8 +94,8 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    pub(crate) fn new(account: Account, refusal: Refusal) -> Box<Self> {
-        Box::new(Self { account: Box::new(account), refusal })
+    pub(crate) fn new(account: Box<Account>, refusal: Refusal) -> Box<Self> {
+        Box::new(Self { account, refusal })
     }
 }
 
@@ -120,7 +120,7 @@ impl Consumer {
     }
 
     async fn exchange(&self, query: Query) -> Result<Answer, Box<Refused>> {
-        let identified = self.identify(query)?;
+        let identified = self.identify(Box::new(query))?;
         let permitted = self.able_to_record(self.permit(identified)?)?;
         let streams = permitted.streams();
         let sent = self.send(permitted).await?; // signed first; a stream's intent is durable before it leaves
@@ -175,6 +175,11 @@ impl Consumer {
         let Refused { mut account, refusal } = refused;
         let status = refusal.status(account.id);
         account.end(Some(&refusal), status.code);
+        let sent = !account.shared.consumer_claims.is_empty();
+        if !sent && !self.house.flood.admits(&account, self.house.millis()) {
+            let settled = account.settled(Some(&refusal), status.code, None);
+            return refusal_answer(account.id, &refusal, status, settled);
+        }
         let draft = account.draft(&self.house, Kind::Refusal);
         let seal = SealInput { tag: records::receipt::LOCAL_REFUSAL, claims: account.id.as_bytes().to_vec() };
         match self.house.records.append(draft, Some(seal)).await {
@@ -195,8 +200,8 @@ impl Consumer {
     }
 
     /// Opens an account for a call that has not been read yet.
-    fn account(&self, query: &Query) -> Account {
-        let mut account = Account::new(&self.house, self.house.new_id(), Side::Consumer);
+    fn account(&self, query: &Query) -> Box<Account> {
+        let mut account = Account::open(&self.house, self.house.new_id(), Side::Consumer);
         account.private.consumer = query.system.member().to_string();
         account.private.system = query.system.name().to_owned();
         // A path that no contract has is free text, and stays out of the record.

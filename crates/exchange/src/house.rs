@@ -12,7 +12,10 @@ use ledger::Sealer;
 use policy::Agreements;
 use records::{ExchangeId, Records};
 
-use crate::refusal::{Refusal, Status};
+use crate::{
+    flood::Flood,
+    refusal::{Refusal, Status},
+};
 
 /// One consistent set of everything that is decided from files. Replaced whole.
 pub struct Rules {
@@ -54,6 +57,8 @@ pub struct House {
     pub clock: fn() -> SystemTime,
     /// Limits.
     pub limits: Limits,
+    /// Counts refusals that come in floods.
+    pub flood: Arc<Flood>,
     /// What an auditor should know of every record, as `development`.
     pub conditions: Vec<String>,
 }

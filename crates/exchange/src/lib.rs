@@ -9,6 +9,7 @@ mod account;
 mod consumer;
 pub mod deadline;
 pub mod digests;
+mod flood;
 pub mod framing;
 pub mod headers;
 mod house;
@@ -22,6 +23,7 @@ mod trace;
 
 pub use account::{Account, Settled};
 pub use consumer::{Answer, Consumer, Head, Query, StreamAnswer, UnaryAnswer};
+pub use flood::Flood;
 pub use house::{House, Limits, Rules, millis};
 pub use metadata::{CallMetadata, MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES};
 pub use progress::WINDOW_BYTES;

@@ -4,7 +4,6 @@
 //! one before it has proven, so a step cannot be left out.
 
 mod answer;
-mod flood;
 mod permit;
 mod stream;
 pub(crate) mod verify;
@@ -24,7 +23,7 @@ use records::receipt;
 use tokio_util::sync::CancellationToken;
 
 pub use self::stream::Stream;
-use self::{flood::Flood, permit::Permitted, verify::Verifiers};
+use self::{permit::Permitted, verify::Verifiers};
 use crate::{
     account::{Account, Settled},
     digests,
@@ -41,7 +40,6 @@ pub struct Provider {
     pub(crate) legacy: Arc<dyn LegacySystem>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) verifiers: Verifiers,
-    flood: Flood,
 }
 
 /// A request as it came over a link.
@@ -93,7 +91,7 @@ impl Provider {
     /// Makes the answering side of a gateway. `sessions` are shared by all of its runtimes.
     #[must_use]
     pub fn new(house: Arc<House>, legacy: Arc<dyn LegacySystem>, sessions: Arc<Sessions>) -> Self {
-        Self { house, legacy, sessions, verifiers: Verifiers::default(), flood: Flood::default() }
+        Self { house, legacy, sessions, verifiers: Verifiers::default() }
     }
 
     /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.
@@ -114,7 +112,7 @@ impl Provider {
         let permitted = self.able_to_record(self.permit(verified)?)?;
         if permitted.streams() {
             let recorded = self.record(permitted).await?;
-            return Ok(Reply::Stream(Box::new(self.open(recorded).await?)));
+            return Ok(Reply::Stream(Box::new(self.open(recorded).await)));
         }
         let answered = self.answer(permitted).await;
         Ok(Reply::Whole(self.settle(answered).await))
@@ -144,7 +142,7 @@ impl Provider {
             clock_difference,
             ..self.closing(&account, &status)
         };
-        if !self.flood.admits(&account, &self.house) {
+        if !self.house.flood.admits(&account, self.house.millis()) {
             let claims = closing.encode_to_vec();
             let seal = self.house.sealer.seal(receipt::PROVIDER_CLOSING, claims.clone()).await;
             let signed = Signed { claims: claims.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None };
@@ -172,15 +170,7 @@ impl Provider {
         let claims = Bytes::from(closing.encode_to_vec());
         account.shared.provider_closing = claims.clone();
         let mut draft = account.draft(&self.house, kind);
-        let messages = draft.shared.messages;
-        draft.shared = records::provider_shared(
-            kind,
-            account.id.as_bytes(),
-            (&account.shared.consumer_claims, account.shared.consumer_seal.clone()),
-            &account.shared.provider_opening,
-            &claims,
-        );
-        account.shared.messages = messages;
+        draft.shared = records::provider_shared(kind, &account.shared);
         let seal = SealInput { tag: receipt::PROVIDER_CLOSING, claims: claims.to_vec() };
         let recorded = self.house.records.append(draft, Some(seal)).await.map_err(|error| not_recorded(&error))?;
         let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
@@ -210,8 +200,8 @@ impl Provider {
     }
 
     /// Opens an account for a request that has not been read yet.
-    pub(crate) fn account(&self, call: &Call) -> Account {
-        let mut account = Account::new(&self.house, self.house.new_id(), Side::Provider);
+    pub(crate) fn account(&self, call: &Call) -> Box<Account> {
+        let mut account = Account::open(&self.house, self.house.new_id(), Side::Provider);
         account.private.consumer = call.peer.member().to_string();
         account.private.provider = self.house.gateway.member().to_string();
         account
@@ -219,8 +209,8 @@ impl Provider {
 }
 
 impl Refused {
-    pub(crate) fn new(account: Account, refusal: Refusal) -> Box<Self> {
-        Box::new(Self { account: Box::new(account), refusal, clock_difference: 0, nonce: Bytes::new() })
+    pub(crate) fn new(account: Box<Account>, refusal: Refusal) -> Box<Self> {
+        Box::new(Self { account, refusal, clock_difference: 0, nonce: Bytes::new() })
     }
 }
 

@@ -16,6 +16,21 @@ pub fn child_of(parent: Option<&str>) -> String {
     format!("00-{trace}-{}-{flags}", hex(span))
 }
 
+/// Returns whether `text` is a trace context of this form, and nothing else.
+///
+/// Source: W3C Trace Context, version 00.
+#[must_use]
+pub fn is_trace_parent(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let hex =
+        |part: &str, len: usize| part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let set = |part: &str| part.bytes().any(|b| b != b'0');
+    match parts.as_slice() {
+        ["00", trace, span, flags] => hex(trace, 32) && set(trace) && hex(span, 16) && set(span) && hex(flags, 2),
+        _ => false,
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
@@ -35,5 +50,12 @@ mod tests {
         assert!(child.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && child.ends_with("-01") && child != parent);
         assert_ne!(child_of(None), child_of(None));
         assert_eq!(child_of(None).len(), parent.len());
+    }
+
+    #[test]
+    fn a_malformed_trace_parent_is_left_behind() {
+        for text in ["00-00000000000000000000000000000000-b7ad6b7169203331-01", "junk", "01-a-b-c"] {
+            assert!(!is_trace_parent(text), "{text}");
+        }
     }
 }

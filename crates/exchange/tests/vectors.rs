@@ -246,8 +246,16 @@ async fn providers_part(out: &mut Writer, opening: &Signed) {
     let folder = tempfile::tempdir().unwrap();
     let config = ledger::Config::new(folder.path(), ORIGIN, key(ORIGIN, 3), provider_key());
     let (ledger, _) = Ledger::open(config).unwrap();
-    let consumers = || (&opening.claims[..], opening.seal.clone());
     let id = *exchange().as_bytes();
+    let crossed = |opened: &Bytes, closed: &Bytes| Shared {
+        exchange_id: id.to_vec().into(),
+        consumer_claims: opening.claims.clone(),
+        consumer_seal: opening.seal.clone(),
+        provider_opening: opened.clone(),
+        provider_closing: closed.clone(),
+        ..Shared::default()
+    };
+    let none = Bytes::new();
 
     let claims = ProviderOpening {
         exchange_id: id.to_vec().into(),
@@ -257,14 +265,14 @@ async fn providers_part(out: &mut Writer, opening: &Signed) {
         time: TIME + 20,
     };
     let opened = Bytes::from(claims.encode_to_vec());
-    let intent = Recorded::new(provider_shared(Kind::Intent, &id, consumers(), &opened, b""), 0x10);
+    let intent = Recorded::new(provider_shared(Kind::Intent, &crossed(&opened, &none)), 0x10);
     out.section("provider opening");
     out.text("tag", receipt::PROVIDER_OPENING);
     out.hex("shared half", &intent.shared.encode_to_vec());
     out.headers(&intent.append(&ledger, receipt::PROVIDER_OPENING, opened.clone()).await);
 
     let closed = Bytes::from(closing(&opening.claims).encode_to_vec());
-    let outcome = Recorded::new(provider_shared(Kind::Outcome, &id, consumers(), &opened, &closed), 0x20);
+    let outcome = Recorded::new(provider_shared(Kind::Outcome, &crossed(&opened, &closed)), 0x20);
     out.section("provider closing of a stream");
     out.text("tag", receipt::PROVIDER_CLOSING);
     out.hex("shared half", &outcome.shared.encode_to_vec());
@@ -282,7 +290,7 @@ async fn providers_part(out: &mut Writer, opening: &Signed) {
         ..closing(&opening.claims)
     };
     let refused = Bytes::from(refused.encode_to_vec());
-    let refusal = Recorded::new(provider_shared(Kind::Refusal, &id, consumers(), b"", &refused), 0x30);
+    let refusal = Recorded::new(provider_shared(Kind::Refusal, &crossed(&none, &refused)), 0x30);
     out.section("provider closing of a refusal");
     out.text("tag", receipt::PROVIDER_CLOSING);
     out.hex("status message", status.message.as_bytes());

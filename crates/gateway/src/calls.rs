@@ -22,9 +22,12 @@ pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
     (token.clone(), token.drop_guard())
 }
 
-/// A place among the exchanges at once, held until the answer has left.
-pub(crate) fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    places.clone().try_acquire_owned().ok()
+/// A place among the exchanges at once, held until the exchange has settled and its answer has left.
+pub(crate) type Place = Arc<OwnedSemaphorePermit>;
+
+/// Takes a place, if there is one.
+pub(crate) fn place(places: &Arc<Semaphore>) -> Option<Place> {
+    places.clone().try_acquire_owned().ok().map(Arc::new)
 }
 
 /// Reads when the caller stops waiting.
@@ -70,7 +73,7 @@ pub(crate) fn span(side: &'static str) -> tracing::Span {
 /// A body that holds a place among the exchanges at once until it has been sent.
 pub(crate) struct Held {
     body: Body,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Held {
@@ -80,7 +83,7 @@ impl Held {
     }
 
     /// Holds `place` until the body has been sent, or given up.
-    pub(crate) fn until_sent(body: Body, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn until_sent(body: Body, place: Place) -> Self {
         Self { body, place: Some(place) }
     }
 }

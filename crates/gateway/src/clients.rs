@@ -14,10 +14,10 @@ use federation::{MemberId, SystemId};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use link::{Body, Incoming, server::Caller};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
-    calls::{self, Held, Unread},
+    calls::{self, Held, Place, Unread},
     observe::Observer,
     ports::{BodyOutlet, STREAM_BUFFER, body_limit},
     services::Services,
@@ -69,7 +69,7 @@ impl Clients {
         self: Arc<Self>,
         system: &SystemId,
         request: Request<Incoming>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Response<ClientBody> {
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
@@ -103,7 +103,7 @@ impl Clients {
     }
 
     /// Runs one exchange to its end; the head goes out as soon as it is there.
-    async fn run(self: Arc<Self>, query: Query, place: OwnedSemaphorePermit, begun: Begun) {
+    async fn run(self: Arc<Self>, query: Query, place: Place, begun: Begun) {
         match self.consumer.serve(query).await {
             Answer::Unary(answer) => {
                 self.observer.settled(&answer.settled);
@@ -112,7 +112,10 @@ impl Clients {
             Answer::Stream(stream) => {
                 let (sender, body) = Body::channel(STREAM_BUFFER);
                 // Where nobody waits any more the exchange learns it from the closed body.
-                let _ = begun.send(calls::respond(initial(&stream.head), ClientBody::ours(body)));
+                let _ = begun.send(calls::respond(
+                    initial(&stream.head),
+                    ClientBody::Ours(Held::until_sent(body, place.clone())),
+                ));
                 let mut outlet = BodyOutlet(sender);
                 let answer = Box::pin(stream.run(&self.consumer, &mut outlet)).await;
                 self.observer.settled(&answer.settled);
@@ -147,7 +150,7 @@ fn trailers(status: &exchange::Status, hop: Option<Hop>) -> HeaderMap {
     map
 }
 
-fn whole(answer: exchange::UnaryAnswer, place: OwnedSemaphorePermit) -> Response<ClientBody> {
+fn whole(answer: exchange::UnaryAnswer, place: Place) -> Response<ClientBody> {
     let body = Body::full(answer.message.unwrap_or_default(), Some(trailers(&answer.status, answer.hop)));
     let mut head = initial(&answer.head);
     if answer.status.code == tonic::Code::Unimplemented as i32 {

@@ -239,7 +239,8 @@ impl Gateway {
             (reporter.clone(), prepared.loader),
         );
         let upkeep = tokio::spawn(upkeep.run());
-        let operations = tokio::spawn(operations::serve(operations_listener, observer, ledger, shared.draining.clone()));
+        let operations =
+            tokio::spawn(operations::serve(operations_listener, observer, ledger, shared.draining.clone()));
         Ok(Self {
             serving,
             links: links.map(|(server, _)| server),
@@ -283,6 +284,9 @@ impl Gateway {
         // Exchanges whose connections are gone still settle: their tasks run on the workers' runtimes.
         self.shared.settle_rest(Duration::from_secs(5)).await;
         self.workers.stop();
+        if let Err(error) = self.shared.house.flood.flush(&self.shared.house).await {
+            tracing::error!(%error, "cannot record refusals in aggregate");
+        }
         if let Err(error) = recovery::event(&self.shared.house, records::STOPPED.to_owned()).await {
             tracing::error!(%error, "cannot record that the gateway stops in order");
         }
@@ -326,6 +330,7 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         records,
         sealer: Sealer::new(prepared.gateway_key.clone()),
         clock: now,
+        flood: Arc::default(),
         limits: Limits { message: config.limits.message.bytes(), ..Limits::default() },
         conditions,
     }

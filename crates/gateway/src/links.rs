@@ -94,7 +94,7 @@ impl LinksPort {
                     let (sender, body) = Body::channel(STREAM_BUFFER);
                     let mut headers = calls::grpc_head();
                     headers.extend(stream.headers());
-                    let _ = begun.send(calls::respond(headers, Held::free(body)));
+                    let _ = begun.send(calls::respond(headers, Held::until_sent(body, place.clone())));
                     let mut outlet = BodyOutlet(sender);
                     let whole = Box::pin(stream.run(&this.provider, &mut outlet)).await;
                     this.observer.settled(&whole.settled);
@@ -123,8 +123,14 @@ impl LinksPort {
     }
 
     fn open(&self, peer: &GatewayId, body: Bytes) -> Response<Body> {
-        if OpenRequest::decode(body).is_err() {
-            return calls::bare(StatusCode::BAD_REQUEST);
+        match OpenRequest::decode(body) {
+            Ok(request) if request.protocol == PROTOCOL => {}
+            Ok(request) => {
+                let (theirs, ours) = (request.protocol, PROTOCOL);
+                tracing::warn!(%peer, theirs, ours, "a gateway speaks another version of the link protocol");
+                return calls::bare(StatusCode::NOT_IMPLEMENTED);
+            }
+            Err(_) => return calls::bare(StatusCode::BAD_REQUEST),
         }
         let Some(session) = self.sessions.open(peer) else {
             return calls::bare(StatusCode::SERVICE_UNAVAILABLE);

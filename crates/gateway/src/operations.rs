@@ -47,12 +47,7 @@ pub(crate) async fn serve(
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    observer: &Observer,
-    ledger: &Ledger,
-    draining: bool,
-) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, observer: &Observer, ledger: &Ledger, draining: bool) -> Response<Full<Bytes>> {
     let (status, kind, text) = match request.uri().path() {
         "/metrics" => match observer.text() {
             Ok(text) => (StatusCode::OK, "text/plain; version=0.0.4", text),

@@ -246,6 +246,9 @@ impl Health {
         loop {
             look.tick().await;
             self.note_shed().await;
+            if let Err(error) = self.shared.house.flood.flush(&self.shared.house).await {
+                tracing::error!(%error, "cannot record refusals in aggregate");
+            }
             self.report().await;
         }
     }

@@ -190,6 +190,7 @@ impl Worker {
             records: house.records.clone(),
             sealer: Sealer::new(self.shared.gateway_key.clone()),
             clock: house.clock,
+            flood: house.flood.clone(),
             limits: house.limits,
             conditions: house.conditions.clone(),
         })

@@ -7,7 +7,7 @@ use aws_lc_rs::{digest, rand};
 use ledger::{AppendError, Hash, Leaf};
 use prost::Message;
 use proto::{
-    link::{LeafOpening, Seal},
+    link::LeafOpening,
     records::{Body, Kind, Private, Shared, Side},
 };
 
@@ -73,26 +73,22 @@ pub fn half_hash(salt: &[u8], half: &[u8]) -> Hash {
     Hash(hash)
 }
 
-/// Returns the shared half of the provider's outcome, from what crossed the link.
+/// Returns the shared half of a provider's record, out of what crossed the link as either side has it.
 ///
 /// Both sides build it with this function: the provider to record it, the consumer to recompute the leaf that it was
 /// promised.
 #[must_use]
-pub fn provider_shared(
-    kind: Kind,
-    exchange_id: &[u8],
-    consumer: (&[u8], Option<Seal>),
-    opening: &[u8],
-    closing: &[u8],
-) -> Shared {
+pub fn provider_shared(kind: Kind, crossed: &Shared) -> Shared {
     Shared {
         kind: kind.into(),
         side: Side::Provider.into(),
-        exchange_id: exchange_id.to_vec().into(),
-        consumer_claims: consumer.0.to_vec().into(),
-        consumer_seal: consumer.1,
-        provider_opening: opening.to_vec().into(),
-        provider_closing: closing.to_vec().into(),
+        exchange_id: crossed.exchange_id.clone(),
+        consumer_claims: crossed.consumer_claims.clone(),
+        consumer_seal: crossed.consumer_seal.clone(),
+        consumer_closing: crossed.consumer_closing.clone(),
+        consumer_closing_seal: crossed.consumer_closing_seal.clone(),
+        provider_opening: crossed.provider_opening.clone(),
+        provider_closing: crossed.provider_closing.clone(),
         ..Shared::default()
     }
 }
@@ -109,12 +105,27 @@ pub fn provider_leaf_of(shared: &Shared, opening: &LeafOpening) -> Option<Leaf> 
 
 #[cfg(test)]
 mod tests {
+    use proto::link::Seal;
+
     use super::*;
+
+    fn crossed(claims: &'static [u8], seal: Option<Seal>) -> Shared {
+        let crossed = Shared {
+            exchange_id: vec![7; 16].into(),
+            consumer_claims: claims.into(),
+            consumer_seal: seal,
+            provider_closing: b"closing".as_slice().into(),
+            // What is not evidence of both sides has no place in it.
+            messages: 5,
+            ..Shared::default()
+        };
+        provider_shared(Kind::Outcome, &crossed)
+    }
 
     #[test]
     fn the_consumer_recomputes_the_providers_leaf() {
         let seal = Seal { signature: vec![1; 64].into(), size: 1, index: 0, path: vec![] };
-        let shared = provider_shared(Kind::Outcome, &[7; 16], (b"claims", Some(seal.clone())), b"", b"closing");
+        let shared = crossed(b"claims", Some(seal.clone()));
         let prepared = Draft { shared: shared.clone(), private: Private { detail: "x".into(), ..Private::default() } }
             .prepare()
             .unwrap();
@@ -125,9 +136,9 @@ mod tests {
             salt: prepared.salt.to_vec().into(),
             private: prepared.leaf.private.0.to_vec().into(),
         };
-        let again = provider_shared(Kind::Outcome, &[7; 16], (b"claims", Some(seal)), b"", b"closing");
+        let again = crossed(b"claims", Some(seal));
         assert_eq!(provider_leaf_of(&again, &opening).unwrap().hash(), prepared.leaf.hash());
-        let other = provider_shared(Kind::Outcome, &[7; 16], (b"other claims", None), b"", b"closing");
+        let other = crossed(b"other claims", None);
         assert_ne!(provider_leaf_of(&other, &opening).unwrap().hash(), prepared.leaf.hash());
     }
 
@@ -140,7 +151,13 @@ mod tests {
 
     #[test]
     fn the_shared_half_is_encoded_as_committed() {
-        let shared = provider_shared(Kind::Outcome, &[1, 2], (b"c", None), b"", b"p");
+        let crossed = Shared {
+            exchange_id: vec![1, 2].into(),
+            consumer_claims: b"c".as_slice().into(),
+            provider_closing: b"p".as_slice().into(),
+            ..Shared::default()
+        };
+        let shared = provider_shared(Kind::Outcome, &crossed);
         assert_eq!(shared.encode_to_vec(), [0x08, 3, 0x10, 2, 0x1a, 2, 1, 2, 0x22, 1, b'c', 0x4a, 1, b'p']);
     }
 

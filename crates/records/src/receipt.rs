@@ -97,13 +97,7 @@ pub fn of(record: &Record, origin: &str) -> Option<Receipt> {
 #[must_use]
 pub fn providers_shared(consumer: &Shared) -> Shared {
     let refused = ProviderClosing::decode(consumer.provider_closing.clone()).is_ok_and(|c| !c.refusal.is_empty());
-    provider_shared(
-        if refused { Kind::Refusal } else { Kind::Outcome },
-        &consumer.exchange_id,
-        (&consumer.consumer_claims, consumer.consumer_seal.clone()),
-        &consumer.provider_opening,
-        &consumer.provider_closing,
-    )
+    provider_shared(if refused { Kind::Refusal } else { Kind::Outcome }, consumer)
 }
 
 /// Converts a seal from the wire. `None` where a length is wrong.

@@ -54,7 +54,14 @@ async fn exchange() -> Exchanged {
         ..ProviderClosing::default()
     }
     .encode_to_vec();
-    let shared = provider_shared(Kind::Outcome, id.as_bytes(), (&claims, Some(seal.clone())), &[], &closing);
+    let crossed = Shared {
+        exchange_id: id.as_bytes().to_vec().into(),
+        consumer_claims: claims.clone().into(),
+        consumer_seal: Some(seal.clone()),
+        provider_closing: closing.clone().into(),
+        ..Shared::default()
+    };
+    let shared = provider_shared(Kind::Outcome, &crossed);
     let input = SealInput { tag: receipt::PROVIDER_CLOSING, claims: closing.clone() };
     let (promised, opening) = append(&provider, Draft { shared, private: private() }, Some(input)).await;
 

@@ -2,8 +2,9 @@
 //!
 //! A question is sent once. Only where HTTP/2 itself says that the back end never saw it is it sent again.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
 
 use crate::bindings::Complaint;
@@ -71,8 +73,8 @@ impl Channels {
             return Ok(Arc::clone(channel));
         }
         let tls = Tls::read(&binding)?;
-        let slots = (0..binding.connections).map(|_| Slot::default()).collect();
-        let channel = Arc::new(Channel { binding: binding.clone(), tls, slots, next: AtomicUsize::new(0) });
+        let (slots, next) = (RwLock::default(), AtomicUsize::new(0));
+        let channel = Arc::new(Channel { binding: binding.clone(), tls, slots, next });
         self.known.push((binding, Arc::clone(&channel)));
         Ok(channel)
     }
@@ -82,9 +84,12 @@ impl Channels {
 pub(crate) struct Channel {
     binding: GrpcBinding,
     tls: Option<Tls>,
-    slots: Vec<Slot>,
+    /// Each runtime has its own: a question that crossed to another thread and back would cost two wake-ups.
+    slots: RwLock<HashMap<runtime::Id, Slots>>,
     next: AtomicUsize,
 }
+
+type Slots = Arc<[Arc<Slot>]>;
 
 impl Channel {
     /// Returns the URI of a method on this back end.
@@ -105,11 +110,10 @@ impl Channel {
         self: &Arc<Self>,
         request: impl Fn() -> Result<Request<RequestBody>, ConnectorError>,
     ) -> Result<Reply, ConnectorError> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let slot = turn % self.slots.len().max(1);
+        let slot = self.slot()?;
         let mut last = ConnectorError::Unreachable { why: "it closes every connection".into() };
         for _ in 0..ATTEMPTS {
-            let mut live = self.live(slot).await?;
+            let mut live = self.live(&slot).await?;
             let mut failure = match live.sender.try_send_request(request()?).await {
                 Ok(response) => {
                     return Ok(Reply { response, connection: live.end });
@@ -129,19 +133,27 @@ impl Channel {
         Err(last)
     }
 
+    /// Returns the next of the slots of the runtime that asks.
+    fn slot(&self) -> Result<Arc<Slot>, ConnectorError> {
+        let runtime = Handle::try_current().map_err(|_| INTERNAL)?.id();
+        let known = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&runtime).cloned();
+        let slots = known.unwrap_or_else(|| {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            let fresh = || (0..self.binding.connections).map(|_| Arc::default()).collect();
+            slots.entry(runtime).or_insert_with(fresh).clone()
+        });
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        turn.checked_rem(slots.len()).and_then(|at| slots.get(at)).cloned().ok_or(INTERNAL)
+    }
+
     /// Returns the open connection of a slot, opening it if there is none.
-    async fn live(self: &Arc<Self>, slot: usize) -> Result<Live, ConnectorError> {
-        if let Some(live) = self.slots.get(slot).and_then(Slot::open) {
+    async fn live(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<Live, ConnectorError> {
+        if let Some(live) = slot.open() {
             return Ok(live);
         }
-        let channel = Arc::clone(self);
+        let (channel, slot) = (Arc::clone(self), Arc::clone(slot));
         // In a task of its own: a question that cannot wait so long leaves the connection to the next one.
-        let opened = tokio::spawn(async move {
-            match channel.slots.get(slot) {
-                Some(room) => room.fill(&channel).await,
-                None => Err(INTERNAL),
-            }
-        });
+        let opened = tokio::spawn(async move { slot.fill(&channel).await });
         opened.await.unwrap_or(Err(INTERNAL))
     }
 

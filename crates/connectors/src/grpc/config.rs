@@ -10,8 +10,9 @@ use http::uri::{Authority, Scheme};
 use crate::bindings::Complaint;
 use crate::config::ConnectorConfig;
 
-/// HTTP/2 connections, unless configured. One is framed by one task on one core.
-const CONNECTIONS: u16 = 2;
+/// HTTP/2 connections of each of the gateway's runtimes, unless configured. A runtime is a core, which frames about as much as one
+/// connection carries.
+const CONNECTIONS: u16 = 1;
 
 /// Where a back end is and how it is spoken to. Bindings that agree in all of it share their connections.
 #[derive(Clone, Debug, PartialEq, Eq)]

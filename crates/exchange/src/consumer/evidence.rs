@@ -24,7 +24,7 @@ use crate::{
 
 /// An answer whose evidence holds, or the refusal that takes its place.
 pub(super) struct Verified {
-    pub(super) account: Account,
+    pub(super) account: Box<Account>,
     /// The message, with its prefix.
     pub(super) message: Option<Bytes>,
     pub(super) status: Status,
@@ -187,13 +187,7 @@ impl Consumer {
     ) -> Result<(), Refusal> {
         let own = &permitted.account.shared;
         let kind = if refused { Kind::Refusal } else { Kind::Outcome };
-        let shared = provider_shared(
-            kind,
-            &own.exchange_id,
-            (&own.consumer_claims, own.consumer_seal.clone()),
-            &own.provider_opening,
-            &own.provider_closing,
-        );
+        let shared = provider_shared(kind, own);
         let leaf = signed.leaf.as_ref().and_then(|opening| provider_leaf_of(&shared, opening));
         if leaf.map(|l| l.hash()) != Some(promise.leaf) {
             return Err(mismatch("the promised leaf does not hold what both sides signed"));

@@ -22,15 +22,15 @@ use crate::{
 
 /// A call whose metadata is read.
 pub(super) struct Identified {
-    account: Account,
-    query: Query,
+    account: Box<Account>,
+    query: Box<Query>,
     metadata: CallMetadata,
     provider: MemberId,
 }
 
 /// A call that our copy of an agreement covers and that fits our copy of the contract.
 pub(super) struct Permitted {
-    pub(super) account: Account,
+    pub(super) account: Box<Account>,
     pub(super) rules: Arc<Rules>,
     pub(super) metadata: CallMetadata,
     pub(super) provider: MemberId,
@@ -98,7 +98,7 @@ fn refuse(reason: Reason, told: impl Into<String>) -> Refusal {
 
 impl Consumer {
     /// Reads what the system says beside its request.
-    pub(super) fn identify(&self, query: Query) -> Result<Identified, Box<Refused>> {
+    pub(super) fn identify(&self, query: Box<Query>) -> Result<Identified, Box<Refused>> {
         let mut account = self.account(&query);
         let metadata = match CallMetadata::read(&query.headers) {
             Ok(metadata) => metadata,
@@ -144,7 +144,7 @@ impl Consumer {
             return Err(Refused::new(account, refuse(Reason::UnknownMethod, ONLY_QUERIES)));
         }
         let deadline = self.deadline(&account, &method, query.deadline);
-        let Query { system, message, cancel, .. } = query;
+        let Query { system, message, cancel, .. } = *query;
         Ok(Permitted { account, rules, metadata, provider, system, method, plan, agreement, message, deadline, cancel })
     }
 

@@ -77,8 +77,13 @@ impl Consumer {
 
     async fn try_gateway(&self, permitted: &mut Permitted, gateway: &GatewayId) -> Result<(LinkReply, Bytes), Miss> {
         let (until, cancel) = (permitted.deadline, permitted.cancel.clone());
-        let session = within(until, &cancel, self.sessions.with(gateway, &*self.peers)).await.map_err(|_| {
-            Miss::Refused(Refusal::new(Reason::LinkDown, Hop::Consumer, "no link was open in time; nothing was sent"))
+        let session = within(until, &cancel, self.sessions.with(gateway, &*self.peers)).await;
+        let session = session.map_err(|refusal| {
+            if refusal.reason == Reason::Cancelled {
+                return Miss::Refused(refusal);
+            }
+            let told = "no link was open in time; nothing was sent";
+            Miss::Refused(Refusal::new(Reason::LinkDown, Hop::Consumer, told))
         })?;
         let session = session.map_err(Miss::Down)?;
         let signed = self.sign(permitted, gateway, session).await.map_err(Miss::Refused)?;
@@ -170,8 +175,13 @@ pub(super) async fn within<T>(
         biased;
         value = future => Ok(value),
         () = cancel.cancelled() => Err(Refusal::new(Reason::Cancelled, Hop::Consumer, "the caller went away")),
-        () = deadline::wait(until) => Err(unanswered("the deadline passed before the provider's gateway answered")),
+        () = deadline::wait(until) => Err(late("the deadline passed before the provider's gateway answered")),
     }
+}
+
+/// The deadline passed: what gRPC calls so, whatever became of the question.
+pub(super) fn late(told: &str) -> Refusal {
+    unanswered(told).prescribed(tonic::Code::DeadlineExceeded)
 }
 
 pub(super) fn unanswered(told: &str) -> Refusal {

@@ -17,7 +17,7 @@ use super::{
     Consumer, Head, Refused, UnaryAnswer,
     evidence::{Proven, mismatch},
     permit::Permitted,
-    send::{Sent, unanswered},
+    send::{Sent, late, unanswered},
 };
 use crate::{
     deadline, digests,
@@ -227,7 +227,7 @@ impl StreamAnswer {
 fn may_go_on(house: &House, permitted: &Permitted, last: Instant) -> Result<(), Refusal> {
     permitted.still_permitted(house)?;
     if permitted.deadline.is_some_and(|until| Instant::now() >= until) {
-        return Err(unanswered("the deadline passed in the middle of the stream"));
+        return Err(late("the deadline passed in the middle of the stream"));
     }
     if last.elapsed() >= deadline::STREAM_IDLE {
         return Err(Refusal::new(

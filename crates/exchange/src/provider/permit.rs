@@ -61,6 +61,10 @@ impl Provider {
                 format!("the provider has the contract of `{}` as {}", method.service(), method.contract_digest());
             return Err(verified.refuse(refuse(Reason::ContractMismatch, &told)));
         }
+        if claims.agreement != agreement.id() {
+            let told = "the claims name another agreement than the one of the digest in them";
+            return Err(verified.refuse(refuse(Reason::BadClaims, told)));
+        }
         if claims.legal_basis != *plan.legal_basis {
             return Err(
                 verified.refuse(refuse(Reason::BadClaims, "the claims name another legal basis than the agreement"))
@@ -188,7 +192,7 @@ impl Permitted {
         }
     }
 
-    pub(super) fn into_account(self) -> (Account, Lists) {
+    pub(super) fn into_account(self) -> (Box<Account>, Lists) {
         (self.verified.account, Lists(self.plan))
     }
 }

@@ -49,8 +49,8 @@ pub struct Stream {
     permitted: Permitted,
     opening: Signed,
     messages: Option<Messages>,
-    /// The legacy system failed before its first message.
-    failed: Option<LegacyError>,
+    /// It ended before the legacy system's first message.
+    failed: Option<End>,
     digest: digests::Running,
     progress: Progress,
     until: Option<Instant>,
@@ -88,22 +88,24 @@ impl Provider {
     }
 
     /// Puts the question to the legacy system and waits for its answer to begin.
-    pub(super) async fn open(&self, recorded: Recorded) -> Result<Stream, Box<Refused>> {
+    ///
+    /// However that ends, the reply is opened: its intent is in the log, and its closing claims settle it.
+    pub(super) async fn open(&self, recorded: Recorded) -> Stream {
         let Recorded { mut permitted, opening } = recorded;
         permitted.verified.account.shared.provider_opening = opening.claims.clone();
         let until = deadline::reserve(permitted.deadline());
         let cancel = permitted.verified.cancel.clone();
         let begun = tokio::select! {
             biased;
-            () = cancel.cancelled() => return Err(permitted.verified.refuse(cancelled())),
-            () = deadline::wait(until) => return Err(permitted.verified.refuse(timeout())),
-            begun = self.begin(&permitted, until) => begun,
+            () = cancel.cancelled() => Err(Err(cancelled())),
+            () = deadline::wait(until) => Err(Err(timeout())),
+            begun = self.begin(&permitted, until) => begun.map_err(ended),
         };
         let (messages, failed) = match begun {
             Ok(messages) => (Some(messages), None),
-            Err(error) => (None, Some(error)),
+            Err(end) => (None, Some(end)),
         };
-        Ok(Stream {
+        Stream {
             house: self.house.clone(),
             digest: digests::Running::new(&permitted.verified.claims.nonce),
             progress: Progress::new(&self.house),
@@ -113,7 +115,7 @@ impl Provider {
             failed,
             until,
             last: Instant::now(),
-        })
+        }
     }
 }
 
@@ -135,8 +137,8 @@ impl Stream {
     }
 
     async fn pass_on<O: Outlet>(&mut self, outlet: &mut O) -> End {
-        if let Some(error) = self.failed.take() {
-            return ended(error);
+        if let Some(end) = self.failed.take() {
+            return end;
         }
         let cancel = self.permitted.verified.cancel.clone();
         let mut look = tokio::time::interval(LOOK);

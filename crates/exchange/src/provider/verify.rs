@@ -21,8 +21,10 @@ use crate::{
     framing::{self, FramingError},
     headers::Signed,
     house::Rules,
+    metadata::{MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES},
     refusal::{Hop, Reason, Refusal},
     replay::NotTaken,
+    trace::is_trace_parent,
 };
 
 /// Keys whose verifiers are kept, with the batches that they have verified.
@@ -49,8 +51,8 @@ impl Verifiers {
 
 /// A question whose claims are genuine and fresh.
 pub(crate) struct Verified {
-    pub(super) account: Account,
-    pub(super) claims: ConsumerClaims,
+    pub(super) account: Box<Account>,
+    pub(super) claims: Box<ConsumerClaims>,
     pub(super) rules: Arc<Rules>,
     /// The request, without its prefix.
     pub(super) request: Bytes,
@@ -76,7 +78,7 @@ impl Provider {
         let Some(Signed { claims: bytes, seal, .. }) = Signed::read(&call.headers) else {
             return Err(Refused::new(account, bad("the claims are missing or cannot be read")));
         };
-        let Ok(claims) = ConsumerClaims::decode(bytes.clone()) else {
+        let Ok(claims) = ConsumerClaims::decode(bytes.clone()).map(Box::new) else {
             return Err(Refused::new(account, bad("the claims cannot be read")));
         };
         if let Err(what) = self.fits_link(&claims, &call) {
@@ -122,6 +124,13 @@ impl Provider {
         }
         if claims.method != call.path {
             return Err("the claims name another method than the request");
+        }
+        let actor = claims.actor.as_ref().map_or(0, |actor| actor.id.len().saturating_add(actor.role.len()));
+        if actor > MAX_REFERENCE_BYTES
+            || claims.case_reference.len() > MAX_REFERENCE_BYTES
+            || claims.justification.len() > MAX_JUSTIFICATION_BYTES
+        {
+            return Err("the acting person, the case or the justification is above its limit");
         }
         if claims.nonce.len() != 32
             || claims.contract_digest.len() != 32
@@ -175,7 +184,8 @@ fn fill(account: &mut Account, claims: &ConsumerClaims, bytes: Bytes, seal: Seal
         account.shared.exchange_id = claims.exchange_id.clone();
     }
     account.claims(bytes, Some(seal));
-    account.trace_parent = Some(claims.trace_parent.clone()).filter(|t| !t.is_empty());
+    // It goes into the application log and to back ends: nothing that only looks like one does.
+    account.trace_parent = Some(claims.trace_parent.clone()).filter(|text| is_trace_parent(text));
     let private = &mut account.private;
     private.system.clone_from(&claims.consumer_system);
     private.method.clone_from(&claims.method);

@@ -47,7 +47,9 @@ impl Peer {
                 response.consistency = bytes(merkle::consistency_path(self.leaves.as_slice(), known, size).unwrap());
             }
             let mut frontier = Frontier::default();
-            self.leaves.iter().for_each(|leaf| frontier.push(*leaf));
+            for leaf in &self.leaves {
+                frontier.push(*leaf);
+            }
             response.frontier = bytes(frontier.complete().to_vec());
         }
         for (index, _) in question.singly.iter().filter(|(index, _)| *index < size) {
