@@ -49,6 +49,9 @@ pub struct Query {
     pub headers: HeaderMap,
     /// The request with its prefix.
     pub message: Bytes,
+    /// Why there is no such message, where what was sent could not be made into one: what the call is refused for once it is
+    /// permitted.
+    pub unfit: Option<Refusal>,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
     /// Fires when the caller has gone away.

@@ -134,7 +134,10 @@ impl Consumer {
         };
         agreement.id().clone_into(&mut account.private.agreement);
         account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        let checked = framing::single(&query.message, self.house.limits.message).map_err(unframed);
+        let checked = match query.unfit.clone() {
+            Some(unfit) => Err(unfit),
+            None => framing::single(&query.message, self.house.limits.message).map_err(unframed),
+        };
         let checked = checked
             .and_then(|request| method.check_request(&request).map_err(|e| refuse(Reason::Malformed, e.to_string())));
         if let Err(refusal) = checked {
