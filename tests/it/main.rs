@@ -13,4 +13,5 @@ mod links;
 mod privacy;
 mod python;
 mod receipts;
+mod rest;
 mod restart;
