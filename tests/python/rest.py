@@ -102,7 +102,7 @@ def refusals(options):
 
         large = json.dumps({"id": "1" * (4 * 1024 * 1024)})
         response = http.post(find, data=large, headers={"Content-Type": "application/json"}, timeout=SECONDS)
-        found.append(("TOO_LARGE", problem(response, 429, "urn:drawbridge:refusal:TOO_LARGE")["exchange"]))
+        found.append(("TOO_LARGE", problem(response, 413, "urn:drawbridge:refusal:TOO_LARGE")["exchange"]))
 
         told = problem(http.post(find, data=b"x", headers={"Content-Type": "text/plain"}, timeout=SECONDS), 415, "about:blank")
         assert "exchange" not in told, told

@@ -43,7 +43,7 @@ impl Failure<'_> {
         let mut problem = Map::new();
         problem.insert("type".to_owned(), kind.into());
         problem.insert("title".to_owned(), title(reason.unwrap_or(status)).into());
-        problem.insert("status".to_owned(), http_status(self.code).into());
+        problem.insert("status".to_owned(), refusal_status(reason, self.code).into());
         if !told.is_empty() {
             problem.insert("detail".to_owned(), told.into());
         }
@@ -73,11 +73,24 @@ impl Failure<'_> {
         Value::Object(problem)
     }
 
+    /// Returns the HTTP status that fits the problem details.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        refusal_status(Known::read(self.details).reason.as_deref(), self.code)
+    }
+
     /// Returns after how many seconds asking again may help, where that is said. For `Retry-After`.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         Known::read(self.details).retry
     }
+}
+
+/// Returns the HTTP status of a refusal, or of a status without one.
+///
+/// That of the code, but for what is too large: clients take 429 as advice to ask again later, and that would not help.
+pub(crate) fn refusal_status(reason: Option<&str>, code: i32) -> u16 {
+    if reason == Some("TOO_LARGE") { 413 } else { http_status(code) }
 }
 
 /// Returns the HTTP status of a gRPC status code. Source: `google/rpc/code.proto`, "HTTP Mapping".

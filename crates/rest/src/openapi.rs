@@ -14,7 +14,7 @@ use contract::{Kind, Shape};
 use prost_reflect::MessageDescriptor;
 use serde_json::{Map, Value, json};
 
-use crate::details::http_status;
+use crate::details::refusal_status;
 use crate::routes::{Body, Route, Routes};
 use comments::Comments;
 use paths::Place;
@@ -42,6 +42,12 @@ pub struct Reason {
     pub code: i32,
     /// What it means, in one sentence.
     pub meaning: String,
+}
+
+impl Reason {
+    fn status(&self) -> u16 {
+        refusal_status(Some(&self.name), self.code)
+    }
 }
 
 /// Verbs that OpenAPI knows. A route with another one works, and is not in the document.
@@ -139,7 +145,7 @@ impl Writer<'_> {
             operation.insert("requestBody".to_owned(), body);
         }
         let mut responses = BTreeMap::from([("200".to_owned(), self.answer(route))]);
-        let statuses: BTreeSet<u16> = self.reasons.iter().map(|reason| http_status(reason.code)).chain([404]).collect();
+        let statuses: BTreeSet<u16> = self.reasons.iter().map(Reason::status).chain([404]).collect();
         responses.extend(
             statuses
                 .into_iter()

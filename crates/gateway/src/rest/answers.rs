@@ -37,7 +37,7 @@ impl Failed<'_> {
 
     /// Returns the problem details as a response.
     pub(super) fn response(&self) -> Response<ClientBody> {
-        let mut response = problem(rest::http_status(self.status.code), &self.problem());
+        let mut response = problem(self.failure(None).status(), &self.problem());
         let map = response.headers_mut();
         if let Some(head) = self.head {
             initial(head, map);

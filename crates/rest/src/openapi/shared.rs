@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Reason;
-use crate::details::{PROBLEM_JSON, http_status};
+use crate::details::PROBLEM_JSON;
 
 /// The headers of a call: name, whether it must be set, what it says.
 const HEADERS: [(&str, bool, &str); 7] = [
@@ -139,7 +139,7 @@ fn problem(reasons: &[Reason]) -> Value {
 fn responses(reasons: &[Reason]) -> Value {
     let mut by_status: BTreeMap<u16, Vec<&Reason>> = BTreeMap::from([(404, Vec::new())]);
     for reason in reasons {
-        by_status.entry(http_status(reason.code)).or_default().push(reason);
+        by_status.entry(reason.status()).or_default().push(reason);
     }
     let mut responses = Map::from_iter([("Problem".to_owned(), response("The call failed."))]);
     for (status, mut reasons) in by_status {
