@@ -16,5 +16,6 @@ mod lying_provider;
 mod privacy;
 mod python;
 mod receipts;
+mod rest;
 mod restart;
 mod rules;

@@ -10,7 +10,10 @@ use http::HeaderMap;
 use http_body::Body;
 use proto::link::OpenResponse;
 
-use crate::{headers::Signed, refusal::Status};
+use crate::{
+    headers::Signed,
+    refusal::{Refusal, Status},
+};
 
 /// What is asked: one message, or messages as they come.
 pub enum Request {
@@ -18,6 +21,8 @@ pub enum Request {
     One(Bytes),
     /// The body of a streamed request: messages with their prefixes, cut anywhere, and trailers where the asker is a gateway.
     Stream(RequestBody),
+    /// Something that could not be made into a message of the contract: what the call is refused for once it is permitted.
+    Unfit(Box<Refusal>),
 }
 
 /// The body of a streamed request.

@@ -73,7 +73,7 @@ pub(crate) async fn read_request(
 }
 
 /// A message that is one byte above the limit, in its prefix alone.
-fn oversized(limit: usize) -> Bytes {
+pub(crate) fn oversized(limit: usize) -> Bytes {
     let length = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX).to_be_bytes();
     Bytes::copy_from_slice(&[&[0][..], &length].concat())
 }

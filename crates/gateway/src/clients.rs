@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use exchange::{Answer, Consumer, Head, Hop, House, Query, Reason, Refusal, headers};
 use federation::{MemberId, SystemId};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use link::{Body, Incoming, server::Caller};
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use crate::{
     calls::{self, Held, Place},
     observe::Observer,
     ports::{BodyOutlet, STREAM_BUFFER},
+    rest::Rest,
     services::Services,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Clients {
     pub(crate) places: Arc<Semaphore>,
     pub(crate) message_limit: usize,
     pub(crate) request_timeout: Duration,
+    /// JSON over HTTP, where the configuration allows it.
+    pub(crate) rest: Option<Arc<Rest>>,
 }
 
 impl Clients {
@@ -42,6 +45,14 @@ impl Clients {
         caller: Arc<Caller<SystemId>>,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
+        if let Some(rest) = self.rest.clone()
+            && !calls::is_grpc(request.headers())
+        {
+            return rest.serve(self, &caller.peer, request).await;
+        }
+        if request.version() < Version::HTTP_2 {
+            return calls::bare(StatusCode::HTTP_VERSION_NOT_SUPPORTED).map(ClientBody::ours);
+        }
         if request.method() != Method::POST {
             return calls::bare(StatusCode::METHOD_NOT_ALLOWED).map(ClientBody::ours);
         }
@@ -168,7 +179,7 @@ pub(crate) enum ClientBody {
 }
 
 impl ClientBody {
-    fn ours(body: Body) -> Self {
+    pub(crate) fn ours(body: Body) -> Self {
         Self::Ours(Held::free(body))
     }
 }

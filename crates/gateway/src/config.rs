@@ -120,6 +120,10 @@ pub struct ListenConfig {
 pub struct ClientsConfig {
     /// Address and port, as in `0.0.0.0:8444`.
     pub listen: SocketAddr,
+    /// Whether contracts can also be asked as JSON over HTTP, which lets HTTP/1.1 in beside HTTP/2. The rules of certificates,
+    /// permission and records are those of gRPC. Default: true.
+    #[serde(default = "yes")]
+    pub rest: bool,
     /// Takes calls in plain text, without any certificate, as if they came from the system of this name. For development
     /// only, and only on loopback. Default: none.
     pub dangerous_plaintext_system: Option<String>,
@@ -226,6 +230,10 @@ pub struct SystemConfig {
     pub name: String,
     /// The member that is asked when a call names none.
     pub provider: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 macro_rules! defaults {

@@ -365,7 +365,7 @@ type Port<P> = (Server<P>, Vec<TcpListener>);
 
 impl Ports<'_> {
     fn links(&self, address: SocketAddr) -> Result<Port<GatewayId>, StartError> {
-        let transport = self.tls(self.trust.links_verifier())?;
+        let transport = self.tls(self.trust.links_verifier(), false)?;
         let server = Server::new(self.limits.clone(), transport, identify_gateway);
         Ok((server, listeners(address, self.count, "links.listen")?))
     }
@@ -375,16 +375,21 @@ impl Ports<'_> {
             tracing::warn!(address = %config.listen, "DANGEROUS: clients are served in plain text, without certificates");
             Transport::Plain
         } else {
-            self.tls(self.trust.clients_verifier())?
+            self.tls(self.trust.clients_verifier(), config.rest)?
         };
         let plain = plain_system(own, config.dangerous_plaintext_system.as_deref())?;
         let identify = move |certificates: &[CertificateDer<'static>]| identify_system(certificates, plain.as_ref());
-        let server = Server::new(self.limits.clone(), transport, identify);
+        let limits = server::Limits { http1: config.rest, ..self.limits.clone() };
+        let server = Server::new(limits, transport, identify);
         Ok((server, listeners(config.listen, self.count, "clients.listen")?))
     }
 
-    fn tls(&self, verifier: Arc<dyn ClientCertVerifier>) -> Result<Transport, StartError> {
-        let tls = server_config(self.tls, verifier, self.options).map_err(|e| StartError::Other(chain(&e)))?;
+    fn tls(&self, verifier: Arc<dyn ClientCertVerifier>, http1: bool) -> Result<Transport, StartError> {
+        let mut tls = server_config(self.tls, verifier, self.options).map_err(|e| StartError::Other(chain(&e)))?;
+        if http1 {
+            // Behind `h2`, so that who knows both speaks HTTP/2.
+            Arc::make_mut(&mut tls).alpn_protocols.push(server::ALPN_HTTP1.to_vec());
+        }
         Ok(Transport::Tls(Arc::new(move || tls.clone())))
     }
 }

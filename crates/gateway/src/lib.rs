@@ -19,6 +19,7 @@ mod operations;
 mod ports;
 mod promises;
 mod recovery;
+mod rest;
 mod services;
 mod upkeep;
 mod workers;

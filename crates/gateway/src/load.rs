@@ -364,7 +364,11 @@ pub fn contracts(file: &ConfigFile) -> Result<Contracts, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    Contracts::load(&sources)
+    let contracts = Contracts::load(&sources)?;
+    if file.config.clients.as_ref().is_some_and(|clients| clients.rest) {
+        rest::Routes::of(&contracts)?;
+    }
+    Ok(contracts)
 }
 
 /// Reads a folder of `.proto` files, or a descriptor set.

@@ -110,6 +110,9 @@ impl Peers for LinkPeers {
             let body = match request {
                 exchange::ports::Request::One(message) => Body::full(message, None),
                 exchange::ports::Request::Stream(body) => Body::other(body),
+                exchange::ports::Request::Unfit(_) => {
+                    return Err(LinkError::NotSent("there is no message to send".to_owned()));
+                }
             };
             let request = self.request(&path, headers, body)?;
             let response = self.links.send(to, request).await.map_err(|e| link_error(&e))?;

@@ -223,6 +223,7 @@ impl Worker {
             places: shared.places.clone(),
             message_limit: house.limits.message,
             request_timeout: shared.file.config.limits.request_timeout.duration(),
+            rest: shared.file.config.clients.as_ref().is_some_and(|clients| clients.rest).then(Arc::default),
         })
     }
 }

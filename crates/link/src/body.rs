@@ -133,19 +133,30 @@ impl http_body::Body for Body {
 ///
 /// What is not read is not asked for: its window stays closed, and the peer waits. Dropping it before its end resets the stream.
 pub struct Incoming {
-    stream: h2::RecvStream,
+    source: Source,
     data_ended: bool,
     /// Held for as long as the stream takes a place.
     _hold: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
+/// What a body arrives on.
+enum Source {
+    Http2(h2::RecvStream),
+    /// With the trailers, once they were met.
+    Http1(Box<hyper::body::Incoming>, Option<HeaderMap>),
+}
+
 impl Incoming {
     pub(crate) fn new(stream: h2::RecvStream) -> Self {
-        Self { stream, data_ended: false, _hold: None }
+        Self { source: Source::Http2(stream), data_ended: false, _hold: None }
     }
 
     pub(crate) fn holding(stream: h2::RecvStream, hold: impl std::any::Any + Send + Sync) -> Self {
-        Self { stream, data_ended: false, _hold: Some(Box::new(hold)) }
+        Self { source: Source::Http2(stream), data_ended: false, _hold: Some(Box::new(hold)) }
+    }
+
+    pub(crate) fn http1(body: hyper::body::Incoming) -> Self {
+        Self { source: Source::Http1(Box::new(body), None), data_ended: false, _hold: None }
     }
 
     /// Waits for the next chunk of data. None: only trailers can follow.
@@ -167,8 +178,7 @@ impl Incoming {
     ///
     /// [`BodyError`]: the stream ended before its end.
     pub async fn trailers(&mut self) -> Result<Option<HeaderMap>, BodyError> {
-        let trailers = std::future::poll_fn(|context| self.stream.poll_trailers(context)).await;
-        trailers.map_err(BodyError::from_h2)
+        std::future::poll_fn(|context| self.poll_trailers(context)).await
     }
 
     /// Reads to the end: at most `limit` bytes of data, and the trailers.
@@ -202,24 +212,49 @@ impl Incoming {
         if self.data_ended {
             return Poll::Ready(None);
         }
-        match ready!(self.stream.poll_data(context)) {
-            Some(Ok(chunk)) => {
-                // Fails only for more than was received.
-                let _ = self.stream.flow_control().release_capacity(chunk.len());
-                Poll::Ready(Some(Ok(chunk)))
+        let next = match &mut self.source {
+            Source::Http2(stream) => match ready!(stream.poll_data(context)) {
+                Some(Ok(chunk)) => {
+                    // Fails only for more than was received.
+                    let _ = stream.flow_control().release_capacity(chunk.len());
+                    Some(Ok(chunk))
+                }
+                Some(Err(error)) => Some(Err(BodyError::from_h2(error))),
+                None => None,
+            },
+            Source::Http1(body, trailers) => {
+                match ready!(http_body::Body::poll_frame(Pin::new(body.as_mut()), context)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(chunk) => Some(Ok(chunk)),
+                        Err(frame) => {
+                            *trailers = frame.into_trailers().ok();
+                            None
+                        }
+                    },
+                    Some(Err(error)) => Some(Err(BodyError::Other(error.into()))),
+                    None => None,
+                }
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(BodyError::from_h2(error)))),
-            None => {
-                self.data_ended = true;
-                Poll::Ready(None)
-            }
+        };
+        self.data_ended = next.is_none();
+        Poll::Ready(next)
+    }
+
+    fn poll_trailers(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, BodyError>> {
+        match &mut self.source {
+            Source::Http2(stream) => stream.poll_trailers(context).map_err(BodyError::from_h2),
+            Source::Http1(_, trailers) => Poll::Ready(Ok(trailers.take())),
         }
     }
 }
 
 impl std::fmt::Debug for Incoming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Incoming").field("stream", &self.stream.stream_id().as_u32()).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Incoming");
+        if let Source::Http2(stream) = &self.source {
+            shown.field("stream", &stream.stream_id().as_u32());
+        }
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -234,14 +269,19 @@ impl http_body::Body for Incoming {
         if let Some(chunk) = ready!(self.poll_data(context)) {
             return Poll::Ready(Some(chunk.map(Frame::data)));
         }
-        match ready!(self.stream.poll_trailers(context)) {
+        match ready!(self.poll_trailers(context)) {
             Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
-            Err(error) => Poll::Ready(Some(Err(BodyError::from_h2(error)))),
+            Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        match &self.source {
+            Source::Http2(stream) => stream.is_end_stream(),
+            Source::Http1(body, trailers) => {
+                trailers.is_none() && (self.data_ended || http_body::Body::is_end_stream(body.as_ref()))
+            }
+        }
     }
 }
 

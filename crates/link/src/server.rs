@@ -22,6 +22,7 @@
 //! | empty data, unread small data | a hundred (h2); [`Http2::small_frames`] | `GOAWAY` |
 //! | frames beyond the announced size | [`Http2::frame_bytes`] | `GOAWAY` |
 //! | data that nobody reads, answers that it does not take | windows and [`Http2::send_buffer`] | it waits |
+//! | HTTP/1.1 where it is allowed ([`Limits::http1`]): heads that trickle or are long, answers that are not taken | [`Http2::header_timeout`], [`Http2::header_bytes`]; a minute | closed; 431; closed |
 //! | a connection that has gone dead, old, or unused | [`Http2::keepalive`], [`Limits::connection_age`], [`Limits::idle`] | closed; `GOAWAY` |
 
 use std::error::Error;
@@ -46,6 +47,7 @@ mod accept;
 mod connection;
 mod connections;
 mod handshakes;
+mod http1;
 mod listener;
 mod workers;
 
@@ -68,6 +70,9 @@ pub struct Limits {
     pub connection_age: Option<Duration>,
     /// Time without a stream after which a connection is asked to end. Default: 10 min. None: never.
     pub idle: Option<Duration>,
+    /// Whether HTTP/1.1 is spoken too: with peers that choose it by ALPN, and with those that do not know ALPN. Not over
+    /// [`Transport::Plain`]. Default: false.
+    pub http1: bool,
 }
 
 /// Limits of connections that nobody is known on yet.
@@ -88,6 +93,7 @@ impl Default for Limits {
             connections_of_one: 64,
             connection_age: Some(Duration::from_hours(1)),
             idle: Some(Duration::from_mins(10)),
+            http1: false,
         }
     }
 }
@@ -95,15 +101,17 @@ impl Default for Limits {
 /// What lies between TCP and HTTP/2.
 #[derive(Clone)]
 pub enum Transport {
-    /// TLS. The function is asked once for each connection, so that new settings hold from the next one on. They must offer `h2` alone by
-    /// ALPN ([`ALPN`]).
+    /// TLS. The function is asked once for each connection, so that new settings hold from the next one on. They must offer `h2`
+    /// by ALPN ([`ALPN`]), and behind it [`ALPN_HTTP1`] where [`Limits::http1`] is set.
     Tls(Arc<dyn Fn() -> Arc<rustls::ServerConfig> + Send + Sync>),
     /// Nothing: HTTP/2 with prior knowledge, in plain text. Dangerous; for loopback in development.
     Plain,
 }
 
-/// The one protocol that is spoken on a connection. Source: RFC 9113, section 3.2.
+/// The protocol that is spoken on a connection. Source: RFC 9113, section 3.2.
 pub const ALPN: &[u8] = b"h2";
+/// The other protocol, where it is allowed. Source: RFC 7301, section 6.
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -277,14 +285,14 @@ pub enum Event {
         /// The limit.
         breach: Breach,
     },
-    /// A connection broke, or its peer broke the rules of HTTP/2.
+    /// A connection broke, or its peer broke the rules of HTTP.
     Broken {
         /// Where it came from.
         address: SocketAddr,
         /// The name it is counted under.
         name: Arc<str>,
         /// What went wrong.
-        cause: h2::Error,
+        cause: Box<dyn Error + Send + Sync>,
     },
     /// The system gave no connection, mostly for want of file descriptors. The server goes on in 100 ms.
     AcceptFailed {
@@ -308,7 +316,7 @@ fn log(event: Event) {
             tracing::warn!(%address, peer = %name, breach = &breach as &dyn Error, "connection closed");
         }
         Event::Broken { address, name, cause } => {
-            tracing::debug!(%address, peer = %name, cause = &cause as &dyn Error, "connection broke");
+            tracing::debug!(%address, peer = %name, cause = &*cause as &dyn Error, "connection broke");
         }
         Event::AcceptFailed { cause } => {
             tracing::error!(cause = &cause as &dyn Error, "cannot accept connections");

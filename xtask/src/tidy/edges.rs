@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("records", &["ledger", "contract", "proto", "note", "federation"]),
     ("link", &["federation", "proto"]),
     ("connectors", &["contract", "problem"]),
+    ("rest", &["contract", "proto", "problem"]),
     ("exchange", &["policy", "contract", "federation", "records", "ledger", "proto", "note"]),
     (
         "gateway",
@@ -34,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "records",
             "link",
             "connectors",
+            "rest",
             "exchange",
         ],
     ),
@@ -64,7 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const UNSHIPPED: &[&str] = &["xtask", "tests"];
 
 /// Crates that are pure: time, agreements and certificates are arguments.
-pub(super) const PURE: &[&str] = &["contract", "policy"];
+pub(super) const PURE: &[&str] = &["contract", "policy", "rest"];
 
 /// What a pure crate's tree must not hold.
 pub(super) const IMPURE: &[&str] = &["tokio", "hyper", "h2", "tonic", "axum", "sqlx", "reqwest", "tracing"];

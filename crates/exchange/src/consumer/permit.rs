@@ -167,6 +167,7 @@ impl Consumer {
     fn one_or_stream(&self, method: &Method, request: Request) -> Result<(Bytes, Option<RequestBody>), Refusal> {
         match (request, method.shape().streams_requests()) {
             (Request::Stream(body), true) => Ok((Bytes::new(), Some(body))),
+            (Request::Unfit(refusal), _) => Err(*refusal),
             // The contract changed between the arrival of the call and now.
             (Request::Stream(_), false) | (Request::One(_), true) => {
                 Err(refuse(Reason::Malformed, "the method's contract has just changed; ask again"))

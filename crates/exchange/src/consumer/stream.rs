@@ -94,7 +94,8 @@ impl Consumer {
         let shared = &mut permitted.account.shared;
         let fits = claims.exchange_id == shared.exchange_id
             && claims.consumer_claims_digest.as_ref() == digests::plain(&shared.consumer_claims)
-            && claims.provider == gateway.member().as_ref();
+            && claims.provider == gateway.member().as_ref()
+            && claims.provider_gateway == gateway.name();
         shared.provider_opening = signed.claims;
         shared.provider_opening_seal = signed.seal;
         shared.provider_opening_leaf = signed.leaf;

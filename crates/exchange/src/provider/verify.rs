@@ -109,6 +109,7 @@ impl Provider {
                 }
                 Err((bad("the request is not the one that was signed"), 0))
             }
+            Request::Unfit(refusal) => Err((*refusal, 0)),
             // Its digest comes with the closing claims.
             Request::Stream(body) if claims.request_digest.is_empty() => Ok((Bytes::new(), Some(body))),
             Request::Stream(_) => Err((bad("the claims hold the digest of a request that is a stream"), 0)),

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::connections::{Caller, NotAdded};
 use super::handshakes::Place;
 use super::workers::{Load, Worker, Workers};
-use super::{ALPN, Event, Identified, Shared, Transport, connection, count};
+use super::{ALPN, ALPN_HTTP1, Event, Identified, Shared, Transport, connection, count};
 use crate::body::Incoming;
 
 /// Bytes that are read from a socket at once. rustls alone asks for 4 KiB, which costs a busy connection a system call for every few
@@ -87,6 +87,12 @@ where
     }
 }
 
+/// What a peer chose to speak.
+enum Protocol {
+    Http2,
+    Http1,
+}
+
 /// Whether the error is that of a connection which went away before it was accepted.
 fn is_of_connection(error: &io::Error) -> bool {
     matches!(
@@ -139,11 +145,13 @@ impl<P: Send + Sync + 'static> Arrival<P> {
             }
             Transport::Tls(settings) => {
                 let acceptor = TlsAcceptor::from(settings());
-                let Some((stream, certificates)) = self.shake_hands(acceptor, stream).await else {
+                let Some((stream, certificates, protocol)) = self.shake_hands(acceptor, stream).await else {
                     return;
                 };
-                if let Some(connection) = self.admit(certificates) {
-                    connection.serve(stream, service).await;
+                match (self.admit(certificates), protocol) {
+                    (Some(connection), Protocol::Http2) => connection.serve(stream, service).await,
+                    (Some(connection), Protocol::Http1) => connection.serve_http1(stream, service).await,
+                    (None, _) => {}
                 }
             }
         }
@@ -153,7 +161,7 @@ impl<P: Send + Sync + 'static> Arrival<P> {
         &self,
         acceptor: TlsAcceptor,
         stream: BufReader<TcpStream>,
-    ) -> Option<(TlsStream<BufReader<TcpStream>>, Vec<CertificateDer<'static>>)> {
+    ) -> Option<(TlsStream<BufReader<TcpStream>>, Vec<CertificateDer<'static>>, Protocol)> {
         let handshake = tokio::time::timeout(self.shared.limits.handshakes.timeout, acceptor.accept(stream));
         let outcome = tokio::select! {
             outcome = handshake => outcome,
@@ -165,11 +173,16 @@ impl<P: Send + Sync + 'static> Arrival<P> {
         let cause: Box<dyn Error + Send + Sync> = match outcome {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
-                if session.alpn_protocol() == Some(ALPN) {
+                let protocol = match session.alpn_protocol() {
+                    Some(ALPN) => Some(Protocol::Http2),
+                    Some(ALPN_HTTP1) | None if self.shared.limits.http1 => Some(Protocol::Http1),
+                    _ => None,
+                };
+                if let Some(protocol) = protocol {
                     let certificates = session.peer_certificates().unwrap_or_default();
                     let certificates = certificates.iter().cloned().map(CertificateDer::into_owned);
                     let certificates = certificates.collect();
-                    return Some((stream, certificates));
+                    return Some((stream, certificates, protocol));
                 }
                 "the peer does not speak `h2`".into()
             }

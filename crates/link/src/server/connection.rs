@@ -34,8 +34,8 @@ const LINGER: Duration = Duration::from_secs(30);
 
 /// A connection whose peer is known.
 pub(super) struct Connection<P> {
-    shared: Arc<Shared<P>>,
-    admitted: Admitted<P>,
+    pub(super) shared: Arc<Shared<P>>,
+    pub(super) admitted: Admitted<P>,
     _load: Load,
 }
 
@@ -60,7 +60,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
             count(&self.shared.counters.breached);
             (self.shared.observe)(Event::Breached { address, name, breach });
         } else if let Err(cause) = ended {
-            (self.shared.observe)(Event::Broken { address, name, cause });
+            (self.shared.observe)(Event::Broken { address, name, cause: cause.into() });
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod abuse;
 mod connections;
+mod http1;
 mod identity;
 mod links;
 mod raw;
