@@ -267,7 +267,7 @@ impl Reply<'_> {
     }
 
     /// Records the outcome, and writes the status with the signed closing claims.
-    fn close(&mut self, opening: &[u8], body: &[Bytes]) -> HeaderMap {
+    fn close(&mut self, opening: &Bytes, body: &[Bytes]) -> HeaderMap {
         let status = self.status();
         let mut digest = digests::Running::new(&self.claims.nonce);
         for message in body {
@@ -293,8 +293,15 @@ impl Reply<'_> {
         }
         let kind = if self.answer.refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
         let claims = Bytes::from(claims.encode_to_vec());
-        let asker = (&self.asked.claims[..], self.asked.seal.clone());
-        let shared = provider_shared(kind, &self.claims.exchange_id, asker, opening, &claims);
+        let crossed = Shared {
+            exchange_id: self.claims.exchange_id.clone(),
+            consumer_claims: self.asked.claims.clone(),
+            consumer_seal: self.asked.seal.clone(),
+            provider_opening: opening.clone(),
+            provider_closing: claims.clone(),
+            ..Shared::default()
+        };
+        let shared = provider_shared(kind, &crossed);
         let mut leaf = Some(self.record(&shared));
         if let Some(change) = &self.answer.promise {
             change(&mut leaf);
