@@ -14,3 +14,4 @@ mod privacy;
 mod python;
 mod receipts;
 mod restart;
+mod status;

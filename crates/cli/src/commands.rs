@@ -13,6 +13,7 @@ mod key;
 mod log;
 mod receipt;
 mod run;
+mod status;
 
 use clap::Subcommand;
 
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Init(init::Init),
     Check(check::Check),
     Run(run::Run),
+    Status(status::Show),
     Call(call::Call),
     Explain(explain::Explain),
     #[command(subcommand)]
@@ -51,6 +53,7 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Check(check) => check.run(),
             Self::Run(run) => run.run(),
+            Self::Status(status) => status.run(),
             Self::Call(call) => call.run(),
             Self::Explain(explain) => explain.run(),
             Self::Agreement(agreement) => agreement.run(),

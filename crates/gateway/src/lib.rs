@@ -9,6 +9,7 @@ mod accepted;
 mod calls;
 mod clients;
 pub mod config;
+mod dialling;
 mod ends;
 mod gateway;
 mod links;
@@ -20,7 +21,9 @@ mod ports;
 mod promises;
 mod recovery;
 mod services;
+pub mod status;
 mod upkeep;
+pub mod when;
 mod workers;
 
 pub use config::{Config, ConfigFile};
