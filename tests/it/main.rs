@@ -4,6 +4,7 @@
 
 mod agreements;
 mod cli;
+mod doctor;
 mod exchange;
 mod faults;
 mod ledger;

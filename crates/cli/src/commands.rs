@@ -6,6 +6,7 @@ mod certificate;
 mod check;
 mod demo;
 mod directory;
+mod doctor;
 mod entry;
 mod explain;
 mod init;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Check(check::Check),
     Run(run::Run),
     Status(status::Show),
+    Doctor(doctor::Doctor),
     Call(call::Call),
     Explain(explain::Explain),
     #[command(subcommand)]
@@ -54,6 +56,7 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Run(run) => run.run(),
             Self::Status(status) => status.run(),
+            Self::Doctor(doctor) => doctor.run(),
             Self::Call(call) => call.run(),
             Self::Explain(explain) => explain.run(),
             Self::Agreement(agreement) => agreement.run(),

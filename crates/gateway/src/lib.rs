@@ -10,6 +10,7 @@ mod calls;
 mod clients;
 pub mod config;
 mod dialling;
+pub mod doctor;
 mod ends;
 mod gateway;
 mod links;

@@ -230,7 +230,9 @@ impl Log {
             let overdue = *index >= size && now.saturating_duration_since(waiting.since) >= OVERDUE;
             if overdue {
                 let seconds = OVERDUE.as_secs();
-                settled.broken.push(format!("after {seconds} s no checkpoint covers the leaf promised at index {index}"));
+                settled
+                    .broken
+                    .push(format!("after {seconds} s no checkpoint covers the leaf promised at index {index}"));
             }
             !overdue
         });

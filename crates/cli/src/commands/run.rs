@@ -101,7 +101,7 @@ impl Signals {
 fn who_may_ask(prepared: &Prepared) -> Vec<String> {
     let own = prepared.gateway.member();
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
-    for agreement in check::in_force(prepared).filter(|agreement| agreement.provider() == own) {
+    for agreement in prepared.in_force(moments::now()).filter(|agreement| agreement.provider() == own) {
         for grant in agreement.grants() {
             let systems: Vec<String> = grant.systems.iter().map(ToString::to_string).collect();
             let methods: Vec<&str> = grant.methods.iter().map(AsRef::as_ref).collect();

@@ -108,11 +108,7 @@ pub(super) fn verify(
 }
 
 /// Returns the frontier at the checkpoint, and the leaves since the one before where they were handed over.
-fn grown(
-    checkpoint: &Checkpoint,
-    response: &ProveResponse,
-    known: &Frontier,
-) -> Result<(Frontier, Vec<Hash>), String> {
+fn grown(checkpoint: &Checkpoint, response: &ProveResponse, known: &Frontier) -> Result<(Frontier, Vec<Hash>), String> {
     let rewritten = || {
         let (now, before) = (checkpoint.size, known.size());
         format!("its log of {now} leaves does not continue its log of {before}: it was rewritten")
