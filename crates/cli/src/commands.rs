@@ -4,6 +4,7 @@ mod agreement;
 mod call;
 mod certificate;
 mod check;
+mod completions;
 mod demo;
 mod directory;
 mod doctor;
@@ -12,6 +13,7 @@ mod explain;
 mod init;
 mod key;
 mod log;
+mod man;
 mod receipt;
 mod run;
 mod status;
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Certificate(certificate::Certificate),
     #[command(subcommand)]
     Key(key::Key),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -66,6 +70,8 @@ impl Command {
             Self::Entry(entry) => entry.run(),
             Self::Certificate(certificate) => certificate.run(),
             Self::Key(key) => key.run(),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
         }
     }
 }
