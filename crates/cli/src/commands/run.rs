@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::check;
 use crate::{
     failure::{Failure, Outcome, because, told_by},
-    files, moments,
+    files, moments, notify,
     place::ConfigOption,
     terminal::{Out, say, some, warn},
 };
@@ -48,7 +48,9 @@ impl Run {
             }
             // A gateway goes on when nobody reads what it says.
             let _ = tell(gateway.serving(), &who);
+            notify::tell(notify::READY);
             signals.first().await;
+            notify::tell(notify::STOPPING);
             say("stopping: open exchanges may end; once more stops at once");
             let closed = tokio::select! {
                 closed = Box::pin(gateway.stop()) => closed,
