@@ -95,7 +95,7 @@ fn sound(file: &ConfigFile, prepared: &Prepared, now: SystemTime) -> Vec<Finding
     findings.extend(own_log(file, prepared));
     if findings.is_empty() {
         let what = format!(
-            "{} members, {} methods bound, {} agreements in force",
+            "members: {}, methods bound: {}, agreements in force: {}",
             prepared.trust.federation().members().len(),
             prepared.bindings.len(),
             prepared.in_force(now).count()
