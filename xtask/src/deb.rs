@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => built()?,
     };
     fs::create_dir_all(&options.out).with_context(|| format!("cannot make `{}`", options.out.display()))?;
-    let stage = Stage::make(options.out.join("stage"))?;
+    let stage = Stage::make(&options.out.join("stage"))?;
     let own = stage.program(&binary)?;
     let version = options.version.clone().unwrap_or(own);
     stage.files()?;
@@ -93,11 +93,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn make(root: PathBuf) -> Result<Self> {
+    fn make(root: &Path) -> Result<Self> {
         if root.exists() {
-            fs::remove_dir_all(&root).with_context(|| format!("cannot remove `{}`", root.display()))?;
+            fs::remove_dir_all(root).with_context(|| format!("cannot remove `{}`", root.display()))?;
         }
-        fs::create_dir_all(&root).with_context(|| format!("cannot make `{}`", root.display()))?;
+        fs::create_dir_all(root).with_context(|| format!("cannot make `{}`", root.display()))?;
         let root = root.canonicalize().context("cannot find the staged folder")?;
         Ok(Self { root })
     }

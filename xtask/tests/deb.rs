@@ -124,7 +124,9 @@ fn the_package_installs_upgrades_and_removes_cleanly_and_keeps_the_log_until_it_
 
     // What an operator and a gateway put there.
     let kept = [root.path("etc/drawbridge/gateway.toml"), root.path("var/lib/drawbridge/ledger")];
-    kept.iter().for_each(|path| fs::write(path, "kept").unwrap());
+    for path in &kept {
+        fs::write(path, "kept").unwrap();
+    }
     root.dpkg(&["--install", new.to_str().unwrap()]);
     assert!(root.status().contains("Version: 0.1.0~test2"));
     assert_eq!(root.installed(), installed);

@@ -34,9 +34,7 @@ pub(crate) fn explain(error: &DialError) -> Explanation {
             "check the address in the member's directory entry, and the name service of this machine",
         ),
         DialError::Connect(error) | DialError::Tls(error) => explain_io(error),
-        DialError::Closed(Some(error)) if error.get_io().is_some() => {
-            error.get_io().map_or_else(|| closed(), explain_io)
-        }
+        DialError::Closed(Some(error)) if error.get_io().is_some() => error.get_io().map_or_else(closed, explain_io),
         DialError::Closed(_) => closed(),
         DialError::Protocol => words(
             "the other end does not speak HTTP/2 on this port".to_owned(),

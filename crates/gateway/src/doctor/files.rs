@@ -67,7 +67,7 @@ fn data_folder(data: &Path) -> Finding {
         return Finding::error(CHECK, place, what, cure);
     }
     let open = [ledger.as_path(), data].into_iter().find_map(|folder| std::fs::metadata(folder).ok());
-    if open.is_some_and(|metadata| mode(&metadata) & 0o077 != 0) && !is_private(data) {
+    if open.is_some_and(|metadata| is_open(&metadata)) && !is_private(data) {
         let what = "others can look into the exchange log";
         return Finding::warning(CHECK, place.as_str(), what, format!("`chmod 700 {place}`"));
     }
@@ -89,8 +89,8 @@ fn key_files(file: &ConfigFile) -> Vec<(String, PathBuf)> {
 fn key(setting: &str, path: &Path, data: &Path) -> Vec<Finding> {
     let Ok(metadata) = std::fs::metadata(path) else { return Vec::new() };
     let place = format!("{} ({setting})", path.display());
-    let mode = mode(&metadata);
-    if mode & 0o077 != 0 {
+    if is_open(&metadata) {
+        let mode = mode(&metadata);
         let what = format!("others can use the private key (mode {mode:03o})");
         let cure = format!("`chmod 600 {}`, and if they may have read it, make a new one", path.display());
         return vec![Finding::error(CHECK, place, what, cure)];
@@ -108,8 +108,13 @@ fn mode(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & 0o777
 }
 
+/// Whether anybody but the owner may do anything with it.
+fn is_open(metadata: &Metadata) -> bool {
+    mode(metadata) & 0o077 != 0
+}
+
 fn is_private(folder: &Path) -> bool {
-    std::fs::metadata(folder).is_ok_and(|metadata| mode(&metadata) & 0o077 == 0)
+    std::fs::metadata(folder).is_ok_and(|metadata| !is_open(&metadata))
 }
 
 fn may_write(folder: &Path) -> bool {

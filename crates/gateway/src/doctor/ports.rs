@@ -8,7 +8,7 @@ use link::server::{Sharing, listener};
 use super::Finding;
 use crate::{
     config::ConfigFile,
-    status::{self, FetchError, Status},
+    status::{self, FetchError, Ports, Status},
 };
 
 const CHECK: &str = "ports";
@@ -33,11 +33,15 @@ pub(super) async fn examine(file: &ConfigFile, own: Option<&GatewayId>) -> Vec<F
     if let Some(running) = &running {
         findings.extend(health(running));
     }
-    let held = running.as_ref().map(|status| &status.ports);
+    let ports = running.as_ref().map(|status| &status.ports);
+    let held = |port: fn(&Ports) -> Option<SocketAddr>| match ports {
+        None => Held::NoneRuns,
+        Some(ports) => port(ports).map_or(Held::NotAtAll, Held::At),
+    };
     let settings = [
-        ("links.listen", config.links.as_ref().map(|links| links.listen), held.map(|held| held.links)),
-        ("clients.listen", config.clients.as_ref().map(|clients| clients.listen), held.map(|held| held.clients)),
-        ("operations.listen", Some(operations), held.map(|held| Some(held.operations))),
+        ("links.listen", config.links.as_ref().map(|links| links.listen), held(|ports| ports.links)),
+        ("clients.listen", config.clients.as_ref().map(|clients| clients.listen), held(|ports| ports.clients)),
+        ("operations.listen", Some(operations), held(|ports| Some(ports.operations))),
     ];
     for (setting, wanted, held) in settings {
         findings.extend(wanted.map(|wanted| port(setting, wanted, held)));
@@ -70,26 +74,32 @@ fn health(running: &Status) -> Vec<Finding> {
     findings
 }
 
-/// `held` is where the running gateway listens; `None` when none runs.
-fn port(setting: &'static str, wanted: SocketAddr, held: Option<Option<SocketAddr>>) -> Finding {
-    if let Some(held) = held {
-        return match held {
-            Some(held) if held == wanted || wanted.port() == 0 => {
-                Finding::fine(CHECK, setting, format!("{held} is held by the running gateway"))
-            }
-            Some(held) => Finding::warning(
-                CHECK,
-                setting,
-                format!("the running gateway listens on {held}, not on {wanted}"),
-                "restart it to take the configuration, or change that back",
-            ),
-            None => Finding::warning(
-                CHECK,
-                setting,
-                format!("the running gateway does not listen for this, and the configuration says {wanted}"),
-                "restart it to take the configuration, or change that back",
-            ),
-        };
+/// What the running gateway does about a port.
+#[derive(Clone, Copy)]
+enum Held {
+    /// No gateway runs, as far as can be seen.
+    NoneRuns,
+    /// It listens here.
+    At(SocketAddr),
+    /// It does not listen for this.
+    NotAtAll,
+}
+
+fn port(setting: &'static str, wanted: SocketAddr, held: Held) -> Finding {
+    let restart = "restart it to take the configuration, or change that back";
+    match held {
+        Held::At(held) if held == wanted || wanted.port() == 0 => {
+            return Finding::fine(CHECK, setting, format!("{held} is held by the running gateway"));
+        }
+        Held::At(held) => {
+            let what = format!("the running gateway listens on {held}, not on {wanted}");
+            return Finding::warning(CHECK, setting, what, restart);
+        }
+        Held::NotAtAll => {
+            let what = format!("the running gateway does not listen for this, and the configuration says {wanted}");
+            return Finding::warning(CHECK, setting, what, restart);
+        }
+        Held::NoneRuns => {}
     }
     match listener(wanted, Sharing::Alone) {
         Ok(_) if wanted.port() == 0 => Finding::fine(CHECK, setting, "the system gives a free port"),
@@ -134,14 +144,14 @@ mod tests {
                 "{finding:?}"
             );
         };
-        check(address, None, Severity::Error, "cannot listen");
-        check(address, Some(Some(address)), Severity::Fine, "held by the running gateway");
-        check(address, Some(Some(other)), Severity::Warning, "not on");
-        check(address, Some(None), Severity::Warning, "does not listen");
-        check("127.0.0.1:0".parse().unwrap(), None, Severity::Fine, "free port");
+        check(address, Held::NoneRuns, Severity::Error, "cannot listen");
+        check(address, Held::At(address), Severity::Fine, "held by the running gateway");
+        check(address, Held::At(other), Severity::Warning, "not on");
+        check(address, Held::NotAtAll, Severity::Warning, "does not listen");
+        check("127.0.0.1:0".parse().unwrap(), Held::NoneRuns, Severity::Fine, "free port");
         // An address of the documentation, which no machine has. Source: RFC 5737.
-        check("192.0.2.1:8443".parse().unwrap(), None, Severity::Error, "cannot listen");
+        check("192.0.2.1:8443".parse().unwrap(), Held::NoneRuns, Severity::Error, "cannot listen");
         drop(taken);
-        check(address, None, Severity::Fine, "is free");
+        check(address, Held::NoneRuns, Severity::Fine, "is free");
     }
 }

@@ -120,7 +120,9 @@ fn grown(checkpoint: &Checkpoint, response: &ProveResponse, known: &Frontier) ->
     let (frontier, leaves) = if follows {
         let leaves: Vec<Hash> = leaves.iter().copied().map(Hash).collect();
         let mut frontier = known.clone();
-        leaves.iter().for_each(|leaf| frontier.push(*leaf));
+        for leaf in &leaves {
+            frontier.push(*leaf);
+        }
         (frontier, leaves)
     } else {
         if known.size() > 0 {
