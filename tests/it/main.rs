@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod agreements;
+mod backup;
 mod cli;
 mod demo;
+mod doctor;
 mod exchange;
 mod faults;
 mod interop;
@@ -19,3 +21,4 @@ mod receipts;
 mod rest;
 mod restart;
 mod rules;
+mod status;

@@ -87,6 +87,8 @@ pub struct Member {
     pub clients: SocketAddr,
     /// Where metrics are.
     pub operations: SocketAddr,
+    /// The address in its directory entry, where it is another than [`Member::links`].
+    announced: Option<String>,
     process: Option<Gateway>,
 }
 
@@ -174,6 +176,12 @@ impl TestFederation {
         for member in self.members.values() {
             fs::write(member.folder.join("directory.note"), directory.to_text()).unwrap();
         }
+    }
+
+    /// Writes the directory into both folders, with entries of this version, in which the gateway of a member has another address.
+    pub fn announce(&mut self, id: &str, address: &str, version: u64) {
+        self.members.get_mut(id).unwrap().announced = Some(address.to_owned());
+        self.publish(version);
     }
 
     /// Makes an agreement, signed by both, and puts it into both folders.
@@ -346,6 +354,7 @@ impl Member {
             links,
             clients,
             operations,
+            announced: None,
             process: None,
         }
     }
@@ -362,7 +371,7 @@ impl Member {
             former_member_keys: vec![],
             gateways: vec![GatewayEntry::new(
                 self.gateway.clone(),
-                Some(self.links.to_string().parse().unwrap()),
+                Some(self.announced.clone().unwrap_or_else(|| self.links.to_string()).parse().unwrap()),
                 self.gateway_key.verifier(),
                 log,
             )],

@@ -24,8 +24,11 @@ const STRACE: Program = Program { name: "strace", package: "strace", present: ||
 const PYTHON: Program =
     Program { name: "python3 with venv", package: "python3-venv", present: python_makes_environments };
 
+const SYSTEMD: Program =
+    Program { name: "systemd-analyze", package: "systemd", present: || step::present("systemd-analyze") };
+
 /// What `cargo xtask test` needs.
-pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY];
+pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY, SYSTEMD];
 /// What `cargo xtask bench` needs.
 pub(crate) const FOR_BENCH: &[Program] = &[NGINX, HAPROXY];
 

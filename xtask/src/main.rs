@@ -5,6 +5,7 @@
 mod bench;
 mod certs;
 mod check;
+mod deb;
 mod install;
 mod python;
 mod step;
@@ -37,6 +38,8 @@ enum Task {
     Deny,
     /// Fills `certs-dev/` with certificates for two sample members, not for production.
     Certs,
+    /// Builds a Debian package of the program, its manual, completions and service.
+    Deb(deb::Options),
     /// Compares the gateways' speed with the direct call and with pairs of nginx and `HAProxy`.
     Bench(bench::Options),
     /// The plain gRPC back end that the comparison runs against; ends when its standard input closes.
@@ -62,6 +65,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Deny => supply::run(),
         Task::Certs => certs::run(),
+        Task::Deb(options) => deb::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::BenchBackend => bench::backend(),
     }

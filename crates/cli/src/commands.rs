@@ -4,15 +4,19 @@ mod agreement;
 mod call;
 mod certificate;
 mod check;
+mod completions;
 mod demo;
 mod directory;
+mod doctor;
 mod entry;
 mod explain;
 mod init;
 mod key;
 mod log;
+mod man;
 mod receipt;
 mod run;
+mod status;
 
 use clap::Subcommand;
 
@@ -25,6 +29,8 @@ pub(crate) enum Command {
     Init(init::Init),
     Check(check::Check),
     Run(run::Run),
+    Status(status::Show),
+    Doctor(doctor::Doctor),
     Call(call::Call),
     Explain(explain::Explain),
     #[command(subcommand)]
@@ -41,6 +47,8 @@ pub(crate) enum Command {
     Certificate(certificate::Certificate),
     #[command(subcommand)]
     Key(key::Key),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -51,6 +59,8 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Check(check) => check.run(),
             Self::Run(run) => run.run(),
+            Self::Status(status) => status.run(),
+            Self::Doctor(doctor) => doctor.run(),
             Self::Call(call) => call.run(),
             Self::Explain(explain) => explain.run(),
             Self::Agreement(agreement) => agreement.run(),
@@ -60,6 +70,8 @@ impl Command {
             Self::Entry(entry) => entry.run(),
             Self::Certificate(certificate) => certificate.run(),
             Self::Key(key) => key.run(),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod files;
 mod moments;
+mod notify;
 mod place;
 mod table;
 mod terminal;

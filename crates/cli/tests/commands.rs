@@ -23,3 +23,5 @@ mod logs;
 mod receipts;
 #[path = "commands/running.rs"]
 mod running;
+#[path = "commands/shell.rs"]
+mod shell;

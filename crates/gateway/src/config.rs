@@ -277,7 +277,7 @@ defaults! {
 }
 
 /// A configuration with the file it came from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConfigFile {
     /// What it says, with the environment laid over it.
     pub config: Config,

@@ -3,7 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,7 @@ use crate::{
     load::{Prepared, chain},
     observe::{Gauge, Observer},
     operations, recovery, services,
+    status::{self, Source},
     upkeep::Upkeep,
     workers::{Shared, Workers},
 };
@@ -67,6 +68,16 @@ pub struct Serving {
     pub records: u64,
     /// What someone should know.
     pub warnings: Vec<String>,
+}
+
+impl Serving {
+    fn ports(&self) -> status::Ports {
+        status::Ports {
+            links: self.links,
+            clients: self.clients.map(|(address, _)| address),
+            operations: self.operations,
+        }
+    }
 }
 
 /// A gateway does not start.
@@ -157,14 +168,14 @@ impl Gateway {
         if settled > 0 {
             tracing::warn!(count = settled, "exchanges that the last run left open are settled as UNANSWERED");
         }
-        Box::pin(Self::serve(prepared, house, rules, ledger, opened.promises)).await
+        Box::pin(Self::serve(prepared, house, rules, &ledger, opened.promises)).await
     }
 
     async fn serve(
         prepared: Prepared,
         house: Arc<House>,
         rules: Arc<ArcSwap<Rules>>,
-        ledger: Ledger,
+        ledger: &Ledger,
         promises: Vec<proto::link::LeafOpening>,
     ) -> Result<Self, StartError> {
         let config = prepared.file.config.clone();
@@ -207,7 +218,7 @@ impl Gateway {
         let (reporter, health) = services::health().await;
         let ledgers = Arc::new(crate::promises::Ledgers::default());
         let gauges =
-            gauges(&ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
+            gauges(ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
         let observer = Arc::new(Observer::new(rules.clone(), gauges).map_err(StartError::Other)?);
         let drain = config.limits.drain.duration();
         let shared = Arc::new(Shared {
@@ -217,7 +228,7 @@ impl Gateway {
             tls: prepared.tls.clone(),
             options,
             ledgers: ledgers.clone(),
-            observer: observer.clone(),
+            observer,
             places: Arc::new(Semaphore::new(config.limits.exchanges)),
             sessions: Arc::new(Sessions::default()),
             health,
@@ -238,20 +249,18 @@ impl Gateway {
             workers.links(),
             (reporter.clone(), prepared.loader),
         );
+        let (links, clients) = (links.map(|(server, _)| server), clients.map(|(server, _)| server));
+        let source = Source {
+            shared: shared.clone(),
+            links: links.clone(),
+            clients: clients.clone(),
+            dialled: upkeep.dialled(),
+            ports: serving.ports(),
+            started: (now(), Instant::now()),
+        };
         let upkeep = tokio::spawn(upkeep.run());
-        let operations =
-            tokio::spawn(operations::serve(operations_listener, observer, ledger, shared.draining.clone()));
-        Ok(Self {
-            serving,
-            links: links.map(|(server, _)| server),
-            clients: clients.map(|(server, _)| server),
-            workers,
-            operations,
-            upkeep,
-            shared,
-            drain,
-            health: reporter,
-        })
+        let operations = tokio::spawn(operations::serve(operations_listener, Arc::new(source)));
+        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter })
     }
 
     /// Returns what is served.

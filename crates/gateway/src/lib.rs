@@ -9,6 +9,8 @@ mod accepted;
 mod calls;
 mod clients;
 pub mod config;
+mod dialling;
+pub mod doctor;
 mod ends;
 mod gateway;
 mod links;
@@ -21,7 +23,9 @@ mod promises;
 mod recovery;
 mod rest;
 mod services;
+pub mod status;
 mod upkeep;
+pub mod when;
 mod workers;
 
 pub use config::{Config, ConfigFile};

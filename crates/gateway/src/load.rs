@@ -1,5 +1,7 @@
 //! From files to everything a gateway runs on: each file read once, every problem of all of them reported together.
 
+mod in_force;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -135,7 +137,7 @@ fn keep_all<T>(problems: &mut Vec<Problem>, result: Result<T, Vec<Problem>>) -> 
     result.map_err(|found| problems.extend(found)).ok()
 }
 
-fn gateway(file: &ConfigFile) -> Result<GatewayId, Problem> {
+pub(crate) fn gateway(file: &ConfigFile) -> Result<GatewayId, Problem> {
     let config = &file.config;
     let member: MemberId = config.member.parse().map_err(|e: federation::IdError| {
         file.toml
@@ -157,7 +159,7 @@ fn key(file: &ConfigFile, setting: &str, path: &Path) -> Result<SigningKey, Prob
     })
 }
 
-fn tls(file: &ConfigFile) -> Result<TlsIdentity, Problem> {
+pub(crate) fn tls(file: &ConfigFile) -> Result<TlsIdentity, Problem> {
     let config = &file.config.tls;
     let chain_text = read(file, "tls.certificate", &config.certificate)?;
     let key_text = read(file, "tls.key", &config.key)?;

@@ -1,4 +1,4 @@
-//! The operations port: metrics and health in plain HTTP, for the operator's own network.
+//! The operations port: metrics, health and status in plain HTTP, for the operator's own network.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -7,21 +7,14 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ledger::Ledger;
-use tokio_util::sync::CancellationToken;
 
-use crate::observe::Observer;
+use crate::status::{Health, Source};
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 32;
 
-/// Serves `/metrics` and `/health` until it is dropped.
-pub(crate) async fn serve(
-    listener: tokio::net::TcpListener,
-    observer: Arc<Observer>,
-    ledger: Ledger,
-    draining: CancellationToken,
-) {
+/// Serves `/metrics`, `/health` and `/status` until it is dropped.
+pub(crate) async fn serve(listener: tokio::net::TcpListener, source: Arc<Source>) {
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -29,11 +22,11 @@ pub(crate) async fn serve(
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let (observer, ledger, draining) = (observer.clone(), ledger.clone(), draining.clone());
+        let source = source.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &observer, &ledger, draining.is_cancelled());
-                async move { Ok::<_, Infallible>(response) }
+                let source = source.clone();
+                async move { Ok::<_, Infallible>(answer(&request, &source).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -47,14 +40,18 @@ pub(crate) async fn serve(
     }
 }
 
-fn answer(request: &Request<Incoming>, observer: &Observer, ledger: &Ledger, draining: bool) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, source: &Source) -> Response<Full<Bytes>> {
     let (status, kind, text) = match request.uri().path() {
-        "/metrics" => match observer.text() {
+        "/metrics" => match source.shared.observer.text() {
             Ok(text) => (StatusCode::OK, "text/plain; version=0.0.4", text),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error),
         },
-        "/health" => health(ledger, draining),
-        _ => (StatusCode::NOT_FOUND, "text/plain", "there is /metrics and /health\n".to_owned()),
+        "/health" => health(&source.shared.health_now()),
+        "/status" => match serde_json::to_string(&source.status().await) {
+            Ok(text) => (StatusCode::OK, "application/json", format!("{text}\n")),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
+        },
+        _ => (StatusCode::NOT_FOUND, "text/plain", "there is /metrics, /health and /status\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
@@ -62,12 +59,8 @@ fn answer(request: &Request<Incoming>, observer: &Observer, ledger: &Ledger, dra
     response
 }
 
-fn health(ledger: &Ledger, draining: bool) -> (StatusCode, &'static str, String) {
-    let why = match ledger.healthy() {
-        Err(error) => Some(crate::load::chain(&error)),
-        Ok(()) => draining.then(|| "the gateway is stopping".to_owned()),
-    };
-    let (status, said) = match why {
+fn health(health: &Health) -> (StatusCode, &'static str, String) {
+    let (status, said) = match &health.why {
         None => (StatusCode::OK, serde_json::json!({ "status": "serving" })),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "status": "not serving", "why": why })),
     };

@@ -125,7 +125,8 @@ async fn exchange(
         None => Asked { path: call.method(), message: calls::oversized(clients.message_limit), unfit: None },
     };
     let refusal = |unfit: &Unfit| Refusal::new(Reason::Malformed, Hop::Consumer, unfit.to_string());
-    let streams = clients.house.rules.load().contracts.method(&asked.path).is_some_and(|m| m.shape().streams_requests());
+    let streams =
+        clients.house.rules.load().contracts.method(&asked.path).is_some_and(|m| m.shape().streams_requests());
     let request = match &asked.unfit {
         _ if streams => {
             let told = "the method takes a stream of requests, which are sent over gRPC and not as JSON";

@@ -70,6 +70,11 @@ impl Upkeep {
         }
     }
 
+    /// Returns all links that are dialled, those of the runtimes and its own.
+    pub(crate) fn dialled(&self) -> Vec<Links<GatewayId>> {
+        self.files.dialled.clone()
+    }
+
     pub(crate) async fn run(self) {
         tokio::join!(self.files.run(), self.hand_on.run(), self.promises.run(), self.health.run());
     }

@@ -8,11 +8,11 @@ use connectors::Bindings;
 use exchange::{Consumer, House, Provider, Rules, Sessions};
 use federation::{
     GatewayId, MemberId, SystemId,
-    trust::{TlsIdentity, TlsOptions, TrustStore, client_config},
+    trust::{TlsIdentity, TlsOptions, TrustStore},
 };
 use ledger::Sealer;
 use link::{
-    client::{self, Links, Target},
+    client::{self, Links},
     server::Server,
 };
 use note::SigningKey;
@@ -27,6 +27,7 @@ use exchange::ports::Promises as _;
 use crate::{
     clients::Clients,
     config::ConfigFile,
+    dialling,
     links::LinksPort,
     observe::Observer,
     ports::{Legacy, LinkPeers, shared},
@@ -59,17 +60,7 @@ impl Shared {
     pub(crate) fn dial(&self) -> Links<GatewayId> {
         let (rules, trust, tls, options) = (self.rules.clone(), self.trust.clone(), self.tls.clone(), self.options);
         Links::new(client::Limits::default(), move |gateway: &GatewayId| {
-            let rules = rules.load();
-            let entry = rules
-                .federation
-                .gateway(gateway)
-                .ok_or_else(|| format!("the directory does not list the gateway `{gateway}`"))?;
-            let address =
-                entry.address.as_ref().ok_or_else(|| format!("the directory names no address for `{gateway}`"))?;
-            let tls = client_config(&tls, trust.gateway_verifier(gateway.clone()), &options)?;
-            let server_name =
-                entry.server_name().ok_or_else(|| format!("the directory names no server name for `{gateway}`"))?;
-            Ok(Target { address: address.to_string(), server_name, tls })
+            dialling::target(&rules.load().federation, gateway, &trust, (&tls, &options))
         })
     }
 

@@ -31,6 +31,7 @@ mod dial;
 mod error;
 mod peer;
 
+pub use dial::refusal;
 pub use error::{DialError, LinkError};
 
 /// What a client allows.
@@ -235,6 +236,8 @@ pub struct State {
     pub connections: usize,
     /// Streams on them.
     pub streams: usize,
+    /// By which key exchange the keys of its first connection were agreed, as TLS names it: `X25519MLKEM768`. `None` without a connection.
+    pub key_exchange: Option<&'static str>,
     /// Why it cannot be reached at present, if so.
     pub down: Option<Arc<DialError>>,
 }

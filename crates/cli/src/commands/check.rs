@@ -1,10 +1,9 @@
 //! `drawbridge check`: everything that `run` would refuse, all at once, and what is worth knowing besides.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use clap::Args;
 use gateway::{ConfigFile, Prepared};
-use policy::Agreement;
 use problem::Problem;
 
 use crate::{
@@ -56,29 +55,8 @@ pub(super) fn warnings(prepared: &Prepared) -> Vec<String> {
     let now = moments::now();
     let mut warnings = prepared.warnings.clone();
     warnings.extend(prepared.tls.warning(now).map(|warning| warning.to_string()));
-    for agreement in in_force(prepared).filter(|agreement| agreement.provider() == prepared.gateway.member()) {
-        for grant in agreement.grants() {
-            let unbound = |method: &&str| prepared.bindings.get(&format!("/{}/{method}", grant.service)).is_none();
-            for method in grant.methods.iter().map(AsRef::as_ref).filter(unbound) {
-                warnings.push(format!(
-                    "the agreement `{}` lets `{}` ask `{}/{method}`, which no binding answers here",
-                    agreement.id(),
-                    agreement.consumer(),
-                    grant.service
-                ));
-            }
-        }
-    }
+    warnings.extend(prepared.unanswered(now));
     warnings
-}
-
-/// The agreements that permit something now.
-pub(super) fn in_force(prepared: &Prepared) -> impl Iterator<Item = &Arc<Agreement>> {
-    let (agreements, now) = (&prepared.agreements.agreements, moments::now());
-    let permits = move |agreement: &&Arc<Agreement>| {
-        agreement.valid_from() <= now && agreements.ended(&agreement.digest(), now).is_none()
-    };
-    agreements.iter().filter(permits)
 }
 
 /// Sorted as a person mends them.
@@ -113,7 +91,7 @@ fn own_log(prepared: &Prepared) -> Option<Problem> {
 
 fn fine(name: &str, prepared: &Prepared) -> Outcome {
     let mut out = Out::new();
-    let in_force = in_force(prepared).count();
+    let in_force = prepared.in_force(moments::now()).count();
     out.line(format_args!(
         "{name}: {} can start ({}, {} bound, {} in force)",
         prepared.gateway,

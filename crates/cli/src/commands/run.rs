@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::check;
 use crate::{
     failure::{Failure, Outcome, because, told_by},
-    files, moments,
+    files, moments, notify,
     place::ConfigOption,
     terminal::{Out, say, some, warn},
 };
@@ -48,7 +48,9 @@ impl Run {
             }
             // A gateway goes on when nobody reads what it says.
             let _ = tell(gateway.serving(), &who);
+            notify::tell(notify::READY);
             signals.first().await;
+            notify::tell(notify::STOPPING);
             say("stopping: open exchanges may end; once more stops at once");
             let closed = tokio::select! {
                 closed = Box::pin(gateway.stop()) => closed,
@@ -101,7 +103,7 @@ impl Signals {
 fn who_may_ask(prepared: &Prepared) -> Vec<String> {
     let own = prepared.gateway.member();
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
-    for agreement in check::in_force(prepared).filter(|agreement| agreement.provider() == own) {
+    for agreement in prepared.in_force(moments::now()).filter(|agreement| agreement.provider() == own) {
         for grant in agreement.grants() {
             let systems: Vec<String> = grant.systems.iter().map(ToString::to_string).collect();
             let methods: Vec<&str> = grant.methods.iter().map(AsRef::as_ref).collect();

@@ -15,7 +15,13 @@ struct Running {
 
 impl Running {
     fn start(place: &Place, arguments: &[&str]) -> Self {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("drawbridge"))
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("drawbridge"));
+        command.env_remove("NOTIFY_SOCKET");
+        Self::start_with(place, arguments, command)
+    }
+
+    fn start_with(place: &Place, arguments: &[&str], mut command: Command) -> Self {
+        let mut child = command
             .args(["run", "--config", "county/gateway.toml"])
             .args(arguments)
             .current_dir(place.folder())
@@ -168,4 +174,23 @@ fn a_call_that_cannot_be_made_says_why_before_anything_is_sent() {
     assert!(said.contains("the system `revenues` has no certificate here") && said.contains("`housing`"), "{said}");
     let said = place.refuses(call.iter().chain(&port).chain(&["housing.v1.Tenancies/Find"]));
     assert!(said.contains("nothing listens at this address"), "{said}");
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+    let place = place();
+    let socket = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("drawbridge"));
+    command.env("NOTIFY_SOCKET", place.path("notify"));
+    let mut running = Running::start_with(&place, &[], command);
+    let told = || {
+        let mut read = [0; 64];
+        let length = socket.recv(&mut read).unwrap();
+        String::from_utf8(read[..length].to_vec()).unwrap()
+    };
+    assert_eq!(told(), "READY=1");
+    assert!(running.ready().contains("links"));
+    running.signal("-TERM");
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
 }

@@ -30,6 +30,7 @@ pub(super) struct Connection {
     control: Arc<Control>,
     life: Arc<Life>,
     certificates: Vec<CertificateDer<'static>>,
+    key_exchange: Option<&'static str>,
 }
 
 /// What became of a connection.
@@ -84,7 +85,18 @@ impl Connection {
                 tracing::debug!(cause = &cause as &dyn Error, "link broke");
             }
         });
-        Self { requests, control, life, certificates }
+        Self { requests, control, life, certificates, key_exchange: None }
+    }
+
+    /// Notes by which key exchange its keys were agreed.
+    pub(super) fn agreed_by(mut self, key_exchange: Option<&'static str>) -> Self {
+        self.key_exchange = key_exchange;
+        self
+    }
+
+    /// By which key exchange its keys were agreed, as TLS names it.
+    pub(super) fn key_exchange(&self) -> Option<&'static str> {
+        self.key_exchange
     }
 
     pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {

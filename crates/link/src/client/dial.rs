@@ -7,8 +7,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
-use tokio::io::BufReader;
+use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -27,6 +28,24 @@ pub(super) async fn dial(target: Target, limits: &Limits) -> Result<Connection, 
     dialled.unwrap_or(Err(DialError::Timeout(timeout)))
 }
 
+/// Dials without speaking first, and returns why the peer refuses the connection; `None` when it does not, or says nothing.
+///
+/// A peer that refuses our certificate says so and closes. What was sent to it meanwhile makes the system cut the connection, and its
+/// reason may be lost with it: so whoever wants to know the reason keeps silent.
+pub async fn refusal(target: Target, patience: Duration) -> Option<DialError> {
+    let dialled = async {
+        let stream = TcpStream::connect(&target.address).await.map_err(DialError::Connect)?;
+        let mut stream =
+            TlsConnector::from(target.tls).connect(target.server_name, stream).await.map_err(DialError::Tls)?;
+        match stream.read(&mut [0; 1]).await {
+            Ok(0) => Err(DialError::Closed(None)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(DialError::Tls(error)),
+        }
+    };
+    tokio::time::timeout(patience, dialled).await.unwrap_or(Ok(())).err()
+}
+
 async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, DialError> {
     let stream = TcpStream::connect(&target.address).await.map_err(DialError::Connect)?;
     stream.set_nodelay(true).map_err(DialError::Connect)?;
@@ -36,6 +55,7 @@ async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, D
     if session.alpn_protocol() != Some(ALPN) {
         return Err(DialError::Protocol);
     }
+    let key_exchange = session.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
     let certificates = session.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().cloned().map(rustls_pki_types::CertificateDer::into_owned).collect();
 
@@ -50,5 +70,5 @@ async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, D
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    Ok(Connection::start(requests, h2, ping, pulse, certificates, limits))
+    Ok(Connection::start(requests, h2, ping, pulse, certificates, limits).agreed_by(key_exchange))
 }

@@ -71,6 +71,7 @@ impl Peer {
         State {
             connections: inner.connections.len(),
             streams: inner.connections.iter().map(|one| one.streams()).sum(),
+            key_exchange: inner.connections.first().and_then(|one| one.key_exchange()),
             down: failure.map(|failure| Arc::clone(&failure.cause)),
         }
     }

@@ -95,6 +95,13 @@ impl<P> Connections<P> {
         state.open.values().map(|open| open.control.open_streams()).sum()
     }
 
+    /// Returns who is at the other end of each, and how many streams are open on it.
+    #[must_use]
+    pub fn callers(&self) -> Vec<(Arc<Caller<P>>, usize)> {
+        let state = self.shared.lock();
+        state.open.values().map(|open| (Arc::clone(&open.caller), open.control.open_streams())).collect()
+    }
+
     /// Closes at once every connection that `keep` does not want, and returns how many.
     ///
     /// Streams on them end as if the connection was lost. May be called from any thread; `keep` must not call back. Connections that are

@@ -1,0 +1,110 @@
+//! Examines a gateway and what is around it: configuration, machine, peers, legacy systems.
+//!
+//! Nothing is started and nothing is changed, so it runs beside the gateway as well as before it. Every finding that is not
+//! fine says what mends it.
+
+mod certificates;
+mod configuration;
+mod disk;
+mod files;
+mod legacy;
+mod names;
+mod peers;
+mod ports;
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use self::configuration::Parts;
+use crate::config::ConfigFile;
+
+/// The `format` of a report.
+pub const REPORT_FORMAT: &str = "drawbridge.doctor/v1";
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// `drawbridge.doctor/v1`.
+    pub format: String,
+    /// The gateway, as the configuration names it.
+    pub gateway: String,
+    /// All findings, in the order of the checks.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Returns how many findings are of this severity.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Fine,
+    /// Somebody should look at it; exchanges go on.
+    Warning,
+    /// Exchanges that should work do not, or secrets are exposed.
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The check that found it.
+    pub check: String,
+    /// Where: a file with its line, a setting, a gateway, a method.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// What was found.
+    pub what: String,
+    /// What mends it. There is one unless it is fine.
+    pub cure: Option<String>,
+}
+
+impl Finding {
+    fn fine(check: &str, place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { severity: Severity::Fine, check: check.to_owned(), place: place.into(), what: what.into(), cure: None }
+    }
+
+    fn warning(check: &str, place: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, cure: Some(cure.into()), ..Self::fine(check, place, what) }
+    }
+
+    fn error(check: &str, place: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, cure: Some(cure.into()), ..Self::fine(check, place, what) }
+    }
+}
+
+/// Examines the gateway of a configuration. Must run within a tokio runtime.
+///
+/// Peers are dialled with the gateway's own certificate and asked for a session, which they do not record; legacy systems are
+/// tried without a question. A temporary file in the data folder measures the disk.
+pub async fn examine(file: &ConfigFile, now: SystemTime) -> Report {
+    let (parts, mut findings) = Box::pin(configuration::examine(file, now)).await;
+    let Parts { gateway, trust, tls, bindings, asked } = parts;
+    findings.extend(ports::examine(file, gateway.as_ref()).await);
+    findings.extend(files::examine(file));
+    findings.extend(disk::examine(file).await);
+    if let (Some(gateway), Some(trust)) = (&gateway, trust) {
+        findings.extend(certificates::examine(file, gateway, &trust, tls.as_ref(), now));
+        findings.extend(names::examine(trust.federation(), gateway, now).await);
+        if let Some(tls) = tls {
+            let post_quantum = file.config.tls.post_quantum;
+            findings.extend(Box::pin(peers::examine(gateway, trust, tls, (&asked, post_quantum), now)).await);
+        }
+    }
+    if let Some(bindings) = &bindings {
+        findings.extend(legacy::examine(bindings).await);
+    }
+    let gateway =
+        gateway.map_or_else(|| format!("{}/{}", file.config.member, file.config.gateway), |id| id.to_string());
+    Report { format: REPORT_FORMAT.to_owned(), gateway, findings }
+}

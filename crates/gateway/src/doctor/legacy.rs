@@ -1,0 +1,48 @@
+//! Whether each legacy system would answer.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use connectors::{Binding, Bindings, ConnectorError};
+use futures_util::{StreamExt as _, stream};
+
+use super::{Finding, peers::AT_ONCE};
+
+const CHECK: &str = "legacy system";
+/// How long one may take, whatever its own limits.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) async fn examine(bindings: &Bindings) -> Vec<Finding> {
+    let sorted: BTreeMap<&str, &Binding> = bindings.iter().map(|binding| (binding.method().path(), binding)).collect();
+    let sorted: Vec<Binding> = sorted.into_values().cloned().collect();
+    stream::iter(sorted).map(|binding| async move { try_it(&binding).await }).buffered(AT_ONCE).collect().await
+}
+
+async fn try_it(binding: &Binding) -> Finding {
+    let place = format!("{} ({})", binding.method().path().trim_start_matches('/'), binding.kind());
+    let tried = tokio::time::timeout(TIMEOUT, binding.health()).await.unwrap_or(Err(ConnectorError::Timeout));
+    match tried {
+        Ok(()) => Finding::fine(CHECK, place, "answers"),
+        Err(error) => Finding::error(CHECK, place, error.to_string(), cure(&error)),
+    }
+}
+
+fn cure(error: &ConnectorError) -> &'static str {
+    match error {
+        ConnectorError::Unreachable { .. } => {
+            "see that the legacy system runs and that this machine reaches its address, as the binding names it"
+        }
+        ConnectorError::Timeout => "see how busy the legacy system is, and whether a firewall drops what is sent to it",
+        ConnectorError::Credentials { .. } => {
+            "give the gateway what the legacy system asks for: certificate and key, or user and password, in the binding or its database"
+        }
+        ConnectorError::Failed { .. } | ConnectorError::Malformed { .. } | ConnectorError::Status { .. } => {
+            "look at the legacy system and its own log; it was reached"
+        }
+        ConnectorError::NotFound
+        | ConnectorError::Argument { .. }
+        | ConnectorError::Mapping { .. }
+        | ConnectorError::TooManyRows
+        | ConnectorError::TooLarge { .. }
+        | ConnectorError::Cancelled => "hold the binding against the legacy system with `drawbridge check`",
+    }
+}

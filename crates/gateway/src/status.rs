@@ -1,0 +1,187 @@
+//! How a gateway stands at this moment: what `/status` on the operations port says.
+//!
+//! Members, gateways, systems and ids of agreements are named; persons, cases, and what was asked never are.
+
+mod fetch;
+mod source;
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub use fetch::{FetchError, fetch};
+pub(crate) use source::Source;
+
+/// The `format` of a status.
+pub const STATUS_FORMAT: &str = "drawbridge.status/v1";
+
+/// How a gateway stands. Moments are RFC 3339 in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `drawbridge.status/v1`.
+    pub format: String,
+    /// The gateway: `county.example/main`.
+    pub gateway: String,
+    /// The version of the program that runs.
+    pub version: String,
+    /// When it was started.
+    pub started: String,
+    /// How long ago that was.
+    pub uptime_seconds: u64,
+    /// Whether it takes exchanges.
+    pub health: Health,
+    /// Where it listens.
+    pub ports: Ports,
+    /// Exchanges that go on.
+    pub exchanges: Exchanges,
+    /// The exchange log.
+    pub log: Log,
+    /// Gateways that this one has asked since its start, or that have a connection to it.
+    pub peers: Vec<Peer>,
+    /// Own systems that have a connection to it.
+    pub systems: Vec<System>,
+    /// Agreements of this member.
+    pub agreements: Agreements,
+    /// Until when things are valid: all of this gateway and member, and of others what ends within 30 days.
+    pub certificates: Vec<Certificate>,
+}
+
+/// Whether a gateway takes exchanges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether it does.
+    pub serving: bool,
+    /// Why not.
+    pub why: Option<String>,
+}
+
+/// Where a gateway listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// For other members' gateways.
+    pub links: Option<SocketAddr>,
+    /// For systems of its own member.
+    pub clients: Option<SocketAddr>,
+    /// For its operator.
+    pub operations: SocketAddr,
+}
+
+/// Exchanges that go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanges {
+    /// How many, on both ports together.
+    pub now: usize,
+    /// How many may: `limits.exchanges`.
+    pub most: usize,
+}
+
+/// The exchange log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Its name.
+    pub origin: String,
+    /// Records on disk.
+    pub records: u64,
+    /// What they take on disk, in bytes, with what is laid out for the next ones.
+    pub journal_bytes: u64,
+    /// What is free on that disk for the gateway's user, in bytes.
+    pub free_bytes: Option<u64>,
+    /// Records that the newest checkpoint covers.
+    pub checkpoint_records: u64,
+    /// How long ago it was made. None is made while there is nothing new.
+    pub checkpoint_age_seconds: Option<u64>,
+}
+
+/// Another gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Which.
+    pub gateway: String,
+    /// The link that this gateway dialled, to ask.
+    pub dialled: Option<Dialled>,
+    /// Connections of that gateway, to be answered.
+    pub accepted: Option<Open>,
+}
+
+/// A link that was dialled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dialled {
+    /// What is open on it.
+    #[serde(flatten)]
+    pub open: Open,
+    /// How the keys of a connection were agreed: `X25519MLKEM768` withstands quantum computers.
+    pub key_exchange: Option<String>,
+    /// Why there is no connection, where the last attempt failed.
+    pub down: Option<Down>,
+}
+
+/// Connections and what is open on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Connections.
+    pub connections: usize,
+    /// Streams on all of them.
+    pub streams: usize,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// Why.
+    pub why: String,
+    /// How to mend it.
+    pub cure: String,
+}
+
+/// A system of the gateway's own member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// Which: `county.example/housing`.
+    pub system: String,
+    /// What is open.
+    #[serde(flatten)]
+    pub open: Open,
+}
+
+/// The agreements of a gateway's member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreements {
+    /// How many permit something now.
+    pub in_force: usize,
+    /// How many will do so.
+    pub to_come: usize,
+    /// How many are over.
+    pub ended: usize,
+    /// Those that somebody should look at: they end, or are to be reviewed, within 30 days, or that is past. The soonest end first.
+    pub attention: Vec<Attention>,
+}
+
+/// An agreement that somebody should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Its id.
+    pub agreement: String,
+    /// The member that may ask.
+    pub consumer: String,
+    /// The member that answers.
+    pub provider: String,
+    /// When it ends.
+    pub until: String,
+    /// How long until then; negative when it is past.
+    pub ends_in_seconds: i64,
+    /// The day on which the two members look at it again.
+    pub review_on: String,
+    /// Whether that day is past.
+    pub review_overdue: bool,
+}
+
+/// Something with an end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// What it is, in words.
+    pub what: String,
+    /// When it ends.
+    pub until: String,
+    /// How long until then; negative when it is past.
+    pub ends_in_seconds: i64,
+}

@@ -1,0 +1,212 @@
+//! Where a status comes from: everything is looked at when it is asked for, and nothing is kept.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use exchange::Rules;
+use federation::{Entry, GatewayId, MemberId, SystemId, certificate::Facts};
+use link::{client::Links, server::Server};
+use policy::Agreement;
+
+use super::{
+    Agreements, Attention, Certificate, Dialled, Down, Exchanges, Health, Log, Open, Peer, Ports, STATUS_FORMAT,
+    Status, System,
+};
+use crate::{dialling, when, workers::Shared};
+
+/// How long before its end something is told.
+const NEAR: Duration = Duration::from_hours(30 * 24);
+
+/// What a status is made of.
+pub(crate) struct Source {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) links: Option<Server<GatewayId>>,
+    pub(crate) clients: Option<Server<SystemId>>,
+    pub(crate) dialled: Vec<Links<GatewayId>>,
+    pub(crate) ports: Ports,
+    pub(crate) started: (SystemTime, Instant),
+}
+
+impl Source {
+    /// Returns how the gateway stands now.
+    pub(crate) async fn status(&self) -> Status {
+        let now = SystemTime::now();
+        let rules = self.shared.rules.load_full();
+        let own = self.shared.house.gateway.member();
+        Status {
+            format: STATUS_FORMAT.to_owned(),
+            gateway: self.shared.house.gateway.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: when::rfc3339(self.started.0),
+            uptime_seconds: self.started.1.elapsed().as_secs(),
+            health: self.shared.health_now(),
+            ports: self.ports.clone(),
+            exchanges: self.exchanges(),
+            log: self.log(now).await,
+            peers: self.peers(),
+            systems: self.systems(),
+            agreements: agreements(&rules, own, now),
+            certificates: self.certificates(&rules, own, now),
+        }
+    }
+
+    fn exchanges(&self) -> Exchanges {
+        let most = self.shared.file.config.limits.exchanges;
+        Exchanges { now: most.saturating_sub(self.shared.places.available_permits()), most }
+    }
+
+    async fn log(&self, now: SystemTime) -> Log {
+        let ledger = self.shared.house.records.ledger();
+        let file = &self.shared.file;
+        let folder = file.path(&file.config.data.folder).join("ledger");
+        // The disk may be slow, and exchanges do not wait for it.
+        let seen = tokio::task::spawn_blocking(move || Seen::look(&folder, now)).await.unwrap_or_default();
+        Log {
+            origin: self.shared.house.gateway.log_origin(),
+            records: ledger.size(),
+            journal_bytes: seen.journal_bytes,
+            free_bytes: seen.free_bytes,
+            checkpoint_records: ledger.checkpoint().size,
+            checkpoint_age_seconds: seen.checkpoint_age,
+        }
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let mut peers: BTreeMap<GatewayId, Peer> = BTreeMap::new();
+        let blank = |gateway: &GatewayId| Peer { gateway: gateway.to_string(), dialled: None, accepted: None };
+        for (gateway, state) in self.dialled.iter().flat_map(Links::states) {
+            let peer = peers.entry(gateway.clone()).or_insert_with(|| blank(&gateway));
+            let dialled = peer.dialled.get_or_insert(Dialled { open: Open::default(), key_exchange: None, down: None });
+            dialled.open.add(state.connections, state.streams);
+            dialled.key_exchange = dialled.key_exchange.take().or(state.key_exchange.map(str::to_owned));
+            if let Some(cause) = state.down {
+                let told = dialling::explain(&cause);
+                dialled.down = Some(Down { why: told.cause, cure: told.help });
+            }
+        }
+        for (caller, streams) in self.links.iter().flat_map(|server| server.connections().callers()) {
+            let peer = peers.entry(caller.peer.clone()).or_insert_with(|| blank(&caller.peer));
+            peer.accepted.get_or_insert_default().add(1, streams);
+        }
+        // A runtime that failed to dial is no reason to call a peer down that others are connected to.
+        for dialled in peers.values_mut().filter_map(|peer| peer.dialled.as_mut()) {
+            dialled.down = dialled.down.take().filter(|_| dialled.open.connections == 0);
+        }
+        peers.into_values().collect()
+    }
+
+    fn systems(&self) -> Vec<System> {
+        let mut systems: BTreeMap<SystemId, Open> = BTreeMap::new();
+        for (caller, streams) in self.clients.iter().flat_map(|server| server.connections().callers()) {
+            systems.entry(caller.peer.clone()).or_default().add(1, streams);
+        }
+        systems.into_iter().map(|(system, open)| System { system: system.to_string(), open }).collect()
+    }
+
+    fn certificates(&self, rules: &Rules, own: &MemberId, now: SystemTime) -> Vec<Certificate> {
+        let mut found = vec![valid("this gateway's certificate".to_owned(), self.shared.tls.ends(), now)];
+        found.extend(rules.federation.member(own).into_iter().flat_map(|entry| ends(entry, now)));
+        let others = rules.federation.members().filter(|entry| entry.member != *own);
+        let near = i64::try_from(NEAR.as_secs()).unwrap_or(i64::MAX);
+        found.extend(others.flat_map(|entry| ends(entry, now)).filter(|end| end.ends_in_seconds <= near));
+        found
+    }
+}
+
+impl Open {
+    fn add(&mut self, connections: usize, streams: usize) {
+        self.connections = self.connections.saturating_add(connections);
+        self.streams = self.streams.saturating_add(streams);
+    }
+}
+
+impl Shared {
+    /// Returns whether the gateway takes exchanges, and why not.
+    pub(crate) fn health_now(&self) -> Health {
+        let why = match self.house.records.ledger().healthy() {
+            Err(error) => Some(crate::load::chain(&error)),
+            Ok(()) => self.draining.is_cancelled().then(|| "the gateway is stopping".to_owned()),
+        };
+        Health { serving: why.is_none(), why }
+    }
+}
+
+/// What is seen on the disk.
+#[derive(Default)]
+struct Seen {
+    journal_bytes: u64,
+    free_bytes: Option<u64>,
+    checkpoint_age: Option<u64>,
+}
+
+impl Seen {
+    fn look(ledger: &Path, now: SystemTime) -> Self {
+        let journal = ledger.join("journal");
+        let files = std::fs::read_dir(&journal).into_iter().flatten();
+        let sizes = files.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+        let checkpoint: PathBuf = ledger.join("tlog").join("checkpoint");
+        let made = std::fs::metadata(checkpoint).and_then(|metadata| metadata.modified()).ok();
+        let disk = rustix::fs::statvfs(ledger).ok();
+        Self {
+            journal_bytes: sizes.fold(0, u64::saturating_add),
+            free_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            checkpoint_age: made.and_then(|made| now.duration_since(made).ok()).map(|age| age.as_secs()),
+        }
+    }
+}
+
+fn agreements(rules: &Rules, own: &MemberId, now: SystemTime) -> Agreements {
+    let mut told = Agreements::default();
+    for agreement in rules.agreements.iter().filter(|agreement| agreement.is_party(own)) {
+        let over = rules.agreements.ended(&agreement.digest(), now);
+        let noted = over.as_ref().is_some_and(|ended| matches!(ended, policy::Ended::ByNote { .. }));
+        match over {
+            Some(_) => told.ended = told.ended.saturating_add(1),
+            None if agreement.valid_from() > now => told.to_come = told.to_come.saturating_add(1),
+            None => told.in_force = told.in_force.saturating_add(1),
+        }
+        // Who ended it by a note knows that it is over.
+        if !noted && let Some(attention) = attention(agreement, now) {
+            told.attention.push(attention);
+        }
+    }
+    told.attention.sort_by(|a, b| (a.ends_in_seconds, &a.agreement).cmp(&(b.ends_in_seconds, &b.agreement)));
+    told
+}
+
+/// Says whether somebody should look at an agreement. One that ended more than 30 days ago is history.
+fn attention(agreement: &Agreement, now: SystemTime) -> Option<Attention> {
+    let near = i64::try_from(NEAR.as_secs()).unwrap_or(i64::MAX);
+    let ends_in = when::seconds_until(agreement.valid_until(), now);
+    let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::try_from(now).ok()?).date();
+    let review = agreement.review_on();
+    let overdue = review < today;
+    let soon = today.checked_add(jiff::Span::new().days(30)).is_ok_and(|soon| review <= soon);
+    let matters = ends_in >= -near && (ends_in <= near || overdue || soon);
+    matters.then(|| Attention {
+        agreement: agreement.id().to_owned(),
+        consumer: agreement.consumer().to_string(),
+        provider: agreement.provider().to_string(),
+        until: when::rfc3339(agreement.valid_until()),
+        ends_in_seconds: ends_in,
+        review_on: review.to_string(),
+        review_overdue: overdue,
+    })
+}
+
+/// The ends in a member's entry.
+fn ends(entry: &Entry, now: SystemTime) -> Vec<Certificate> {
+    let member = &entry.member;
+    let roots = entry.roots.iter().filter_map(|root| Facts::read(root).ok());
+    let roots =
+        roots.map(|facts| valid(format!("the root of `{member}` with serial {}", facts.serial), facts.not_after, now));
+    std::iter::once(valid(format!("the directory entry of `{member}`"), entry.valid_until, now)).chain(roots).collect()
+}
+
+fn valid(what: String, until: SystemTime, now: SystemTime) -> Certificate {
+    Certificate { what, until: when::rfc3339(until), ends_in_seconds: when::seconds_until(until, now) }
+}

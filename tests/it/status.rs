@@ -1,0 +1,129 @@
+//! What `drawbridge status` and `/status` tell of a running gateway.
+
+use std::{path::Path, time::SystemTime};
+
+use drawbridge_tests::{
+    Agreement, CANARY, COUNCIL, TRUST, TestFederation, eventually,
+    federation::standard,
+    process::{run, succeed},
+};
+use serde_json::Value;
+
+fn status(folder: &Path) -> Value {
+    serde_json::from_str(&succeed(folder, ["status", "--config", "gateway.toml", "--json"])).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_gateway_tells_who_is_connected_and_how_its_log_stands() {
+    let federation = TestFederation::new().await.start();
+    let (council, trust) = (federation.member(COUNCIL), federation.member(TRUST));
+    let mut client = federation.revenues().await;
+    let find = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
+    let reply = client.call("/test.v1.Records/Find", &standard(), &find).await.unwrap();
+    assert_eq!(reply.status.code, 0, "{}", reply.status.message);
+    let told = eventually("a checkpoint covers the record", 10, async || {
+        let told = status(&council.folder);
+        (told["log"]["checkpoint_records"] == told["log"]["records"]).then_some(told)
+    })
+    .await;
+    assert_eq!(
+        (told["gateway"].as_str(), told["health"]["serving"].as_bool()),
+        (Some("council.example/main"), Some(true))
+    );
+    assert_eq!(told["ports"]["links"], council.links.to_string());
+    assert!(
+        told["log"]["records"].as_u64().unwrap() >= 2 && told["log"]["journal_bytes"].as_u64().unwrap() > 0,
+        "{told}"
+    );
+    assert!(told["log"]["checkpoint_age_seconds"].as_u64().unwrap() < 60, "{told}");
+    let peer = &told["peers"][0];
+    assert_eq!((peer["gateway"].as_str(), peer["accepted"].is_null()), (Some("trust.example/main"), true), "{told}");
+    assert!(peer["dialled"]["connections"].as_u64().unwrap() >= 1 && peer["dialled"]["down"].is_null(), "{told}");
+    assert_eq!(peer["dialled"]["key_exchange"], "X25519MLKEM768");
+    assert_eq!(told["systems"][0]["system"], "council.example/revenues");
+    // The standard agreement ends tomorrow.
+    assert_eq!((told["agreements"]["in_force"].as_u64(), told["agreements"]["ended"].as_u64()), (Some(1), Some(0)));
+    assert_eq!(told["agreements"]["attention"][0]["agreement"], "standard");
+    let certificates: Vec<&str> =
+        told["certificates"].as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
+    assert_eq!(certificates[..2], ["this gateway's certificate", "the directory entry of `council.example`"]);
+    let there = status(&trust.folder);
+    assert_eq!(there["peers"][0]["gateway"], "council.example/main");
+    assert!(there["peers"][0]["accepted"]["connections"].as_u64().unwrap() >= 1, "{there}");
+    let table = succeed(&council.folder, ["status", "--config", "gateway.toml", "--all"]);
+    for part in
+        ["council.example/main: serving", "trust.example/main", "X25519MLKEM768", "standard", "due on", "ends in"]
+    {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_that_go_on_are_counted_and_nothing_of_them_is_told() {
+    let federation = TestFederation::new().await.start();
+    let slow = federation.request("test.v1.Records/Slow", r#"{"id": "1"}"#);
+    let mut client = federation.revenues().await;
+    let mut given = standard();
+    given.insert("drawbridge-actor", format!("{CANARY};role=nurse").parse().unwrap());
+    given.insert("drawbridge-case", CANARY.parse().unwrap());
+    let call = tokio::spawn(async move { client.open("/test.v1.Records/Slow", &given, &slow, None).await.map(drop) });
+    for member in [COUNCIL, TRUST] {
+        let told = eventually("the exchange is counted", 10, async || {
+            let told = status(&federation.member(member).folder);
+            (told["exchanges"]["now"] == 1).then_some(told)
+        })
+        .await;
+        assert!(!told.to_string().contains(CANARY) && !told.to_string().contains("Slow"), "{told}");
+    }
+    call.abort();
+    eventually("the exchange is over", 10, async || {
+        (status(&federation.member(TRUST).folder)["exchanges"]["now"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_down_is_told_with_the_reason() {
+    let mut federation = TestFederation::new().await.start();
+    federation.take(TRUST).kill();
+    let refused = federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await;
+    assert_ne!(refused.status.code, 0);
+    let council = federation.member(COUNCIL);
+    let down = &status(&council.folder)["peers"][0]["dialled"]["down"];
+    assert_eq!(down["why"], "nothing listens at this address", "{down}");
+    assert!(down["cure"].as_str().unwrap().contains("whether the gateway there runs"), "{down}");
+    let table = succeed(&council.folder, ["status", "--address", &council.operations.to_string()]);
+    assert!(table.contains("DOWN: nothing listens"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agreements_past_their_review_are_told_and_those_that_ended_are_counted() {
+    let federation = TestFederation::without_agreement().await;
+    let now = SystemTime::now();
+    let day = std::time::Duration::from_hours(24);
+    let agreement = |id: &str, from, until| Agreement { id: id.to_owned(), from, until, ..Agreement::default() };
+    // The harness puts the review on the first day.
+    federation.agree(&agreement("reviewed-late", now - 400 * day, now + 400 * day));
+    federation.agree(&agreement("ended-lately", now - 300 * day, now - 2 * day));
+    federation.agree(&agreement("long-ago", now - 300 * day, now - 200 * day));
+    federation.agree(&agreement("to-come", now + 100 * day, now + 300 * day));
+    let federation = federation.start();
+    let told = status(&federation.member(TRUST).folder);
+    let agreements = &told["agreements"];
+    let counts = ["in_force", "to_come", "ended"].map(|count| agreements[count].as_u64().unwrap());
+    assert_eq!(counts, [1, 1, 2], "{agreements}");
+    let attention: Vec<_> = agreements["attention"].as_array().unwrap().iter().collect();
+    let named: Vec<&str> = attention.iter().map(|one| one["agreement"].as_str().unwrap()).collect();
+    assert_eq!(named, ["ended-lately", "reviewed-late"], "{agreements}");
+    assert_eq!(attention[1]["review_overdue"], true);
+    assert!(attention[0]["ends_in_seconds"].as_i64().unwrap() < 0);
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_run_is_told_as_such() {
+    let federation = TestFederation::new().await;
+    let output = run(&federation.member(COUNCIL).folder, ["status", "--config", "gateway.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("nothing listens on") && said.contains("drawbridge doctor"), "{said}");
+}
