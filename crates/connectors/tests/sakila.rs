@@ -20,6 +20,13 @@ use server::Server;
 #[path = "postgres/server.rs"]
 mod server;
 
+/// What a configuration says of it.
+#[derive(serde::Deserialize)]
+struct File {
+    binding: Vec<BindingConfig>,
+    database: BTreeMap<String, DatabaseConfig>,
+}
+
 /// The library as the gateway serves it.
 struct Library {
     bindings: Bindings,
@@ -40,11 +47,6 @@ impl Library {
         ];
         let contracts = Contracts::load(&[Source::Protos { name: "sakila".into(), files }]).unwrap();
 
-        #[derive(serde::Deserialize)]
-        struct File {
-            binding: Vec<BindingConfig>,
-            database: BTreeMap<String, DatabaseConfig>,
-        }
         let bindings = std::fs::read_to_string(folder().join("bindings.toml")).unwrap();
         let table = server.table(&database, "").replace("database.legacy", "database.library");
         let file: File = toml::from_str(&format!("{table}\n{bindings}")).unwrap();

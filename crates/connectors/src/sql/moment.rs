@@ -153,10 +153,9 @@ impl MomentForm {
     /// Reads a date, or a date with a time, and writes it as RFC 3339 does: `2024-02-29` or `2024-02-29T13:05:00Z`.
     pub(crate) fn iso_text(&self, cell: Cell<'_>) -> Result<String, Misfit> {
         let with_time = match &self.notation {
-            Notation::Iso => match cell {
-                Cell::Text(text) => text.trim().len() > 10,
-                cell => !matches!(cell, Cell::Date(_)),
-            },
+            Notation::Iso => {
+                !matches!(cell, Cell::Date(_)) && !matches!(cell, Cell::Text(text) if text.trim().len() <= 10)
+            }
             Notation::Pattern { with_time, .. } => *with_time,
             Notation::Unix | Notation::UnixMillis => true,
             Notation::Julian => false,

@@ -214,11 +214,11 @@ fn fitted(
     };
     let cast = || format!("cast it in the statement, as in `{colon}::{}::{declared}`", gives.sql());
     if field.is_list() && !slot.list {
-        return match slot.takes {
-            // Databases without lists take them as JSON.
-            Takes::Anything | Takes::Json | Takes::Text => Ok(Form::Json),
-            _ => refuse(format!("compare with every value, as in `= ANY({colon})`")),
-        };
+        // Databases without lists take them as JSON.
+        if matches!(slot.takes, Takes::Anything | Takes::Json | Takes::Text) {
+            return Ok(Form::Json);
+        }
+        return refuse(format!("compare with every value, as in `= ANY({colon})`"));
     }
     if slot.list && !field.is_list() {
         return refuse(format!("make the field repeated, or a list of one in the statement, as in `ARRAY[{colon}]`"));
@@ -286,11 +286,9 @@ fn gives(form: &Form, field: &FieldDescriptor) -> Gives {
         Form::Date(form) => return form.gives(Gives::Date),
         Form::Plain | Form::List | Form::Json | Form::Wrapped => {}
     }
-    let kind = match field.kind() {
-        Kind::Message(message) => plan::wrapped(&message).unwrap_or(Kind::String),
-        kind => kind,
-    };
-    match kind {
+    let kind = field.kind();
+    let within = kind.as_message().and_then(plan::wrapped);
+    match within.unwrap_or(kind) {
         Kind::Bool => Gives::Bool,
         Kind::String | Kind::Message(_) => Gives::Text,
         Kind::Bytes => Gives::Blob,

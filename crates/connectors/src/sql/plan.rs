@@ -198,14 +198,16 @@ impl ColumnPlan {
                 }
                 self.list(number, row.elements(self.column), *packed, out)
             }
-            Shape::List { separator: Some(separator), packed } => match cell {
-                Cell::Text(text) if text.trim().is_empty() => Ok(Content::Something),
-                Cell::Text(text) => {
-                    let parts = text.split(separator.as_ref()).map(|part| Cell::Text(part.trim()));
-                    self.list(number, parts, *packed, out)
+            Shape::List { separator: Some(separator), packed } => {
+                let Cell::Text(text) = cell else {
+                    return self.list(number, std::iter::once(cell), *packed, out);
+                };
+                if text.trim().is_empty() {
+                    return Ok(Content::Something);
                 }
-                cell => self.list(number, std::iter::once(cell), *packed, out),
-            },
+                let parts = text.split(separator.as_ref()).map(|part| Cell::Text(part.trim()));
+                self.list(number, parts, *packed, out)
+            }
         }
     }
 

@@ -59,7 +59,7 @@ async fn a_statement_that_would_write_is_refused_though_the_role_might() {
 async fn refused(lines: &str) -> String {
     let connector = "query = \"SELECT 'x'::text AS nhs_number\"";
     let result = prepare(&format!("[database.legacy]\n{lines}"), "Find", connector, Server::shared().folder()).await;
-    told_problems(&result.err().expect("a problem"))
+    told_problems(&result.expect_err("it can be used"))
 }
 
 #[tokio::test]

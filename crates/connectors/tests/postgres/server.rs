@@ -64,7 +64,7 @@ impl Server {
         );
         server.psql(
             "postgres",
-            &format!("SET password_encryption = '{}'; CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'", method),
+            &format!("SET password_encryption = '{method}'; CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'"),
         );
         fs::write(server.folder.join("password"), format!("{PASSWORD}\n")).unwrap();
         server
@@ -208,6 +208,7 @@ impl Server {
     }
 
     /// Starts what cleans up after this process.
+    #[expect(clippy::zombie_processes, reason = "it outlives this process, whose end it waits for")]
     fn reap(&self) {
         const SCRIPT: &str = "
             flock \"$1/wanted\" true

@@ -2,7 +2,7 @@
 //!
 //! Source: the functions `*recv` of PostgreSQL, under `src/backend/utils/adt`.
 
-use jiff::civil::{Date, Time};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -135,24 +135,18 @@ impl Scalar {
     /// Writes a value. Empty text is null where the type has no empty text.
     fn bytes(self, argument: &Argument) -> Result<Option<Vec<u8>>, Misfit> {
         let empty = matches!(argument, Argument::Text(text) if text.is_empty());
-        let bytes = match self {
-            Self::Text => text(argument)?,
-            Self::Uuid | Self::Numeric | Self::Time | Self::Json | Self::Jsonb if empty => return Ok(None),
-            Self::Json => text(argument)?,
-            Self::Jsonb => {
-                let mut bytes = vec![1];
-                bytes.extend_from_slice(&text(argument)?);
-                bytes
-            }
-            Self::Bool => match argument {
-                Argument::Bool(value) => vec![u8::from(*value)],
-                _ => return Err(Misfit::WrongType),
-            },
-            Self::Int2 => i16::try_from(whole(argument)?).map_err(|_| Misfit::OutOfRange)?.to_be_bytes().to_vec(),
-            Self::Int4 => i32::try_from(whole(argument)?).map_err(|_| Misfit::OutOfRange)?.to_be_bytes().to_vec(),
-            Self::Int8 => whole(argument)?.to_be_bytes().to_vec(),
-            Self::Oid => u32::try_from(whole(argument)?).map_err(|_| Misfit::OutOfRange)?.to_be_bytes().to_vec(),
-            Self::Float4 => {
+        if empty && self != Self::Text {
+            return Ok(None);
+        }
+        let bytes = match (self, argument) {
+            (Self::Text | Self::Json, argument) => text(argument)?,
+            (Self::Jsonb, argument) => [vec![1], text(argument)?].concat(),
+            (Self::Bool, Argument::Bool(value)) => vec![u8::from(*value)],
+            (Self::Int2, argument) => fit::<i16>(argument)?.to_be_bytes().to_vec(),
+            (Self::Int4, argument) => fit::<i32>(argument)?.to_be_bytes().to_vec(),
+            (Self::Int8, argument) => fit::<i64>(argument)?.to_be_bytes().to_vec(),
+            (Self::Oid, argument) => fit::<u32>(argument)?.to_be_bytes().to_vec(),
+            (Self::Float4, argument) => {
                 let wide = real(argument)?;
                 #[expect(clippy::cast_possible_truncation, reason = "the parameter is a float; the nearest one is it")]
                 let value = wide as f32;
@@ -161,39 +155,23 @@ impl Scalar {
                 }
                 value.to_be_bytes().to_vec()
             }
-            Self::Float8 => real(argument)?.to_be_bytes().to_vec(),
-            Self::Numeric => match argument {
-                Argument::Integer(number) => numeric(&number.to_string())?,
-                Argument::Real(number) if number.is_finite() => numeric(&number.to_string())?,
-                Argument::Text(text) => numeric(text.trim())?,
-                _ => return Err(Misfit::NotANumber),
-            },
-            Self::Bytea => match argument {
-                Argument::Blob(bytes) => bytes.clone(),
-                _ => return Err(Misfit::WrongType),
-            },
-            Self::Uuid => uuid(argument)?,
-            Self::Time => match argument {
-                Argument::Text(text) => time(text)?,
-                _ => return Err(Misfit::NotAMoment),
-            },
-            Self::Date => match argument {
-                Argument::Date { date, .. } => days(*date)?,
-                Argument::Instant { local, .. } => days(local.date())?,
-                _ => return Err(Misfit::NotAMoment),
-            },
-            Self::Timestamptz => match argument {
-                Argument::Date { midnight: instant, .. } | Argument::Instant { instant, .. } => micros(*instant),
-                _ => return Err(Misfit::NotAMoment),
-            },
-            Self::Timestamp => {
-                let local = match argument {
-                    Argument::Date { date, .. } => date.to_datetime(Time::midnight()),
-                    Argument::Instant { local, .. } => *local,
-                    _ => return Err(Misfit::NotAMoment),
-                };
-                micros(TimeZone::UTC.to_timestamp(local).map_err(|_| Misfit::OutOfRange)?)
+            (Self::Float8, argument) => real(argument)?.to_be_bytes().to_vec(),
+            (Self::Numeric, Argument::Integer(number)) => numeric(&number.to_string())?,
+            (Self::Numeric, Argument::Real(number)) if number.is_finite() => numeric(&number.to_string())?,
+            (Self::Numeric, Argument::Text(text)) => numeric(text.trim())?,
+            (Self::Numeric, _) => return Err(Misfit::NotANumber),
+            (Self::Bytea, Argument::Blob(bytes)) => bytes.clone(),
+            (Self::Uuid, argument) => uuid(argument)?,
+            (Self::Time, Argument::Text(text)) => time(text)?,
+            (Self::Date, Argument::Date { date, .. }) => days(*date)?,
+            (Self::Date, Argument::Instant { local, .. }) => days(local.date())?,
+            (Self::Timestamptz, Argument::Date { midnight: instant, .. } | Argument::Instant { instant, .. }) => {
+                micros(*instant)
             }
+            (Self::Timestamp, Argument::Date { date, .. }) => local_micros(date.to_datetime(Time::midnight()))?,
+            (Self::Timestamp, Argument::Instant { local, .. }) => local_micros(*local)?,
+            (Self::Time | Self::Date | Self::Timestamptz | Self::Timestamp, _) => return Err(Misfit::NotAMoment),
+            (Self::Bool | Self::Bytea, _) => return Err(Misfit::WrongType),
         };
         Ok(Some(bytes))
     }
@@ -215,11 +193,15 @@ fn text(argument: &Argument) -> Result<Vec<u8>, Misfit> {
     if text.contains('\0') { Err(Misfit::OutOfRange) } else { Ok(text.into_bytes()) }
 }
 
-fn whole(argument: &Argument) -> Result<i64, Misfit> {
-    if let Argument::Integer(number) = argument {
-        return Ok(*number);
-    }
-    if let Argument::Bool(value) = argument { Ok(i64::from(*value)) } else { Err(Misfit::WrongType) }
+fn fit<T: TryFrom<i64>>(argument: &Argument) -> Result<T, Misfit> {
+    let number = if let Argument::Integer(number) = argument {
+        *number
+    } else if let Argument::Bool(value) = argument {
+        i64::from(*value)
+    } else {
+        return Err(Misfit::WrongType);
+    };
+    T::try_from(number).map_err(|_| Misfit::OutOfRange)
 }
 
 fn real(argument: &Argument) -> Result<f64, Misfit> {
@@ -231,10 +213,12 @@ fn real(argument: &Argument) -> Result<f64, Misfit> {
 }
 
 fn uuid(argument: &Argument) -> Result<Vec<u8>, Misfit> {
-    let bytes = match argument {
-        Argument::Blob(bytes) => bytes.clone(),
-        Argument::Text(text) => hex::decode(text.trim().replace('-', "")).map_err(|_| Misfit::NotHex)?,
-        _ => return Err(Misfit::WrongType),
+    let bytes = if let Argument::Blob(bytes) = argument {
+        bytes.clone()
+    } else if let Argument::Text(text) = argument {
+        hex::decode(text.trim().replace('-', "")).map_err(|_| Misfit::NotHex)?
+    } else {
+        return Err(Misfit::WrongType);
     };
     if bytes.len() == 16 { Ok(bytes) } else { Err(Misfit::OutOfRange) }
 }
@@ -246,6 +230,11 @@ fn days(date: Date) -> Result<Vec<u8>, Misfit> {
 
 fn micros(instant: jiff::Timestamp) -> Vec<u8> {
     (instant.as_microsecond() - EPOCH_MICROS).to_be_bytes().to_vec()
+}
+
+/// The microseconds to what the clocks say, wherever.
+fn local_micros(local: DateTime) -> Result<Vec<u8>, Misfit> {
+    Ok(micros(TimeZone::UTC.to_timestamp(local).map_err(|_| Misfit::OutOfRange)?))
 }
 
 fn time(text: &str) -> Result<Vec<u8>, Misfit> {

@@ -65,20 +65,26 @@ pub(super) fn cannot_connect(error: &sqlx::Error) -> ConnectorError {
             },
         };
     }
-    match error {
+    if let sqlx::Error::Io(error) = error {
+        let kind = error.kind();
         // So the driver tells of a certificate that is not good.
-        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            ConnectorError::Unreachable { why: format!("no TLS with the server: {error}").into() }
-        }
-        sqlx::Error::Io(error) => {
-            ConnectorError::Unreachable { why: format!("no connection to the server: {}", error.kind()).into() }
-        }
-        sqlx::Error::Tls(error) => {
-            ConnectorError::Unreachable { why: format!("no TLS with the server: {error}").into() }
-        }
-        sqlx::Error::Configuration(_) => credentials("the certificate or key to present cannot be read"),
-        _ => unreachable("the server does not speak PostgreSQL's protocol as expected"),
+        return if kind == std::io::ErrorKind::InvalidData { no_tls(error) } else { no_connection(kind) };
     }
+    if let sqlx::Error::Tls(error) = error {
+        return no_tls(error);
+    }
+    if matches!(error, sqlx::Error::Configuration(_)) {
+        return credentials("the certificate or key to present cannot be read");
+    }
+    unreachable("the server does not speak PostgreSQL's protocol as expected")
+}
+
+fn no_tls(error: &dyn std::fmt::Display) -> ConnectorError {
+    ConnectorError::Unreachable { why: format!("no TLS with the server: {error}").into() }
+}
+
+fn no_connection(kind: std::io::ErrorKind) -> ConnectorError {
+    ConnectorError::Unreachable { why: format!("no connection to the server: {kind}").into() }
 }
 
 /// The server's own text, for statements that were run without data only.
