@@ -23,12 +23,15 @@ const HAPROXY: Program = Program { name: "haproxy", package: "haproxy", present:
 const STRACE: Program = Program { name: "strace", package: "strace", present: || step::present("strace") };
 const PYTHON: Program =
     Program { name: "python3 with venv", package: "python3-venv", present: python_makes_environments };
+/// Its package makes a cluster of its own, which is not started. The tests make theirs in temporary folders.
+const POSTGRESQL: Program =
+    Program { name: "PostgreSQL's server", package: "postgresql", present: postgresql_makes_clusters };
 
 const SYSTEMD: Program =
     Program { name: "systemd-analyze", package: "systemd", present: || step::present("systemd-analyze") };
 
 /// What `cargo xtask test` needs.
-pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY, SYSTEMD];
+pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY, SYSTEMD, POSTGRESQL];
 /// What `cargo xtask bench` needs.
 pub(crate) const FOR_BENCH: &[Program] = &[NGINX, HAPROXY];
 
@@ -100,4 +103,10 @@ fn python_makes_environments() -> bool {
     let mut python = Command::new("python3");
     python.args(["-c", "import venv, ensurepip"]);
     python.output().is_ok_and(|output| output.status.success())
+}
+
+/// Debian keeps a server's programs in a folder for each version, and puts none of them on the path.
+fn postgresql_makes_clusters() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    step::present("initdb") || versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
 }

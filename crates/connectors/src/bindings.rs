@@ -1,8 +1,6 @@
 //! All bindings of a gateway: prepared together, so that every misfit is known before the first question.
 
 use std::collections::{BTreeMap, HashMap};
-#[cfg(feature = "sql")]
-use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -236,7 +234,7 @@ impl Limits {
 struct Workshop<'a> {
     setup: Setup<'a>,
     #[cfg(feature = "sql")]
-    databases: BTreeMap<&'a str, Option<Arc<crate::sql::Database>>>,
+    databases: BTreeMap<&'a str, Option<Arc<dyn crate::sql::Engine>>>,
     #[cfg(feature = "grpc")]
     channels: crate::grpc::Channels,
     problems: Vec<BindingProblem>,
@@ -264,24 +262,21 @@ impl<'a> Workshop<'a> {
 
     /// Opens a database once. `None` after a problem with it, which the bindings that name it need not repeat.
     #[cfg(feature = "sql")]
-    async fn database(&mut self, name: &str, config: &DatabaseConfig) -> Option<Arc<crate::sql::Database>> {
-        let mut problem = |what: String, help: String| {
-            self.problems.push(BindingProblem { key: format!("database.{name}.url"), what, help: Some(help) });
+    async fn database(&mut self, name: &str, config: &DatabaseConfig) -> Option<Arc<dyn crate::sql::Engine>> {
+        let mut problem = |key: &str, what: String, help: String| {
+            self.problems.push(BindingProblem { key: format!("database.{name}.{key}"), what, help: Some(help) });
         };
-        let url = match crate::sql::DatabaseUrl::parse(&config.url, self.setup.folder) {
-            Ok(url) => url,
-            Err((what, help)) => {
-                problem(what, help);
+        let database = match crate::sql::open(config, self.setup.folder) {
+            Ok(database) => database,
+            Err(wrong) => {
+                for wrong in wrong {
+                    problem(wrong.key, wrong.what, wrong.help);
+                }
                 return None;
             }
         };
-        let lock_timeout = config.lock_timeout.map(crate::Timeout::duration);
-        let database = Arc::new(crate::sql::Database::new(url, config.connections.map(NonZeroU16::get), lock_timeout));
         if let Err(error) = database.probe().await {
-            problem(
-                format!("database `{name}` cannot be used: {error}"),
-                "check the path, which is relative to this file, and that the gateway may read it".into(),
-            );
+            problem("url", format!("database `{name}` cannot be used: {error}"), database.cure(&error));
             return None;
         }
         Some(database)
@@ -316,7 +311,9 @@ impl<'a> Workshop<'a> {
         match config.connector.kind.as_str() {
             #[cfg(feature = "sql")]
             "sql" => {
-                let binding = crate::sql::SqlBinding::read(&config.connector)?;
+                let named = config.connector.database.as_deref().and_then(|name| self.setup.databases.get(name));
+                let dialect = named.map_or(crate::sql::Dialect::Sqlite, crate::sql::dialect);
+                let binding = crate::sql::SqlBinding::read(&config.connector, dialect)?;
                 let database = match self.databases.get(binding.database.as_str()) {
                     Some(Some(database)) => Arc::clone(database),
                     // Its problem is known already.
@@ -327,8 +324,8 @@ impl<'a> Workshop<'a> {
                         return Err(vec![Complaint::new("database", what, help)]);
                     }
                 };
-                let connector = crate::sql::SqlConnector::prepare(&binding, method, database, limits).await?;
-                Ok((Arc::new(connector), "sql", false))
+                let connector = crate::sql::SqlConnector::prepare(&binding, method, database.as_ref(), limits).await?;
+                Ok((Arc::new(connector), "sql", database.dangerous_plaintext()))
             }
             #[cfg(feature = "grpc")]
             "grpc" => {

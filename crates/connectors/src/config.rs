@@ -70,9 +70,20 @@ pub struct ConnectorConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// Where it is, as in `sqlite:legacy.db`; a relative path is relative to the configuration file.
-    /// `?immutable=true` for a file on a medium that nobody can write to.
+    /// Where it is. `sqlite:legacy.db`; a relative path is relative to the configuration file, and `?immutable=true` is for a
+    /// file on a medium that nobody can write to. `postgres://role@host:5432/database`, or
+    /// `postgres://role@/database?host=/run/postgresql` for a socket in a folder. Never with a password.
     pub url: String,
+    /// PostgreSQL: file that holds the role's password, which is read for each new connection. Default: no password.
+    pub password_file: Option<PathBuf>,
+    /// PostgreSQL: PEM file with the authorities that the server's certificate may come from, besides the public ones.
+    pub ca: Option<PathBuf>,
+    /// PostgreSQL: PEM file with the certificate to present to the server, leaf first.
+    pub certificate: Option<PathBuf>,
+    /// PostgreSQL: PEM file with the key of `certificate`.
+    pub key: Option<PathBuf>,
+    /// PostgreSQL: speak without TLS to another machine. For development only. Default: false.
+    pub dangerous_plaintext: Option<bool>,
     /// Largest number of connections, which is the number of statements that run at once. Default: 4.
     pub connections: Option<NonZeroU16>,
     /// How long a statement waits while another program holds the database. Default: 2 s.

@@ -49,7 +49,7 @@ pub enum ConnectorError {
         column: Arc<str>,
         /// Path of the field in the answer.
         field: Arc<str>,
-        /// How the value is stored: `null`, `integer`, `real`, `text` or `blob`.
+        /// How the value is stored, as in `null`, `integer`, `text` or `blob`.
         stored: &'static str,
         /// What is wrong with it.
         why: Misfit,
@@ -136,6 +136,12 @@ pub enum Failure {
         /// The extended result code of the database.
         code: i32,
     },
+    /// The statement failed for another reason. What the server says is not passed on, since it may hold data.
+    #[error("the statement failed (SQLSTATE {state})")]
+    State {
+        /// The server's code.
+        state: SqlState,
+    },
     /// The connection ended after the question was sent; whether it was worked on is not known.
     #[error("the connection ended before the answer was complete")]
     ConnectionLost,
@@ -154,6 +160,25 @@ pub enum Failure {
     /// The connector is at fault.
     #[error("the connector stopped unexpectedly")]
     Internal,
+}
+
+/// A code of the SQL standard for what failed: five capital letters or digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SqlState([u8; 5]);
+
+impl SqlState {
+    /// Reads a code; anything else becomes `?????`.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let code = text.as_bytes().try_into().ok();
+        Self(code.filter(|code: &[u8; 5]| code.iter().all(u8::is_ascii_alphanumeric)).unwrap_or(*b"?????"))
+    }
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+    }
 }
 
 /// Why a value does not fit. It never holds the value.
@@ -192,6 +217,9 @@ pub enum Misfit {
     /// The text is not base64.
     #[error("the text is not base64")]
     NotBase64,
+    /// A list holds nothing at one of its places, which a repeated field cannot.
+    #[error("the list holds a null, which a repeated field cannot")]
+    NullInList,
     /// Two columns fill fields of which only one may be set.
     #[error("another column already fills a field of the same oneof")]
     OneofTwice,

@@ -8,7 +8,7 @@
 //!
 //! | kind | feature | the legacy system |
 //! |---|---|---|
-//! | `sql` | `sql` | a database; SQLite is built in |
+//! | `sql` | `sql` | a database: SQLite or PostgreSQL |
 //! | `grpc` | `grpc` | a back end that serves the contract itself |
 //!
 //! What no connector does: decide who may ask, look into an agreement, write to a log what a person is or has.
@@ -21,7 +21,7 @@ compile_error!("a gateway needs at least one kind of connector: enable the featu
 pub use bindings::{Binding, BindingProblem, Bindings, Setup};
 pub use config::{BindingConfig, ConnectorConfig, DatabaseConfig, Size, Timeout};
 pub use connector::{Answer, Ask, Connector, Requests, Withdrawn};
-pub use error::{ConnectorError, Failure, Misfit};
+pub use error::{ConnectorError, Failure, Misfit, SqlState};
 
 mod bindings;
 mod config;

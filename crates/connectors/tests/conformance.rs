@@ -22,6 +22,13 @@ mod back_end;
 #[path = "conformance/grpc.rs"]
 mod grpc;
 #[cfg(feature = "sql")]
+#[path = "conformance/postgres.rs"]
+mod postgres;
+#[cfg(feature = "sql")]
+#[allow(dead_code, reason = "other tests use more of it")]
+#[path = "postgres/server.rs"]
+mod server;
+#[cfg(feature = "sql")]
 #[path = "conformance/sql.rs"]
 mod sql;
 
@@ -134,7 +141,7 @@ fn json(bindings: &Bindings, method: &str, message: &[u8]) -> String {
 }
 
 pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_millis(80)
+    Instant::now() + Duration::from_millis(250)
 }
 
 /// Tries until `done`, for half a minute at most.
@@ -172,6 +179,7 @@ async fn a_slow_answer_ends_with_its_deadline<S: System>() {
     let system = S::start().await;
     let since = Instant::now();
     assert_eq!(find_until(system.bindings(), Question::SLOW, Some(soon())).await, Err(ConnectorError::Timeout));
+    system.rest().await;
     // One message, and then silence.
     let mut answer = ask(system.bindings(), "All", "{\"first\":\"-1\"}", Some(soon())).await.unwrap();
     assert!(answer.messages.next().await.unwrap().is_ok());
@@ -299,6 +307,8 @@ macro_rules! conformance {
 
 #[cfg(feature = "sql")]
 conformance! { sql_on_sqlite, super::sql::Sqlite }
+#[cfg(feature = "sql")]
+conformance! { sql_on_postgresql, super::postgres::Postgres }
 #[cfg(feature = "grpc")]
 conformance! { grpc_with_tls, super::grpc::Secure }
 #[cfg(feature = "grpc")]

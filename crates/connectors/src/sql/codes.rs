@@ -52,8 +52,18 @@ impl<T: Clone> Codes<T> {
                 .get(text)
                 .or_else(|| self.texts.get(text.trim()))
                 .or_else(|| self.numbers.get(&text.trim().parse().ok()?)),
-            Cell::Garbled => return Err(Misfit::NotUtf8),
-            Cell::Null | Cell::Real(_) | Cell::Blob(_) => return Err(Misfit::WrongType),
+            Cell::Bool(value) => self.texts.get(if value { "true" } else { "false" }),
+            Cell::Decimal(decimal) => self.numbers.get(&i64::try_from(decimal.at_scale(0)?).unwrap_or(i64::MAX)),
+            Cell::Null
+            | Cell::Real(_)
+            | Cell::Blob(_)
+            | Cell::Uuid(_)
+            | Cell::Date(_)
+            | Cell::Time(_)
+            | Cell::Local(_)
+            | Cell::Instant(_)
+            | Cell::List
+            | Cell::Unfit { .. } => return Err(cell.misfit()),
         };
         found.or(self.other.as_ref()).ok_or(Misfit::UnknownCode)
     }

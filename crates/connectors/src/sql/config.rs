@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use crate::bindings::Complaint;
 use crate::config::ConnectorConfig;
 use crate::sql::plan::Mapping;
-use crate::sql::statement::Statement;
+use crate::sql::statement::{Dialect, Statement};
 
 /// What the connector's table says, checked as far as that goes without a database.
 #[derive(Clone, Debug)]
@@ -17,8 +17,8 @@ pub(crate) struct SqlBinding {
 }
 
 impl SqlBinding {
-    /// Reads the table, or says everything that is wrong with it.
-    pub(crate) fn read(config: &ConnectorConfig) -> Result<Self, Vec<Complaint>> {
+    /// Reads the table, or says everything that is wrong with it. The dialect is that of the database it names.
+    pub(crate) fn read(config: &ConnectorConfig, dialect: Dialect) -> Result<Self, Vec<Complaint>> {
         let mut complaints = Vec::new();
         let foreign = [
             ("address", config.address.is_some()),
@@ -44,7 +44,7 @@ impl SqlBinding {
                 "name a table `[database.<name>]` of this file: `database = \"<name>\"`",
             ));
         }
-        let statement = match config.query.as_deref().map(Statement::parse) {
+        let statement = match config.query.as_deref().map(|query| Statement::parse(query, dialect)) {
             None => {
                 complaints.push(Complaint::new(
                     "",

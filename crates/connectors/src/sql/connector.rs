@@ -10,24 +10,16 @@ use futures_util::{StreamExt, stream};
 
 use crate::bindings::{Complaint, Limits};
 use crate::sql::config::SqlBinding;
+use crate::sql::engine::{Engine, Pace, Question, Run};
 use crate::sql::parameters::Parameters;
 use crate::sql::plan::Plan;
-use crate::sql::sqlite::{Database, Query, Rows};
-use crate::sql::statement::Statement;
+use crate::sql::rows::Rows;
 use crate::{Answer, Ask, Connector, ConnectorError};
-
-/// Bytes allocated at a time for one message.
-const ARENA_UNARY: usize = 1024;
-
-/// Bytes allocated at a time for the messages of a stream.
-const ARENA_STREAM: usize = 64 * 1024;
 
 /// One statement that answers one method.
 #[derive(Debug)]
 pub(crate) struct SqlConnector {
-    pub(super) database: Arc<Database>,
-    pub(super) statement: Statement,
-    sql: Arc<str>,
+    pub(super) run: Arc<dyn Run>,
     parameters: Parameters,
     plan: Arc<Plan>,
     shape: Answers,
@@ -47,7 +39,7 @@ impl SqlConnector {
     pub(crate) async fn prepare(
         binding: &SqlBinding,
         method: &Method,
-        database: Arc<Database>,
+        engine: &dyn Engine,
         limits: Limits,
     ) -> Result<Self, Vec<Complaint>> {
         let mapping = binding.mapping();
@@ -72,9 +64,8 @@ impl SqlConnector {
                 )]);
             }
         };
-        let parameters = Parameters::compile(method.input(), &binding.statement.parameters, mapping);
-        let plan = match database.describe(&binding.statement).await {
-            Ok(columns) => Plan::compile(method.output(), &columns, mapping),
+        let prepared = match engine.prepare(&binding.statement).await {
+            Ok(prepared) => prepared,
             Err(text) => {
                 complaints.push(Complaint::new(
                     "query",
@@ -84,16 +75,12 @@ impl SqlConnector {
                 return Err(complaints);
             }
         };
+        let parameters = Parameters::compile(method.input(), &binding.statement.parameters, &prepared.slots, mapping);
+        let plan = Plan::compile(method.output(), &prepared.columns, mapping);
         match (parameters, plan) {
-            (Ok(parameters), Ok(plan)) if complaints.is_empty() => Ok(Self {
-                database,
-                sql: binding.statement.sql.as_str().into(),
-                statement: binding.statement.clone(),
-                parameters,
-                plan: Arc::new(plan),
-                shape,
-                limits,
-            }),
+            (Ok(parameters), Ok(plan)) if complaints.is_empty() => {
+                Ok(Self { run: prepared.run, parameters, plan: Arc::new(plan), shape, limits })
+            }
             (parameters, plan) => {
                 let findings = parameters.err().into_iter().chain(plan.err()).flatten();
                 complaints.extend(findings.map(|finding| Complaint {
@@ -119,15 +106,14 @@ impl SqlConnector {
     }
 
     async fn rows(&self, request: &Bytes, deadline: Option<Instant>) -> Result<Rows, ConnectorError> {
-        let query = Query {
-            sql: Arc::clone(&self.sql),
+        let question = Question {
             arguments: self.parameters.arguments(request)?,
             plan: Arc::clone(&self.plan),
             limit: self.limits.message,
             deadline: self.limits.deadline(deadline),
-            arena: if self.shape == Answers::Stream { ARENA_STREAM } else { ARENA_UNARY },
+            pace: if self.shape == Answers::Stream { Pace::Pulled } else { Pace::Whole },
         };
-        Rows::start(self.database.pool(), query).await
+        self.run.start(question).await
     }
 
     /// Joins the rows to one message. Protobuf joins what comes one after the other.

@@ -160,9 +160,37 @@ impl TextForm {
             (Self::Number(form), cell) => Ok(put_text(&form.fixed(cell)?, out)),
             (Self::Moment(form), cell) => Ok(put_text(&form.iso_text(cell)?, out)),
             (Self::Codes(codes), cell) => Ok(put_text(codes.read(cell)?, out)),
-            (_, Cell::Garbled) => Err(Misfit::NotUtf8),
-            (_, Cell::Null | Cell::Blob(_)) => Err(Misfit::WrongType),
+            (Self::Plain | Self::Trim, cell) => match spelt(cell) {
+                Some(text) => Ok(put_text(&text, out)),
+                None => Err(cell.misfit()),
+            },
         }
+    }
+}
+
+/// Writes a value that is no text as PostgreSQL and RFC 3339 do.
+fn spelt(cell: Cell<'_>) -> Option<String> {
+    match cell {
+        Cell::Bool(value) => Some(value.to_string()),
+        Cell::Decimal(number) => Some(number.to_string()),
+        Cell::Uuid(bytes) => {
+            let mut text = hex::encode(bytes);
+            for at in [20, 16, 12, 8] {
+                text.insert(at, '-');
+            }
+            Some(text)
+        }
+        Cell::Date(date) => Some(date.to_string()),
+        Cell::Time(time) => Some(time.to_string()),
+        Cell::Local(local) => Some(local.to_string()),
+        Cell::Instant(instant) => Some(instant.to_string()),
+        Cell::Null
+        | Cell::Integer(_)
+        | Cell::Real(_)
+        | Cell::Text(_)
+        | Cell::Blob(_)
+        | Cell::List
+        | Cell::Unfit { .. } => None,
     }
 }
 
@@ -174,10 +202,8 @@ impl BytesForm {
             (Self::Base64, Cell::Text(text)) => {
                 Ok(put_bytes(&STANDARD.decode(text.trim()).map_err(|_| Misfit::NotBase64)?, out))
             }
-            (_, Cell::Garbled) => Err(Misfit::NotUtf8),
-            (_, Cell::Null | Cell::Integer(_) | Cell::Real(_) | Cell::Text(_) | Cell::Blob(_)) => {
-                Err(Misfit::WrongType)
-            }
+            (Self::Blob, Cell::Uuid(bytes)) => Ok(put_bytes(&bytes, out)),
+            (_, cell) => Err(cell.misfit()),
         }
     }
 }
@@ -236,8 +262,14 @@ fn boolean(codes: Option<&Codes<bool>>, cell: Cell<'_>) -> Result<bool, Misfit> 
         (Some(codes), cell) => codes.read(cell).copied(),
         (None, Cell::Integer(0)) => Ok(false),
         (None, Cell::Integer(1)) => Ok(true),
-        (None, Cell::Integer(_) | Cell::Text(_) | Cell::Garbled) => Err(Misfit::NotABoolean),
-        (None, Cell::Null | Cell::Real(_) | Cell::Blob(_)) => Err(Misfit::WrongType),
+        (None, Cell::Bool(value)) => Ok(value),
+        (None, Cell::Decimal(number)) => match number.at_scale(0) {
+            Ok(0) => Ok(false),
+            Ok(1) => Ok(true),
+            Ok(_) | Err(_) => Err(Misfit::NotABoolean),
+        },
+        (None, Cell::Integer(_) | Cell::Text(_)) => Err(Misfit::NotABoolean),
+        (None, cell) => Err(cell.misfit()),
     };
     found.map_err(|misfit| if misfit == Misfit::UnknownCode { Misfit::NotABoolean } else { misfit })
 }

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Misfit;
-use crate::sql::cell::{Argument, Cell};
+use crate::sql::cell::{Argument, Cell, Gives};
 
 #[cfg(test)]
 mod tests;
@@ -116,10 +116,10 @@ impl MomentForm {
             (Notation::UnixMillis, Cell::Real(millis)) => since_1970(millis / 1000.0),
             (Notation::Julian, Cell::Real(days)) => since_1970((days - JULIAN_1970) * SECONDS_A_DAY),
             (Notation::Julian, Cell::Integer(days)) => since_1970((day(days)? - JULIAN_1970) * SECONDS_A_DAY),
-            (_, Cell::Garbled) => Err(Misfit::NotUtf8),
-            (_, Cell::Null | Cell::Integer(_) | Cell::Real(_) | Cell::Text(_) | Cell::Blob(_)) => {
-                Err(Misfit::WrongType)
-            }
+            (Notation::Iso, Cell::Instant(instant)) => Ok(instant),
+            (Notation::Iso, Cell::Local(local)) => self.local_instant(local),
+            (Notation::Iso, Cell::Date(date)) => self.local_instant(date.to_datetime(Time::midnight())),
+            (_, cell) => Err(cell.misfit()),
         }
     }
 
@@ -136,6 +136,8 @@ impl MomentForm {
                     .map(DateTime::date)
                     .or_else(|_| self.iso_instant(text).map(|instant| self.local_date(instant)))
             }
+            (Notation::Iso, Cell::Date(date)) => Ok(date),
+            (Notation::Iso, Cell::Local(local)) => Ok(local.date()),
             (Notation::Pattern { pattern, .. }, Cell::Text(text)) => pattern_date(pattern, text),
             (Notation::Pattern { pattern, .. }, Cell::Integer(number)) => pattern_date(pattern, &number.to_string()),
             // A Julian day number counts the day that has its noon.
@@ -151,7 +153,9 @@ impl MomentForm {
     /// Reads a date, or a date with a time, and writes it as RFC 3339 does: `2024-02-29` or `2024-02-29T13:05:00Z`.
     pub(crate) fn iso_text(&self, cell: Cell<'_>) -> Result<String, Misfit> {
         let with_time = match &self.notation {
-            Notation::Iso => matches!(cell, Cell::Text(text) if text.trim().len() > 10),
+            Notation::Iso => {
+                !matches!(cell, Cell::Date(_)) && !matches!(cell, Cell::Text(text) if text.trim().len() <= 10)
+            }
             Notation::Pattern { with_time, .. } => *with_time,
             Notation::Unix | Notation::UnixMillis => true,
             Notation::Julian => false,
@@ -159,10 +163,24 @@ impl MomentForm {
         if with_time { Ok(self.instant(cell)?.to_string()) } else { Ok(self.date(cell)?.to_string()) }
     }
 
+    /// What a parameter in this form becomes, if `native` is what it is without a notation.
+    pub(crate) fn gives(&self, native: Gives) -> Gives {
+        match self.notation {
+            Notation::Iso => native,
+            Notation::Pattern { .. } => Gives::Text,
+            Notation::Unix | Notation::UnixMillis => Gives::Integer,
+            Notation::Julian if native == Gives::Date => Gives::Integer,
+            Notation::Julian => Gives::Real,
+        }
+    }
+
     /// Writes an instant as the column has it.
     pub(crate) fn argument_of_instant(&self, instant: Timestamp) -> Result<Argument, Misfit> {
         Ok(match &self.notation {
-            Notation::Iso => Argument::Text(instant.to_string()),
+            Notation::Iso => {
+                let local = instant.to_zoned_datetime(self.zone.clone()).datetime();
+                Argument::Instant { instant, local }
+            }
             Notation::Pattern { pattern, .. } => {
                 let local = instant.to_zoned_datetime(self.zone.clone());
                 Argument::Text(strtime::format(pattern.as_ref(), &local).map_err(|_| Misfit::NotAMoment)?)
@@ -176,7 +194,7 @@ impl MomentForm {
     /// Writes a date as the column has it.
     pub(crate) fn argument_of_date(&self, date: Date) -> Result<Argument, Misfit> {
         Ok(match &self.notation {
-            Notation::Iso => Argument::Text(date.to_string()),
+            Notation::Iso => Argument::Date { date, midnight: self.local_instant(date.to_datetime(Time::midnight()))? },
             Notation::Pattern { pattern, .. } => {
                 let midnight = date.to_datetime(Time::midnight());
                 Argument::Text(strtime::format(pattern.as_ref(), midnight).map_err(|_| Misfit::NotAMoment)?)

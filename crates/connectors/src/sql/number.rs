@@ -2,6 +2,8 @@
 //!
 //! Nothing is rounded on the way. A decimal that does not fit is a [`Misfit`], since a wrong amount is worse than none.
 
+use std::fmt;
+
 use crate::Misfit;
 use crate::sql::cell::Cell;
 
@@ -43,8 +45,8 @@ impl NumberForm {
             (Self::Stored | Self::Text | Self::Scaled(_), Cell::Real(number)) => whole(number),
             (Self::Text, Cell::Text(text)) => decimal(text, 0),
             (Self::Decimal(scale), cell) => decimal_cell(cell, scale),
-            (_, Cell::Garbled) => Err(Misfit::NotUtf8),
-            (_, Cell::Null | Cell::Text(_) | Cell::Blob(_)) => Err(Misfit::WrongType),
+            (Self::Stored | Self::Text | Self::Scaled(_), Cell::Decimal(number)) => number.at_scale(0),
+            (_, cell) => Err(cell.misfit()),
         }
     }
 
@@ -66,8 +68,9 @@ impl NumberForm {
                 let number: f64 = text.trim().parse().map_err(|_| Misfit::NotANumber)?;
                 if number.is_finite() { Ok(number) } else { Err(Misfit::NotANumber) }
             }
-            (_, Cell::Garbled) => Err(Misfit::NotUtf8),
-            (_, Cell::Null | Cell::Text(_) | Cell::Blob(_)) => Err(Misfit::WrongType),
+            // The nearest double to the decimal, which dividing two doubles would miss now and then.
+            (_, Cell::Decimal(number)) => number.to_string().parse().map_err(|_| Misfit::NotANumber),
+            (_, cell) => Err(cell.misfit()),
         }
     }
 
@@ -78,6 +81,39 @@ impl NumberForm {
             Self::Scaled(scale) => Ok(written(Self::Text.integer(cell)?, scale)),
             Self::Stored | Self::Text => Ok(Self::Text.integer(cell)?.to_string()),
         }
+    }
+}
+
+/// An exact decimal number of up to 38 digits, with the decimals that it is written with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    /// The number as a count of its last decimals.
+    digits: i128,
+    scale: u32,
+}
+
+impl Decimal {
+    /// Largest number of decimals. Ten to this power still fits a `u128`.
+    const MAX_SCALE: u32 = 38;
+
+    /// Makes `digits` divided by ten to the power of `scale`. `None` if that has too many decimals.
+    pub(crate) fn new(digits: i128, scale: u32) -> Option<Self> {
+        (scale <= Self::MAX_SCALE).then_some(Self { digits, scale })
+    }
+
+    /// Counts the number's `scale`-th decimals, where that is exact.
+    pub(crate) fn at_scale(self, scale: u32) -> Result<i128, Misfit> {
+        let power = 10_i128.checked_pow(scale.abs_diff(self.scale)).ok_or(Misfit::OutOfRange)?;
+        if scale >= self.scale {
+            return self.digits.checked_mul(power).ok_or(Misfit::OutOfRange);
+        }
+        if self.digits % power == 0 { Ok(self.digits / power) } else { Err(Misfit::Inexact) }
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&written(self.digits, self.scale))
     }
 }
 
@@ -100,8 +136,18 @@ fn decimal_cell(cell: Cell<'_>, scale: u32) -> Result<i128, Misfit> {
         // The shortest text that is this double: 0.1 is `0.1`, although the double is a little more.
         Cell::Real(number) if number.is_finite() => decimal(&number.to_string(), scale),
         Cell::Text(text) => decimal(text, scale),
-        Cell::Garbled => Err(Misfit::NotUtf8),
-        Cell::Null | Cell::Real(_) | Cell::Blob(_) => Err(Misfit::WrongType),
+        Cell::Decimal(number) => number.at_scale(scale),
+        Cell::Null
+        | Cell::Bool(_)
+        | Cell::Real(_)
+        | Cell::Blob(_)
+        | Cell::Uuid(_)
+        | Cell::Date(_)
+        | Cell::Time(_)
+        | Cell::Local(_)
+        | Cell::Instant(_)
+        | Cell::List
+        | Cell::Unfit { .. } => Err(cell.misfit()),
     }
 }
 
@@ -201,6 +247,21 @@ mod tests {
         assert_eq!(NumberForm::Text.real(Cell::Text("12.5")), Ok(12.5));
         assert_eq!(NumberForm::Text.real(Cell::Text("inf")), Err(Misfit::NotANumber));
         assert_eq!(NumberForm::Stored.real(Cell::Text("12.5")), Err(Misfit::WrongType));
+    }
+
+    #[test]
+    fn exact_decimals_keep_their_decimals_and_are_never_rounded() {
+        let price = Decimal::new(250, 2).unwrap();
+        assert_eq!(price.to_string(), "2.50");
+        assert_eq!(price.at_scale(1), Ok(25));
+        assert_eq!(price.at_scale(0), Err(Misfit::Inexact));
+        assert_eq!(NumberForm::Decimal(2).integer(Cell::Decimal(price)), Ok(250));
+        assert_eq!(NumberForm::Stored.integer(Cell::Decimal(price)), Err(Misfit::Inexact));
+        assert_eq!(NumberForm::Stored.integer(Cell::Decimal(Decimal::new(-700, 2).unwrap())), Ok(-7));
+        assert_eq!(NumberForm::Stored.real(Cell::Decimal(price)), Ok(2.5));
+        assert_eq!(Decimal::new(-5, 38).unwrap().to_string(), format!("-0.{}5", "0".repeat(37)));
+        assert_eq!(Decimal::new(1, 39), None);
+        assert_eq!(Decimal::new(i128::MAX, 0).unwrap().at_scale(1), Err(Misfit::OutOfRange));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 
-use crate::sql::cell::Argument;
+use crate::sql::cell::{Argument, Gives, Slot, Takes};
 use crate::sql::codes::number_of;
 use crate::sql::moment::{MomentForm, Notation};
 use crate::sql::plan::{self, Finding, Mapping};
@@ -36,8 +36,10 @@ struct Parameter {
 enum Form {
     /// As the field is.
     Plain,
-    /// A repeated field as a JSON array, for `json_each(:field)`.
+    /// A repeated field.
     List,
+    /// A repeated field as a JSON array in text.
+    Json,
     /// Names or legacy codes of an enum's values.
     Codes(BTreeMap<i32, String>),
     /// ISO text in the notation of the column.
@@ -50,9 +52,12 @@ enum Form {
 
 impl Parameters {
     /// Finds the fields that `names` name in `request`, or says everything that stands against it.
+    ///
+    /// `slots` are what the database takes for each, as far as it says so.
     pub(crate) fn compile(
         request: &MessageDescriptor,
         names: &[String],
+        slots: &[Slot],
         mapping: Mapping<'_>,
     ) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
@@ -80,8 +85,9 @@ impl Parameters {
             }
         }
         let mut list = Vec::new();
-        for name in names {
-            match parameter(request, name, mapping) {
+        let anything = Slot::anything();
+        for (index, name) in names.iter().enumerate() {
+            match parameter(request, name, slots.get(index).unwrap_or(&anything), mapping) {
                 Ok(parameter) => list.push(parameter),
                 Err(finding) => findings.push(*finding),
             }
@@ -140,7 +146,8 @@ impl Form {
     fn argument(&self, value: &Value) -> Result<Argument, Misfit> {
         match (self, value) {
             (Self::Plain, value) => plain(value),
-            (Self::List, Value::List(items)) => {
+            (Self::List, Value::List(items)) => items.iter().map(plain).collect::<Result<_, _>>().map(Argument::List),
+            (Self::Json, Value::List(items)) => {
                 let items: Result<Vec<_>, _> = items.iter().map(json).collect();
                 Ok(Argument::Text(serde_json::Value::Array(items?).to_string()))
             }
@@ -170,7 +177,12 @@ impl Form {
     }
 }
 
-fn parameter(request: &MessageDescriptor, name: &str, mapping: Mapping<'_>) -> Result<Parameter, Box<Finding>> {
+fn parameter(
+    request: &MessageDescriptor,
+    name: &str,
+    slot: &Slot,
+    mapping: Mapping<'_>,
+) -> Result<Parameter, Box<Finding>> {
     let fields = plan::follow(request, name).map_err(|(what, help)| {
         Box::new(Finding::new("query", format!("the parameter `:{name}` names no field: {what}"), help))
     })?;
@@ -182,7 +194,117 @@ fn parameter(request: &MessageDescriptor, name: &str, mapping: Mapping<'_>) -> R
         .cloned()
         .ok_or_else(|| Box::new(Finding::new("query", "a parameter has no name", "name a field")))?;
     let form = form(&field, name, format, values, mapping)?;
+    let form = fitted(form, &field, &colon, slot, mapping)?;
     Ok(Parameter { path: name.into(), fields, form })
+}
+
+/// Holds what the field becomes against what the database takes.
+fn fitted(
+    form: Form,
+    field: &FieldDescriptor,
+    colon: &str,
+    slot: &Slot,
+    mapping: Mapping<'_>,
+) -> Result<Form, Box<Finding>> {
+    let gives = gives(&form, field);
+    let declared = slot.declared.as_deref().unwrap_or("its type");
+    let refuse = |help: String| {
+        let what = format!("the parameter `{colon}` ({declared}) cannot take {}", plan::describe(field));
+        Err(Box::new(Finding::new("query", what, help)))
+    };
+    let cast = || format!("cast it in the statement, as in `{colon}::{}::{declared}`", gives.sql());
+    if field.is_list() && !slot.list {
+        // Databases without lists take them as JSON.
+        if matches!(slot.takes, Takes::Anything | Takes::Json | Takes::Text) {
+            return Ok(Form::Json);
+        }
+        return refuse(format!("compare with every value, as in `= ANY({colon})`"));
+    }
+    if slot.list && !field.is_list() {
+        return refuse(format!("make the field repeated, or a list of one in the statement, as in `ARRAY[{colon}]`"));
+    }
+    if let (Some(labels), Takes::Label) = (slot.labels.as_deref(), slot.takes) {
+        return labelled(form, field, colon, declared, labels);
+    }
+    if !slot.takes.fits(gives) {
+        return refuse(if slot.takes == Takes::Nothing {
+            format!("cast it from text in the statement, as in `{colon}::text::{declared}`")
+        } else {
+            cast()
+        });
+    }
+    // Text that stands for a date is read as one, in the binding's time zone.
+    match (&form, slot.takes, slot.list) {
+        (Form::Plain, Takes::Date | Takes::Moment, false) if gives == Gives::Text => {
+            Ok(Form::Moment(MomentForm::new(Notation::Iso, mapping.zone.clone())))
+        }
+        (Form::List, Takes::Date | Takes::Moment | Takes::Time, true) => refuse(cast_each(colon, declared)),
+        _ => Ok(form),
+    }
+}
+
+fn cast_each(colon: &str, declared: &str) -> String {
+    format!("cast it in the statement, as in `{colon}::text[]::{declared}`")
+}
+
+/// An enum of the database takes one of its labels, so each that a request can name must be one.
+fn labelled(
+    form: Form,
+    field: &FieldDescriptor,
+    colon: &str,
+    declared: &str,
+    labels: &[String],
+) -> Result<Form, Box<Finding>> {
+    let known = || labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+    match (&form, field.kind()) {
+        (Form::Codes(codes), _) => match codes.values().find(|code| !labels.contains(code)) {
+            // A name that no label has is the contract's own way of saying that nothing is said.
+            Some(code) if codes.get(&0) != Some(code) => Err(Box::new(Finding::new(
+                "query",
+                format!("the parameter `{colon}` ({declared}) cannot take `{code}` of {}", plan::describe(field)),
+                format!("say what is bound for each value, in `values = {{ \"{colon}\" = … }}`; there are {}", known()),
+            ))),
+            Some(_) | None => Ok(form),
+        },
+        (Form::Plain | Form::List, Kind::String) => Ok(form),
+        _ => Err(Box::new(Finding::new(
+            "query",
+            format!("the parameter `{colon}` ({declared}) cannot take {}", plan::describe(field)),
+            format!(
+                "say which label is bound for each value, in `values = {{ \"{colon}\" = … }}`; there are {}",
+                known()
+            ),
+        ))),
+    }
+}
+
+/// What becomes of the field's value, or of each of its values.
+fn gives(form: &Form, field: &FieldDescriptor) -> Gives {
+    match form {
+        Form::Codes(_) => return Gives::Text,
+        Form::Moment(form) | Form::Timestamp(form) => return form.gives(Gives::Instant),
+        Form::Date(form) => return form.gives(Gives::Date),
+        Form::Plain | Form::List | Form::Json | Form::Wrapped => {}
+    }
+    let kind = field.kind();
+    let within = kind.as_message().and_then(plan::wrapped);
+    match within.unwrap_or(kind) {
+        Kind::Bool => Gives::Bool,
+        Kind::String | Kind::Message(_) => Gives::Text,
+        Kind::Bytes => Gives::Blob,
+        Kind::Double | Kind::Float => Gives::Real,
+        Kind::Enum(_)
+        | Kind::Int32
+        | Kind::Int64
+        | Kind::Uint32
+        | Kind::Uint64
+        | Kind::Sint32
+        | Kind::Sint64
+        | Kind::Fixed32
+        | Kind::Fixed64
+        | Kind::Sfixed32
+        | Kind::Sfixed64 => Gives::Integer,
+    }
 }
 
 fn form(
@@ -217,7 +339,7 @@ fn form(
         if format.is_some() || values.is_some() || matches!(field.kind(), Kind::Message(_) | Kind::Bytes) {
             return Err(cannot(
                 "query".into(),
-                "a repeated scalar is bound as a JSON array, as in `json_each(:ids)`; it takes no formats",
+                "a repeated scalar is bound as a list (`= ANY(:ids)`), in SQLite as a JSON array (`json_each(:ids)`); it takes no formats",
             ));
         }
         return Ok(Form::List);
@@ -297,7 +419,7 @@ fn enum_form(
 
 fn plain(value: &Value) -> Result<Argument, Misfit> {
     Ok(match value {
-        Value::Bool(value) => Argument::Integer(i64::from(*value)),
+        Value::Bool(value) => Argument::Bool(*value),
         Value::I32(value) | Value::EnumNumber(value) => Argument::Integer(i64::from(*value)),
         Value::I64(value) => Argument::Integer(*value),
         Value::U32(value) => Argument::Integer(i64::from(*value)),
@@ -312,10 +434,14 @@ fn plain(value: &Value) -> Result<Argument, Misfit> {
 
 fn json(value: &Value) -> Result<serde_json::Value, Misfit> {
     Ok(match plain(value)? {
+        // As numbers, which is what a flag is in a database that takes JSON.
+        Argument::Bool(value) => i64::from(value).into(),
         Argument::Integer(number) => number.into(),
         Argument::Real(number) => number.into(),
         Argument::Text(text) => text.into(),
-        Argument::Null | Argument::Blob(_) => return Err(Misfit::WrongType),
+        Argument::Null | Argument::Blob(_) | Argument::Date { .. } | Argument::Instant { .. } | Argument::List(_) => {
+            return Err(Misfit::WrongType);
+        }
     })
 }
 

@@ -22,6 +22,9 @@ mod forms;
 pub(crate) trait Row {
     /// Returns a column's value; `Null` beyond the last column.
     fn cell(&self, column: usize) -> Cell<'_>;
+
+    /// Returns the values of a column whose cell is [`Cell::List`].
+    fn elements(&self, column: usize) -> impl Iterator<Item = Cell<'_>>;
 }
 
 /// Turns the rows of one statement into messages.
@@ -113,9 +116,9 @@ enum Shape {
     One,
     /// A message of `google/protobuf/wrappers.proto` around the value.
     Wrapped,
-    /// Several values in one text.
+    /// Several values: in one text with a separator between them, or in a list of the database's own.
     List {
-        separator: Box<str>,
+        separator: Option<Box<str>>,
         packed: bool,
     },
 }
@@ -189,7 +192,22 @@ impl ColumnPlan {
                 encode_key(number, WireType::LengthDelimited, out);
                 length_delimited(out, |out| self.one(1, cell, out))
             }
-            Shape::List { separator, packed } => self.list(number, cell, separator, *packed, out),
+            Shape::List { separator: None, packed } => {
+                if cell != Cell::List {
+                    return Err(self.fault(cell.misfit()));
+                }
+                self.list(number, row.elements(self.column), *packed, out)
+            }
+            Shape::List { separator: Some(separator), packed } => {
+                let Cell::Text(text) = cell else {
+                    return self.list(number, std::iter::once(cell), *packed, out);
+                };
+                if text.trim().is_empty() {
+                    return Ok(Content::Something);
+                }
+                let parts = text.split(separator.as_ref()).map(|part| Cell::Text(part.trim()));
+                self.list(number, parts, *packed, out)
+            }
         }
     }
 
@@ -203,33 +221,29 @@ impl ColumnPlan {
         Ok(Content::Something)
     }
 
-    fn list(
+    fn list<'r>(
         &self,
         number: u32,
-        cell: Cell<'_>,
-        separator: &str,
+        cells: impl Iterator<Item = Cell<'r>>,
         packed: bool,
         out: &mut BytesMut,
     ) -> Result<Content, Fault> {
-        let element = |cell: Cell<'_>, out: &mut BytesMut| {
-            if !packed {
-                encode_key(number, self.encoder.wire_type(), out);
-            }
-            self.encoder.value(cell, out).map_err(|misfit| self.fault(misfit))
-        };
+        let mut cells = cells.peekable();
+        if cells.peek().is_none() {
+            return Ok(Content::Something);
+        }
         let elements = |out: &mut BytesMut| -> Result<(), Fault> {
-            let Cell::Text(text) = cell else {
-                element(cell, out)?;
-                return Ok(());
-            };
-            for part in text.split(separator).map(str::trim) {
-                element(Cell::Text(part), out)?;
+            for cell in cells {
+                if cell == Cell::Null {
+                    return Err(self.fault(Misfit::NullInList));
+                }
+                if !packed {
+                    encode_key(number, self.encoder.wire_type(), out);
+                }
+                self.encoder.value(cell, out).map_err(|misfit| self.fault(misfit))?;
             }
             Ok(())
         };
-        if matches!(cell, Cell::Text(text) if text.trim().is_empty()) {
-            return Ok(Content::Something);
-        }
         if packed {
             encode_key(number, WireType::LengthDelimited, out);
             length_delimited(out, elements)?;

@@ -5,18 +5,21 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_core::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Executor, Row as _, SqlSafeStr, Statement as _, ValueRef};
 
 use crate::sql::cell::{Cell, Class, Column};
+use crate::sql::engine::{Engine, Prepared, Question, Run};
 use crate::sql::plan;
+use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
-use crate::{ConnectorError, Failure};
+use crate::{ConnectorError, Failure, Misfit};
 
 pub(crate) use pool::Pool;
-pub(crate) use rows::{Query, Rows};
 
 mod guard;
 mod pool;
@@ -30,8 +33,11 @@ const CONNECTIONS: u16 = 4;
 
 /// How many rows the driver may make before the first is taken.
 ///
-/// With the batch of [`rows`] it bounds what a stream holds in memory, whatever its length.
+/// With a batch of [`Rows`] it bounds what a stream holds in memory, whatever its length.
 const ROWS_AHEAD: usize = 64;
+
+/// Reads the schema.
+const SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 
 /// How long the health check waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +52,8 @@ pub(crate) struct DatabaseUrl {
 impl DatabaseUrl {
     /// Reads `sqlite:file.db`. The error is what is wrong and how to mend it.
     pub(crate) fn parse(url: &str, folder: &Path) -> Result<Self, (String, String)> {
-        let example = "write it as in `sqlite:legacy.db` or `sqlite:///srv/legacy.db`";
+        let example =
+            "write it as in `sqlite:legacy.db`, `sqlite:///srv/legacy.db` or `postgres://role@host:5432/database`";
         let Some(rest) = url.strip_prefix("sqlite:") else {
             let scheme = url.split(':').next().unwrap_or_default();
             return Err((format!("`{scheme}` is not a database that the gateway knows"), example.into()));
@@ -81,7 +88,7 @@ impl DatabaseUrl {
 /// One database and its connections.
 #[derive(Debug)]
 pub(crate) struct Database {
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 impl Database {
@@ -90,23 +97,18 @@ impl Database {
         // The driver keeps milliseconds in an i32.
         let lock_timeout = lock_timeout.unwrap_or(LOCK_TIMEOUT).min(Duration::from_hours(1));
         let options = url.options.busy_timeout(lock_timeout);
-        Self { pool: Pool::new(options, url.file, usize::from(connections.unwrap_or(CONNECTIONS).max(1))) }
+        let connections = usize::from(connections.unwrap_or(CONNECTIONS).max(1));
+        Self { pool: Arc::new(Pool::new(options, url.file, connections)) }
     }
 
     /// Returns the connections.
+    #[cfg(test)]
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// Opens the file and reads its schema.
-    pub(crate) async fn probe(&self) -> Result<(), ConnectorError> {
-        self.run(&["SELECT count(*) FROM sqlite_schema".to_owned()]).await
-    }
-
     /// Returns what the statement's columns are.
-    ///
-    /// The error is for the person who wrote the statement. Nothing is bound, so the driver's text holds no data.
-    pub(crate) async fn describe(&self, statement: &Statement) -> Result<Vec<Column>, String> {
+    async fn describe(&self, statement: &Statement) -> Result<Vec<Column>, String> {
         let deadline = Instant::now() + HEALTH_TIMEOUT;
         let mut lease = self.pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
         let connection = lease.connection().map_err(|error| error.to_string())?;
@@ -118,11 +120,9 @@ impl Database {
                 Some(origin) => declared_type(connection, &origin.table, &origin.name).await,
                 None => None,
             };
-            columns.push(Column {
-                name: column.name().into(),
-                class: declared.as_deref().map_or(Class::Unknown, class),
-                declared: declared.filter(|declared| !declared.is_empty()),
-            });
+            let class = declared.as_deref().map_or(Class::Unknown, class);
+            let declared = declared.filter(|declared| !declared.is_empty());
+            columns.push(Column::new(column.name(), declared, class));
         }
         if writes(connection, statement).await? {
             return Err(Failure::ReadOnly.to_string());
@@ -130,28 +130,60 @@ impl Database {
         lease.finish();
         Ok(columns)
     }
+}
+
+impl Engine for Database {
+    /// Opens the file and reads its schema.
+    fn probe(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        Box::pin(attempt(&self.pool, vec![SCHEMA.to_owned()]))
+    }
+
+    fn cure(&self, _: &ConnectorError) -> String {
+        "check the path, which is relative to this file, and that the gateway may read it".into()
+    }
+
+    fn dangerous_plaintext(&self) -> bool {
+        false
+    }
+
+    fn prepare<'s>(&'s self, statement: &'s Statement) -> BoxFuture<'s, Result<Prepared, String>> {
+        Box::pin(async move {
+            let columns = self.describe(statement).await?;
+            let run = Prose { pool: Arc::clone(&self.pool), sql: statement.sql.as_str().into() };
+            Ok(Prepared { columns, slots: Vec::new(), run: Arc::new(run) })
+        })
+    }
+}
+
+/// A statement. The driver compiles its text once on each connection.
+#[derive(Debug)]
+struct Prose {
+    pool: Arc<Pool>,
+    sql: Arc<str>,
+}
+
+impl Run for Prose {
+    fn start(&self, question: Question) -> BoxFuture<'_, Result<Rows, ConnectorError>> {
+        Box::pin(rows::start(&self.pool, Arc::clone(&self.sql), question))
+    }
 
     /// Reads the database's schema, and lets SQLite compile the statement once more.
-    pub(crate) async fn health(&self, statement: &Statement) -> Result<(), ConnectorError> {
-        self.run(&["SELECT count(*) FROM sqlite_schema".to_owned(), format!("EXPLAIN {}", statement.sql)]).await
+    fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        Box::pin(attempt(&self.pool, vec![SCHEMA.to_owned(), format!("EXPLAIN {}", self.sql)]))
     }
+}
 
-    /// Runs statements for what they say about the database, on a connection of their own: that questions take all others
-    /// is no ill health. Without arguments SQLite takes every parameter for `NULL`.
-    async fn run(&self, statements: &[String]) -> Result<(), ConnectorError> {
-        let deadline = Instant::now() + HEALTH_TIMEOUT;
-        let run = async {
-            let mut connection = self.pool.beside(deadline).await?;
-            for statement in statements {
-                sqlx::raw_sql(AssertSqlSafe(statement.clone()))
-                    .execute(&mut connection)
-                    .await
-                    .map_err(|error| failed(&error))?;
-            }
-            Ok(())
-        };
-        tokio::time::timeout_at(deadline.into(), run).await.unwrap_or(Err(ConnectorError::Timeout))
-    }
+/// Runs statements for what they say about the database. Without arguments SQLite takes every parameter for `NULL`.
+async fn attempt(pool: &Pool, statements: Vec<String>) -> Result<(), ConnectorError> {
+    let deadline = Instant::now() + HEALTH_TIMEOUT;
+    let run = async {
+        let mut connection = pool.beside(deadline).await?;
+        for statement in statements {
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout_at(deadline.into(), run).await.unwrap_or(Err(ConnectorError::Timeout))
 }
 
 impl plan::Row for SqliteRow {
@@ -167,9 +199,13 @@ impl plan::Row for SqliteRow {
         match name.as_bytes().first() {
             Some(b'I') => decode(value).map_or(Cell::Null, Cell::Integer),
             Some(b'R') => decode(value).map_or(Cell::Null, Cell::Real),
-            Some(b'T') => decode(value).map_or(Cell::Garbled, Cell::Text),
+            Some(b'T') => decode(value).map_or(Cell::Unfit { stored: "text", why: Misfit::NotUtf8 }, Cell::Text),
             _ => decode(value).map_or(Cell::Null, Cell::Blob),
         }
+    }
+
+    fn elements(&self, _: usize) -> impl Iterator<Item = Cell<'_>> {
+        std::iter::empty()
     }
 }
 

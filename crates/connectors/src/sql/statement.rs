@@ -1,24 +1,43 @@
 //! Reads the text of a statement as far as parameters are concerned: `:field.path` becomes a numbered parameter.
 //!
+//! [`Dialect`] is what databases differ in here: their mark of a parameter, and what may hold a `:name` that is none.
+//!
 //! The text comes from the binding only. Strings, quoted names and comments are stepped over, so a `:name` in them stays.
 
 use std::fmt;
 
+/// Whose SQL it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// What stands before the number of a parameter.
+    fn mark(self) -> char {
+        match self {
+            Self::Sqlite => '?',
+            Self::Postgres => '$',
+        }
+    }
+}
+
 /// A statement that reads, with numbered parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Statement {
-    /// The text with `?1`, `?2`, … in place of the names.
+    /// The text with `?1`, `?2`, … or `$1`, `$2`, … in place of the names.
     pub(crate) sql: String,
-    /// Field paths in the request; parameter `?1` is the first of them.
+    /// Field paths in the request; parameter 1 is the first of them.
     pub(crate) parameters: Vec<String>,
 }
 
 impl Statement {
-    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Self, Fault> {
         let mut sql = String::with_capacity(text.len());
         let mut parameters: Vec<String> = Vec::new();
         let mut shape = Shape::default();
-        for token in (Tokens { rest: text }) {
+        for token in (Tokens { rest: text, dialect }) {
             let (kind, token) = token?;
             shape.see(kind, token)?;
             match kind {
@@ -28,7 +47,7 @@ impl Statement {
                         parameters.push(name.to_owned());
                         parameters.len() - 1
                     });
-                    sql.push('?');
+                    sql.push(dialect.mark());
                     sql.push_str(&(number + 1).to_string());
                 }
                 Kind::End => {}
@@ -138,6 +157,7 @@ enum Kind {
 
 struct Tokens<'t> {
     rest: &'t str,
+    dialect: Dialect,
 }
 
 impl<'t> Tokens<'t> {
@@ -170,22 +190,72 @@ impl<'t> Tokens<'t> {
         match first {
             '\'' => self.quoted('\'', "a string"),
             '"' => self.quoted('"', "a quoted name"),
-            '`' => self.quoted('`', "a quoted name"),
-            '[' => self.quoted(']', "a quoted name"),
             '-' if after.starts_with('-') => Ok(self.take(Kind::Comment, rest.find('\n').unwrap_or(rest.len()))),
-            '/' if after.starts_with('*') => match rest.get(2..).and_then(|rest| rest.find("*/")) {
-                Some(at) => Ok(self.take(Kind::Comment, at + 4)),
+            '/' if after.starts_with('*') => match comment_length(rest, self.dialect) {
+                Some(length) => Ok(self.take(Kind::Comment, length)),
                 None => Err(Fault::Unclosed { what: "a comment" }),
             },
             ';' => Ok(self.take(Kind::End, 1)),
             // A cast, in databases that have it.
             ':' if after.starts_with(':') => Ok(self.take(Kind::Other, 2)),
             ':' if after.starts_with(starts_word) => Ok(self.take(Kind::Parameter, 1 + path_length(after))),
+            c if c.is_whitespace() => Ok(self.take(Kind::Space, run(char::is_whitespace))),
+            c if continues_word(c) => self.word(run(|c| continues_word(c) || c == '$')),
+            c => match self.dialect {
+                Dialect::Sqlite => self.sqlite(c, after),
+                Dialect::Postgres => self.postgres(c, after),
+            },
+        }
+    }
+
+    /// Takes a word, or in PostgreSQL a string with escapes: `E'it\'s'`.
+    fn word(&mut self, length: usize) -> Result<(Kind, &'t str), Fault> {
+        let (word, after) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
+        if self.dialect == Dialect::Sqlite || !word.eq_ignore_ascii_case("e") || !after.starts_with('\'') {
+            return Ok(self.take(Kind::Word, length));
+        }
+        let mut within = after.char_indices().skip(1).peekable();
+        while let Some((at, c)) = within.next() {
+            match c {
+                // An escape, or a doubled mark: the next stands for itself.
+                '\\' => drop(within.next()),
+                '\'' if within.next_if(|(_, next)| *next == '\'').is_none() => {
+                    return Ok(self.take(Kind::Quoted, length + at + 1));
+                }
+                _ => {}
+            }
+        }
+        Err(Fault::Unclosed { what: "a string" })
+    }
+
+    fn sqlite(&mut self, first: char, after: &str) -> Result<(Kind, &'t str), Fault> {
+        match first {
+            '`' => self.quoted('`', "a quoted name"),
+            '[' => self.quoted(']', "a quoted name"),
             '?' | ':' => Err(self.unnamed()),
             '@' | '$' if after.starts_with(continues_word) => Err(self.unnamed()),
-            c if c.is_whitespace() => Ok(self.take(Kind::Space, run(char::is_whitespace))),
-            c if continues_word(c) => Ok(self.take(Kind::Word, run(|c| continues_word(c) || c == '$'))),
             c => Ok(self.take(Kind::Other, c.len_utf8())),
+        }
+    }
+
+    fn postgres(&mut self, first: char, after: &str) -> Result<(Kind, &'t str), Fault> {
+        if first != '$' {
+            // `?`, `@` and `:` are operators, or the colon of a slice.
+            return Ok(self.take(Kind::Other, first.len_utf8()));
+        }
+        if after.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(self.unnamed());
+        }
+        // `$tag$ … $tag$`, where the tag may be empty.
+        let tag = after.find(|c| !continues_word(c)).unwrap_or(after.len());
+        if !after.get(tag..).is_some_and(|rest| rest.starts_with('$')) {
+            return Ok(self.take(Kind::Other, 1));
+        }
+        let open = tag + 2;
+        let mark = self.rest.get(..open).unwrap_or_default();
+        match self.rest.get(open..).and_then(|rest| rest.find(mark)) {
+            Some(at) => Ok(self.take(Kind::Quoted, open + at + open)),
+            None => Err(Fault::Unclosed { what: "a string" }),
         }
     }
 
@@ -217,6 +287,29 @@ fn continues_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// Length of the comment that `text` begins with. PostgreSQL's may hold others.
+fn comment_length(text: &str, dialect: Dialect) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    loop {
+        let rest = text.get(at..)?;
+        let (open, close) = (rest.find("/*"), rest.find("*/")?);
+        match open {
+            Some(open) if open < close && (depth == 0 || dialect == Dialect::Postgres) => {
+                depth += 1;
+                at += open + 2;
+            }
+            Some(_) | None => {
+                depth = depth.saturating_sub(1);
+                at += close + 2;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+    }
+}
+
 /// Length of `a.b_c.d` at the start of `text`, in bytes. A dot belongs to it if a word follows.
 fn path_length(text: &str) -> usize {
     let mut length = 0;
@@ -240,7 +333,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, sql: &str, parameters: &[&str]) {
-        let statement = Statement::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+        let statement = Statement::parse(text, Dialect::Sqlite).unwrap_or_else(|fault| panic!("{text}: {fault}"));
         assert_eq!(statement.sql, sql);
         assert_eq!(statement.parameters, parameters, "{text}");
     }
@@ -273,6 +366,37 @@ mod tests {
     }
 
     #[test]
+    fn postgresql_has_marks_strings_and_comments_of_its_own() {
+        for (text, sql, parameters) in [
+            ("SELECT a::text FROM t WHERE b = ANY(:b)", "SELECT a::text FROM t WHERE b = ANY($1)", &["b"][..]),
+            ("SELECT a[1], b[:i] FROM t", "SELECT a[1], b[$1] FROM t", &["i"]),
+            (
+                "SELECT a[1 : 2] FROM t WHERE j ? 'x' AND k @> :k",
+                "SELECT a[1 : 2] FROM t WHERE j ? 'x' AND k @> $1",
+                &["k"],
+            ),
+            ("SELECT $$:a$$, $x$ $$ :b $x$, :c", "SELECT $$:a$$, $x$ $$ :b $x$, $1", &["c"]),
+            (r"SELECT E'it\':a' AS x, 'b\' AS y, :c", r"SELECT E'it\':a' AS x, 'b\' AS y, $1", &["c"]),
+            ("SELECT E'it'':a', e'\\\\', :c", "SELECT E'it'':a', e'\\\\', $1", &["c"]),
+            ("SELECT 1 /* a /* :b */ :c */ AS x", "SELECT 1   AS x", &[]),
+            ("SELECT :a::text::integer", "SELECT $1::text::integer", &["a"]),
+        ] {
+            let statement = Statement::parse(text, Dialect::Postgres).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+            assert_eq!(statement.sql, sql);
+            assert_eq!(statement.parameters, parameters, "{text}");
+        }
+        for (text, fault) in [
+            ("SELECT a FROM t WHERE b = $1", Fault::Unnamed { token: "$1".into() }),
+            ("SELECT E'a\\'", Fault::Unclosed { what: "a string" }),
+            ("SELECT $x$ $$", Fault::Unclosed { what: "a string" }),
+            ("SELECT 1 /* /* */", Fault::Unclosed { what: "a comment" }),
+            ("SELECT 1; DROP TABLE t", Fault::Several),
+        ] {
+            assert_eq!(Statement::parse(text, Dialect::Postgres), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_one_statement_that_reads_is_refused() {
         for (text, fault) in [
             ("  -- nothing\n", Fault::Empty),
@@ -292,7 +416,7 @@ mod tests {
             ("SELECT \"a", Fault::Unclosed { what: "a quoted name" }),
             ("SELECT a /* b", Fault::Unclosed { what: "a comment" }),
         ] {
-            assert_eq!(Statement::parse(text), Err(fault), "{text}");
+            assert_eq!(Statement::parse(text, Dialect::Sqlite), Err(fault), "{text}");
         }
     }
 
@@ -305,19 +429,20 @@ mod tests {
             "SELECT a FROM t WHERE EXISTS (SELECT * FROM u)",
             "VALUES (1)",
         ] {
-            assert!(Statement::parse(text).is_ok(), "{text}");
+            assert!(Statement::parse(text, Dialect::Sqlite).is_ok(), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,60}") {
-            let _ = Statement::parse(&text);
+            let _ = Statement::parse(&text, Dialect::Sqlite);
+            let _ = Statement::parse(&text, Dialect::Postgres);
         }
 
         #[test]
         fn a_statement_without_names_is_kept_as_it_is(text in "SELECT [a-z0-9 '\"(),=<>+]{0,40}") {
-            if let Ok(statement) = Statement::parse(&text) {
+            if let Ok(statement) = Statement::parse(&text, Dialect::Sqlite) {
                 prop_assert_eq!(statement.sql, text.trim());
             }
         }

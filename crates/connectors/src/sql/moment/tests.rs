@@ -73,7 +73,7 @@ fn what_is_no_moment_is_a_misfit() {
         (Cell::Text("29/02/2024 and more"), Misfit::NotAMoment),
         (Cell::Real(1.0), Misfit::WrongType),
         (Cell::Blob(b"29/02/2024"), Misfit::WrongType),
-        (Cell::Garbled, Misfit::NotUtf8),
+        (Cell::Unfit { stored: "text", why: Misfit::NotUtf8 }, Misfit::NotUtf8),
     ] {
         assert_eq!(form.date(cell), Err(misfit), "{cell:?}");
         assert_eq!(form.instant(cell), Err(misfit), "{cell:?}");
@@ -106,7 +106,7 @@ fn text_becomes_iso_text() {
 fn parameters_are_written_as_the_column_has_them() {
     let date: Date = "2024-02-29".parse().unwrap();
     for (format, expected) in [
-        ("iso", Argument::Text("2024-02-29".into())),
+        ("iso", Argument::Date { date, midnight: "2024-02-29T00:00:00Z".parse().unwrap() }),
         ("%d/%m/%Y", Argument::Text("29/02/2024".into())),
         ("julian", Argument::Integer(2_460_370)),
         ("unix", Argument::Integer(1_709_164_800)),

@@ -228,6 +228,9 @@ impl Compiler<'_> {
         let given = Given {
             name: column.name.as_ref(),
             class: column.class,
+            list: column.list,
+            labels: column.labels.as_deref(),
+            refused: column.refused.as_deref(),
             format: self.mapping.formats.get(column.name.as_ref()).map(String::as_str),
             values: self.mapping.values.get(column.name.as_ref()),
             separator: self.mapping.separators.get(column.name.as_ref()).map(String::as_str),

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::Shape;
-use crate::sql::cell::Class;
+use crate::sql::cell::{Cell, Class};
 use crate::sql::codes::{Codes, number_of};
 use crate::sql::encode::{BytesForm, Encoder, IntegerKind, TextForm};
 use crate::sql::moment::{MomentForm, Notation};
@@ -22,6 +22,9 @@ const NUMBER_HELP: &str =
 pub(crate) struct Given<'b> {
     pub(crate) name: &'b str,
     pub(crate) class: Class,
+    pub(crate) list: bool,
+    pub(crate) labels: Option<&'b [String]>,
+    pub(crate) refused: Option<&'b str>,
     pub(crate) format: Option<&'b str>,
     pub(crate) values: Option<&'b BTreeMap<String, String>>,
     pub(crate) separator: Option<&'b str>,
@@ -64,6 +67,12 @@ pub(crate) fn encoder(field: &FieldDescriptor, given: &Given<'_>) -> Result<(Enc
             "a column cannot fill a map; leave it out, or change the contract to a repeated message",
         ));
     }
+    if let Some(help) = given.refused {
+        return Err(Refusal::of(help));
+    }
+    if given.list {
+        return array(field, given);
+    }
     if let Some(separator) = given.separator {
         return list(field, separator, given);
     }
@@ -84,6 +93,28 @@ pub(crate) fn encoder(field: &FieldDescriptor, given: &Given<'_>) -> Result<(Enc
     }
 }
 
+/// A column that holds a list of its own.
+fn array(field: &FieldDescriptor, given: &Given<'_>) -> Result<(Encoder, Shape), Refusal> {
+    if given.separator.is_some() {
+        return Err(Refusal::at("separators", "it is a list already", "leave the separator out"));
+    }
+    if !field.is_list() {
+        return Err(Refusal::of(format!(
+            "make the field repeated, or take one value in the statement, as in `{0}[1]` or `array_to_string({0}, ', ')`",
+            given.name
+        )));
+    }
+    let kind = field.kind();
+    let encoder = match kind.as_message() {
+        None => scalar(&kind, given)?,
+        Some(message) if wrapped(message).is_some() => {
+            return Err(Refusal::of("change the contract to a repeated scalar"));
+        }
+        Some(message) => moment_message(message, given)?,
+    };
+    Ok((encoder, Shape::List { separator: None, packed: field.is_packed() }))
+}
+
 fn list(field: &FieldDescriptor, separator: &str, given: &Given<'_>) -> Result<(Encoder, Shape), Refusal> {
     if !field.is_list() || matches!(field.kind(), Kind::Message(_)) {
         return Err(Refusal::at(
@@ -95,7 +126,7 @@ fn list(field: &FieldDescriptor, separator: &str, given: &Given<'_>) -> Result<(
     if separator.is_empty() {
         return Err(Refusal::at("separators", "the separator is empty", "write the text between two values"));
     }
-    if given.class == Class::Blob {
+    if !matches!(given.class, Class::Text | Class::Integer | Class::Real | Class::Numeric | Class::Unknown) {
         return Err(Refusal::of("cast the column to text in the statement"));
     }
     // The parts of a text are texts, so numbers are read from text without being declared so.
@@ -107,7 +138,7 @@ fn list(field: &FieldDescriptor, separator: &str, given: &Given<'_>) -> Result<(
         ..*given
     };
     let encoder = scalar(&field.kind(), &part)?;
-    let shape = Shape::List { separator: separator.into(), packed: field.is_packed() };
+    let shape = Shape::List { separator: Some(separator.into()), packed: field.is_packed() };
     Ok((encoder, shape))
 }
 
@@ -127,7 +158,9 @@ fn scalar(kind: &Kind, given: &Given<'_>) -> Result<Encoder, Refusal> {
         Kind::Float => Ok(Encoder::Float(number(given, true)?)),
         Kind::Enum(descriptor) => {
             no_format(given)?;
-            if matches!(given.class, Class::Real | Class::Blob) {
+            if !matches!(given.class, Class::Integer | Class::Text | Class::Numeric | Class::Unknown)
+                && (given.class != Class::Bool || given.values.is_none())
+            {
                 return Err(Refusal::of("an enum is filled from whole numbers or text"));
             }
             let codes = match given.values {
@@ -140,15 +173,49 @@ fn scalar(kind: &Kind, given: &Given<'_>) -> Result<Encoder, Refusal> {
                     )
                 })?,
             };
+            labelled(given, &codes, descriptor.full_name())?;
             Ok(Encoder::Enum(codes))
         }
         _ => Err(Refusal::of("name a field in the message, as in `AS \"name.family\"`")),
     }
 }
 
+/// Holds the texts that a column can have, where the database names them, against the codes declared.
+fn labelled<T: Clone>(given: &Given<'_>, codes: &Codes<T>, meaning: &str) -> Result<(), Refusal> {
+    let Some(labels) = given.labels else {
+        return Ok(());
+    };
+    if let Some(label) = labels.iter().find(|label| codes.read(Cell::Text(label)).is_err()) {
+        return Err(Refusal {
+            key: given.values.map(|_| "values"),
+            why: Some(format!("`{label}`, which the column can hold, is not a value of {meaning}")),
+            help: format!(
+                "say what it means: `values = {{ {} = {{ \"{label}\" = \"…\" }} }}`, where `\"*\"` stands for every other",
+                quoted(given.name)
+            ),
+        });
+    }
+    let known = |code: &str| code == "*" || labels.iter().any(|label| label == code);
+    match given.values.and_then(|values| values.keys().find(|code| !known(code))) {
+        None => Ok(()),
+        Some(code) => Err(Refusal::at(
+            "values",
+            format!("it never holds `{code}`"),
+            super::compile::did_you_mean(code, labels.iter().cloned()),
+        )),
+    }
+}
+
 fn text(given: &Given<'_>) -> Result<Encoder, Refusal> {
     let form = match (given.values, given.format) {
-        (Some(values), None) => TextForm::Codes(Codes::texts(values)),
+        (Some(_), None) if matches!(given.class, Class::Uuid | Class::Moment | Class::Time | Class::Blob) => {
+            return Err(Refusal::at("values", "it has no codes", "leave `values` out"));
+        }
+        (Some(values), None) => {
+            let codes = Codes::texts(values);
+            labelled(given, &codes, "the binding")?;
+            TextForm::Codes(codes)
+        }
         (Some(_), Some(_)) => return Err(both()),
         (None, None) if given.class == Class::Blob => {
             return Err(Refusal::of("cast it to text in the statement, or make the field bytes"));
@@ -157,6 +224,7 @@ fn text(given: &Given<'_>) -> Result<Encoder, Refusal> {
         (None, Some("trim")) => TextForm::Trim,
         (None, Some(format)) => {
             if let Some(form) = NumberForm::parse(format) {
+                no_number(given)?;
                 TextForm::Number(form)
             } else if let Some(notation) = Notation::parse(format) {
                 TextForm::Moment(moment_form(notation, given)?)
@@ -172,7 +240,7 @@ fn text(given: &Given<'_>) -> Result<Encoder, Refusal> {
 fn bytes(given: &Given<'_>) -> Result<Encoder, Refusal> {
     no_values(given)?;
     let form = match given.format {
-        None if matches!(given.class, Class::Blob | Class::Unknown) => BytesForm::Blob,
+        None if matches!(given.class, Class::Blob | Class::Uuid | Class::Unknown) => BytesForm::Blob,
         None => {
             return Err(Refusal::of(format!(
                 "say how bytes are written: `formats = {{ {} = \"hex\" }}` or `base64`",
@@ -193,7 +261,13 @@ fn bytes(given: &Given<'_>) -> Result<Encoder, Refusal> {
 }
 
 fn boolean(given: &Given<'_>) -> Result<Encoder, Refusal> {
+    if !matches!(given.class, Class::Bool | Class::Integer | Class::Numeric | Class::Text | Class::Unknown) {
+        return Err(Refusal::of("compare it in the statement, as in `(fee > 0) AS owes`"));
+    }
     let codes = match (given.values, given.format) {
+        (None, Some(_)) if given.class == Class::Bool => {
+            return Err(Refusal::at("formats", "it is true or false already", "leave the format out"));
+        }
         (Some(_), Some(_)) => return Err(both()),
         (Some(values), None) => Some(Codes::of(values, |meaning| meaning.parse().ok()).map_err(|meaning| {
             Refusal::at(
@@ -209,7 +283,7 @@ fn boolean(given: &Given<'_>) -> Result<Encoder, Refusal> {
                 "write what is true, then what is false, as in `Y/N`",
             )
         })?),
-        (None, None) if matches!(given.class, Class::Integer | Class::Numeric | Class::Unknown) => None,
+        (None, None) if given.class != Class::Text => None,
         (None, None) => {
             return Err(Refusal::of(format!(
                 "say what is true and what is false: `formats = {{ {} = \"Y/N\" }}`",
@@ -222,6 +296,7 @@ fn boolean(given: &Given<'_>) -> Result<Encoder, Refusal> {
 
 fn number(given: &Given<'_>, real: bool) -> Result<NumberForm, Refusal> {
     no_values(given)?;
+    no_number(given)?;
     match given.format {
         Some(format) => match NumberForm::parse(format) {
             Some(NumberForm::Decimal(_)) if real => Err(Refusal::at(
@@ -248,8 +323,22 @@ fn number(given: &Given<'_>, real: bool) -> Result<NumberForm, Refusal> {
                 "if the text is a number, say `formats = {{ {} = \"number\" }}`",
                 quoted(given.name)
             ))),
-            Class::Blob => Err(Refusal::of("cast it to a number in the statement")),
+            Class::Bool | Class::Blob | Class::Uuid | Class::Moment | Class::Time => {
+                Err(Refusal::of("cast it to a number in the statement"))
+            }
         },
+    }
+}
+
+/// Refuses columns that no format makes a number of.
+fn no_number(given: &Given<'_>) -> Result<(), Refusal> {
+    match given.class {
+        Class::Bool | Class::Uuid => Err(Refusal::of("cast it to a number in the statement")),
+        Class::Moment | Class::Time => Err(Refusal::of(format!(
+            "make a number of it in the statement, as in `extract(epoch from {})::bigint`",
+            given.name
+        ))),
+        Class::Integer | Class::Real | Class::Text | Class::Blob | Class::Numeric | Class::Unknown => Ok(()),
     }
 }
 
@@ -273,12 +362,18 @@ fn moment_message(message: &MessageDescriptor, given: &Given<'_>) -> Result<Enco
 }
 
 fn moment_form(notation: Notation, given: &Given<'_>) -> Result<MomentForm, Refusal> {
+    if given.class == Class::Moment && notation != Notation::Iso {
+        return Err(Refusal::at("formats", "it is stored as a date or time", "leave the format out"));
+    }
+    if matches!(given.class, Class::Bool | Class::Uuid | Class::Time) {
+        return Err(Refusal::of("it holds no date; make one in the statement"));
+    }
     let fits = match given.class {
         Class::Integer => notation.takes_integers(),
         Class::Real => notation.takes_reals(),
         Class::Text => notation.takes_text(),
-        Class::Blob => false,
-        Class::Numeric | Class::Unknown => true,
+        Class::Bool | Class::Blob | Class::Uuid | Class::Time => false,
+        Class::Moment | Class::Numeric | Class::Unknown => true,
     };
     if !fits {
         return Err(Refusal::of(format!(

@@ -1,130 +1,35 @@
-//! The rows of a statement as encoded messages, made as the reader pulls them.
-//!
-//! The statement, its connection and the loop over its rows are one future, which this stream polls itself. So nothing runs
-//! beside the reader but SQLite's thread, which waits when its channel is full, and dropping the stream stops all of it.
+//! Runs one statement of SQLite. Its own thread waits when the channel of its rows is full.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use futures_core::Stream;
-use futures_core::future::BoxFuture;
 use futures_util::StreamExt;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Either, Executor};
-use tokio::time::Sleep;
 
 use super::failed;
 use super::pool::{Lease, Pool};
 use crate::sql::cell::Argument;
-use crate::sql::plan::Plan;
+use crate::sql::engine::Question;
+use crate::sql::rows::{BATCH_BYTES, BATCH_ROWS, Batch, Encoding, Rows, pause};
 use crate::{ConnectorError, Failure};
 
-/// How many rows are encoded before the reader gets the first of them.
-const BATCH_ROWS: usize = 64;
-
-/// How many bytes are encoded before the reader gets the first of them.
-const BATCH_BYTES: usize = 64 * 1024;
-
-/// One statement with everything it needs to run.
-pub(crate) struct Query {
-    pub(crate) sql: Arc<str>,
-    pub(crate) arguments: Vec<Argument>,
-    pub(crate) plan: Arc<Plan>,
-    /// Largest message, in bytes.
-    pub(crate) limit: usize,
-    pub(crate) deadline: Option<Instant>,
-    /// How many bytes to allocate at a time for encoded rows.
-    pub(crate) arena: usize,
-}
-
-/// The encoded rows.
-pub(crate) struct Rows {
-    /// `None` once the statement has ended.
-    pump: Option<BoxFuture<'static, Result<(), ConnectorError>>>,
-    batch: Arc<Batch>,
-    ready: VecDeque<Bytes>,
-    error: Option<ConnectorError>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Rows {
-    /// Takes a connection and starts the statement.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Pool::lease`], and arguments that SQLite does not take.
-    pub(crate) async fn start(pool: &Pool, query: Query) -> Result<Self, ConnectorError> {
-        if query.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(ConnectorError::Timeout);
-        }
-        let arguments = bound(query.arguments)?;
-        let lease = pool.lease(query.deadline).await?;
-        let batch = Arc::new(Batch::default());
-        let timer = query.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
-        let encoding = Encoding { plan: query.plan, limit: query.limit, arena: BytesMut::with_capacity(query.arena) };
-        let pump = pump(lease, query.sql, arguments, encoding, Arc::clone(&batch));
-        Ok(Self { pump: Some(Box::pin(pump)), batch, ready: VecDeque::new(), error: None, timer })
+/// Takes a connection and starts the statement.
+///
+/// # Errors
+///
+/// Those of [`Pool::lease`], and arguments that SQLite does not take.
+pub(super) async fn start(pool: &Pool, sql: Arc<str>, question: Question) -> Result<Rows, ConnectorError> {
+    let deadline = question.deadline;
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        return Err(ConnectorError::Timeout);
     }
-
-    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
-        self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready())
-    }
-}
-
-impl Stream for Rows {
-    type Item = Result<Bytes, ConnectorError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if let Some(message) = this.ready.pop_front() {
-            return Poll::Ready(Some(Ok(message)));
-        }
-        if let Some(pump) = this.pump.as_mut() {
-            if let Poll::Ready(result) = pump.as_mut().poll(context) {
-                this.pump = None;
-                this.error = result.err();
-            }
-            this.batch.swap(&mut this.ready);
-        }
-        if let Some(message) = this.ready.pop_front() {
-            return Poll::Ready(Some(Ok(message)));
-        }
-        if let Some(error) = this.error.take() {
-            // SQLite may have looked at the clock before our own timer fired.
-            let late = error == ConnectorError::Cancelled && this.timer.is_some();
-            return Poll::Ready(Some(Err(if late { ConnectorError::Timeout } else { error })));
-        }
-        if this.pump.is_none() {
-            return Poll::Ready(None);
-        }
-        if this.is_late(context) {
-            this.pump = None;
-            return Poll::Ready(Some(Err(ConnectorError::Timeout)));
-        }
-        Poll::Pending
-    }
-}
-
-/// How rows become messages.
-struct Encoding {
-    plan: Arc<Plan>,
-    limit: usize,
-    /// Messages are cut off its front, and it allocates for many at once.
-    arena: BytesMut,
-}
-
-impl Encoding {
-    fn row(&mut self, row: &SqliteRow) -> Result<Bytes, ConnectorError> {
-        self.plan.encode(row, &mut self.arena)?;
-        if self.arena.len() > self.limit {
-            return Err(ConnectorError::TooLarge { limit: self.limit });
-        }
-        Ok(self.arena.split().freeze())
-    }
+    let encoding = Encoding::of(&question);
+    let arguments = bound(question.arguments)?;
+    let lease = pool.lease(deadline).await?;
+    let batch = Arc::new(Batch::default());
+    let pump = pump(lease, sql, arguments, encoding, Arc::clone(&batch));
+    Ok(Rows::of(Box::pin(pump), batch, deadline))
 }
 
 /// Runs the statement and encodes its rows, a batch at a time.
@@ -140,8 +45,8 @@ async fn pump(
         loop {
             match rows.next().await {
                 Some(Ok(Either::Right(row))) => {
-                    if batch.push(encoding.row(&row)?) {
-                        // The reader takes the batch and polls again when it wants more.
+                    let (rows, bytes) = batch.push(encoding.row(&row)?);
+                    if rows >= BATCH_ROWS || bytes >= BATCH_BYTES {
                         pause().await;
                     }
                 }
@@ -173,57 +78,17 @@ fn bound(arguments: Vec<Argument>) -> Result<SqliteArguments, ConnectorError> {
     let mut bound = SqliteArguments::default();
     for argument in arguments {
         let added = match argument {
-            Argument::Null => bound.add(None::<i64>),
+            // Lists are bound as JSON text, which the form of the parameter has made of them.
+            Argument::Null | Argument::List(_) => bound.add(None::<i64>),
+            Argument::Bool(value) => bound.add(i64::from(value)),
             Argument::Integer(value) => bound.add(value),
             Argument::Real(value) => bound.add(value),
             Argument::Text(value) => bound.add(value),
             Argument::Blob(value) => bound.add(value),
+            Argument::Date { date, .. } => bound.add(date.to_string()),
+            Argument::Instant { instant, .. } => bound.add(instant.to_string()),
         };
         added.map_err(|_| ConnectorError::Failed { why: Failure::Limit })?;
     }
     Ok(bound)
-}
-
-/// Waits until it is polled once more. Whoever polls does so without being woken.
-async fn pause() {
-    let mut paused = false;
-    std::future::poll_fn(|_| {
-        if paused {
-            return Poll::Ready(());
-        }
-        paused = true;
-        Poll::Pending
-    })
-    .await;
-}
-
-/// What the pump has encoded and the reader has not taken.
-#[derive(Default)]
-struct Batch(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    messages: VecDeque<Bytes>,
-    bytes: usize,
-}
-
-impl Batch {
-    /// Adds a message, and says whether that is enough for now.
-    fn push(&self, message: Bytes) -> bool {
-        let mut waiting = self.lock();
-        waiting.bytes += message.len();
-        waiting.messages.push_back(message);
-        waiting.messages.len() >= BATCH_ROWS || waiting.bytes >= BATCH_BYTES
-    }
-
-    /// Gives the messages for an empty queue.
-    fn swap(&self, empty: &mut VecDeque<Bytes>) {
-        let mut waiting = self.lock();
-        waiting.bytes = 0;
-        std::mem::swap(&mut waiting.messages, empty);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

@@ -34,11 +34,14 @@ impl Row for Made {
             Some(Owned::Blob(value)) => Cell::Blob(value),
         }
     }
+
+    fn elements(&self, _: usize) -> impl Iterator<Item = Cell<'_>> {
+        std::iter::empty()
+    }
 }
 
 fn columns(names: &[&str]) -> Vec<Column> {
-    let column = |name: &&str| Column { name: (*name).into(), declared: None, class: Class::Unknown };
-    names.iter().map(column).collect()
+    names.iter().map(|name| Column::new(name, None, Class::Unknown)).collect()
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

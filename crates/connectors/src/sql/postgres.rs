@@ -1,0 +1,92 @@
+//! What PostgreSQL has of its own: how it is reached, described, asked and stopped.
+//!
+//! A session only reads: the role's rights aside, its transactions are read only by default, and a stream's by its own word. To
+//! carry out commands, a statement would run in a transaction of a session that may write: [`run`] begins and ends a transaction
+//! around a cursor already, and the pool rolls back what is left of one.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+
+use crate::ConnectorError;
+use crate::config::DatabaseConfig;
+use crate::sql::Misconfigured;
+use crate::sql::engine::{Engine, Prepared};
+use crate::sql::statement::Statement;
+
+use address::Address;
+use pool::Pool;
+
+mod address;
+mod bind;
+mod failures;
+mod pool;
+mod prose;
+mod run;
+mod types;
+mod values;
+
+/// What the URL of a server begins with.
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// How long a statement waits for what another holds locked, unless configured.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Connections, unless configured.
+const CONNECTIONS: u16 = 4;
+
+/// Whether a URL is that of a PostgreSQL server.
+pub(super) fn is_postgres(url: &str) -> bool {
+    SCHEMES.iter().any(|scheme| url.starts_with(scheme))
+}
+
+/// One database of a server and its connections.
+#[derive(Debug)]
+pub(super) struct Database {
+    pool: Arc<Pool>,
+    /// Counts the statements, each of which has a cursor of its own name.
+    statements: AtomicU64,
+}
+
+impl Database {
+    /// Reads the table, or says everything that is wrong with it. Nothing is opened yet.
+    pub(super) fn open(config: &DatabaseConfig, folder: &Path) -> Result<Self, Vec<Misconfigured>> {
+        let address = Address::read(config, folder)?;
+        // The server keeps milliseconds in an i32.
+        let lock_timeout = config.lock_timeout.map_or(LOCK_TIMEOUT, crate::Timeout::duration);
+        let connections = config.connections.map_or(CONNECTIONS, std::num::NonZeroU16::get);
+        let pool = Pool::new(address, lock_timeout.min(Duration::from_hours(1)), usize::from(connections));
+        Ok(Self { pool: Arc::new(pool), statements: AtomicU64::new(0) })
+    }
+}
+
+impl Engine for Database {
+    fn probe(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        Box::pin(async {
+            tokio::time::timeout(prose::HEALTH_TIMEOUT, self.pool.beside())
+                .await
+                .unwrap_or(Err(ConnectorError::Timeout))
+                .map(drop)
+        })
+    }
+
+    fn cure(&self, error: &ConnectorError) -> String {
+        if matches!(error, ConnectorError::Credentials { .. }) {
+            "check the role in `url`, `password_file`, and what the server's `pg_hba.conf` lets in".into()
+        } else {
+            "start the server, or correct host, port and database in `url`; `ca` names who may have signed its certificate".into()
+        }
+    }
+
+    fn dangerous_plaintext(&self) -> bool {
+        self.pool.address().plaintext
+    }
+
+    fn prepare<'s>(&'s self, statement: &'s Statement) -> BoxFuture<'s, Result<Prepared, String>> {
+        let number = self.statements.fetch_add(1, Ordering::Relaxed);
+        Box::pin(prose::Compiled::prepare(&self.pool, statement, number))
+    }
+}

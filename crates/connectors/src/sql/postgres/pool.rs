@@ -1,0 +1,311 @@
+//! The connections of one server: how many, who waits, which are kept, and what becomes of one whose question was taken back.
+//!
+//! A lease that ends while its statement runs has it cancelled from a second connection and then closes its own, since the driver
+//! would otherwise read all that is left of the answer. A transaction that rests is rolled back, and its connection kept. Whoever
+//! waits for the lease's place waits for that too, so that the limit holds on the server.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, PgConnection, Row as _};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::address::Address;
+use super::failures::{Aftermath, cannot_connect, failed};
+use crate::{ConnectorError, Failure};
+
+/// How long a lease waits for a connection when the question has no deadline.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How long cancelling a statement, or rolling back, may take before the connection is given up.
+const LONGEST_MENDING: Duration = Duration::from_secs(5);
+
+/// After how long without use a connection is tried before it is used: a firewall may have forgotten it.
+const TRY_AFTER: Duration = Duration::from_secs(30);
+
+/// How long that may take.
+const LONGEST_TRY: Duration = Duration::from_secs(1);
+
+/// By how much the server's own limit of time lies behind the deadline, which the gateway keeps first.
+const NET_BEHIND: Duration = Duration::from_secs(1);
+
+/// The connections of one server.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
+}
+
+/// What outlives a lease.
+struct Shared {
+    address: Address,
+    lock_timeout: Duration,
+    /// The last connection given is the first one taken.
+    idle: Mutex<Vec<Held>>,
+    /// Where connections are mended.
+    runtime: Option<Handle>,
+}
+
+impl Pool {
+    /// Makes the pool. Nothing is opened yet. Must run within a tokio runtime.
+    pub(super) fn new(address: Address, lock_timeout: Duration, connections: usize) -> Self {
+        let runtime = Handle::try_current().ok();
+        let shared = Arc::new(Shared { address, lock_timeout, idle: Mutex::new(Vec::new()), runtime });
+        Self { shared, permits: Arc::new(Semaphore::new(connections)) }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.shared.address
+    }
+
+    /// Takes a connection, waiting for one up to the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectorError::Timeout`] when none became free in time; else why none can be opened.
+    pub(super) async fn lease(&self, deadline: Option<Instant>) -> Result<Lease, ConnectorError> {
+        in_time(deadline, async {
+            let permit = Arc::clone(&self.permits)
+                .acquire_owned()
+                .await
+                .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
+            let mut lease = Lease { held: None, kept: false, shared: Arc::clone(&self.shared), permit: Some(permit) };
+            while lease.held.is_none() {
+                let Some(kept) = self.shared.idle().pop() else {
+                    lease.held = Some(self.shared.open().await?);
+                    lease.kept = false;
+                    break;
+                };
+                lease.held = kept.answering().await;
+                lease.kept = true;
+            }
+            lease.net(deadline).await?;
+            Ok(lease)
+        })
+        .await
+    }
+
+    /// Opens a connection that is not one of the pool's.
+    pub(super) async fn beside(&self) -> Result<PgConnection, ConnectorError> {
+        Ok(self.shared.open().await?.connection)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("idle", &self.shared.idle().len()).finish_non_exhaustive()
+    }
+}
+
+/// Ends what takes longer than the deadline.
+pub(super) async fn in_time<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, ConnectorError>>,
+) -> Result<T, ConnectorError> {
+    let end = deadline.unwrap_or_else(|| Instant::now() + LONGEST_WAIT);
+    tokio::time::timeout_at(end.into(), work).await.unwrap_or(Err(ConnectorError::Timeout))
+}
+
+/// A connection in use. Dropping it gives the connection back, and stops what it still runs.
+pub(super) struct Lease {
+    held: Option<Held>,
+    /// Whether the connection was used before, and so may be gone without anybody having noticed.
+    kept: bool,
+    shared: Arc<Shared>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    /// Returns the connection to send a command. It counts as running until [`Lease::rest`] or [`Lease::finish`].
+    pub(super) fn running(&mut self) -> Result<&mut PgConnection, ConnectorError> {
+        let held = self.held.as_mut().ok_or(ConnectorError::Failed { why: Failure::Internal })?;
+        held.state = State::Running;
+        Ok(&mut held.connection)
+    }
+
+    /// Says that the command has ended, in a transaction that goes on.
+    pub(super) fn rest(&mut self) {
+        self.state(State::Transaction);
+    }
+
+    /// Says that the command has ended, and any transaction with it.
+    pub(super) fn finish(&mut self) {
+        self.state(State::Ready);
+    }
+
+    fn state(&mut self, state: State) {
+        if let Some(held) = self.held.as_mut() {
+            held.state = state;
+        }
+    }
+
+    /// Takes note that the command has failed, and says what that means.
+    pub(super) fn failed(&mut self, error: &sqlx::Error) -> ConnectorError {
+        let (error, aftermath) = failed(error);
+        if aftermath == Aftermath::Lost {
+            self.held = None;
+            // What ended one connection has probably ended all.
+            self.shared.idle().clear();
+        } else if let Some(held) = self.held.as_mut() {
+            // The driver reads the end of the answer before it sends another command; in a transaction that has failed, that is
+            // a rollback.
+            held.state = State::Transaction;
+        }
+        error
+    }
+
+    /// Opens another connection in the place of one that had been kept and was lost, once. Says whether there is one.
+    pub(super) async fn renewed(&mut self, deadline: Option<Instant>) -> Result<bool, ConnectorError> {
+        if self.held.is_some() || !self.kept {
+            return Ok(false);
+        }
+        self.kept = false;
+        let opened = in_time(deadline, self.shared.open()).await?;
+        self.held = Some(opened);
+        in_time(deadline, self.net(deadline)).await?;
+        Ok(true)
+    }
+
+    /// Sets the server's own limit of time for a statement a little behind the deadline. It is only a net, so a limit that is
+    /// somewhat longer is left as it is.
+    async fn net(&mut self, deadline: Option<Instant>) -> Result<(), ConnectorError> {
+        let Some(held) = self.held.as_mut() else {
+            return Ok(());
+        };
+        let wanted = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()) + NET_BEHIND);
+        let fits = match (held.net, wanted) {
+            (None, None) => true,
+            (Some(net), Some(wanted)) => net >= wanted && net <= wanted * 4,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        // The role's own limit, if it is the shorter one, has been there from the start.
+        if fits || (held.net.is_none() && held.own_net.zip(wanted).is_some_and(|(own, wanted)| own <= wanted)) {
+            return Ok(());
+        }
+        let net = wanted.map(|wanted| wanted * 2);
+        let shortest = net.into_iter().chain(held.own_net).min().map_or(0, |net| net.as_millis());
+        held.state = State::Running;
+        let sql = format!("SET statement_timeout = {shortest}");
+        let set = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut held.connection).await;
+        held.state = State::Ready;
+        held.net = net;
+        match set {
+            Ok(_) => Ok(()),
+            // A kept connection that is gone shows with the question's own command, which is then sent on another.
+            Err(_) if self.kept => Ok(()),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(mut held) = self.held.take() else {
+            return;
+        };
+        if held.state == State::Ready {
+            held.used = Instant::now();
+            self.shared.idle().push(held);
+            return;
+        }
+        let Some(runtime) = &self.shared.runtime else {
+            return;
+        };
+        // The permit goes along: whoever waits for it finds the server at rest.
+        let (shared, permit) = (Arc::clone(&self.shared), self.permit.take());
+        drop(runtime.spawn(async move {
+            shared.mend(held).await;
+            drop(permit);
+        }));
+    }
+}
+
+impl Shared {
+    fn idle(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a connection that only reads.
+    async fn open(&self) -> Result<Held, ConnectorError> {
+        let options = self.address.options().await?;
+        let mut connection = options.connect().await.map_err(|error| cannot_connect(&error))?;
+        // Where the server can, it looks after a client that is gone while a statement runs.
+        let looks = if connection.server_version_num().is_some_and(|version| version >= 140_000) {
+            "CASE WHEN version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '1000', false) END"
+        } else {
+            "NULL"
+        };
+        let sql = format!(
+            "SELECT pg_backend_pid(), setting::bigint, set_config('default_transaction_read_only', 'on', false), \
+             set_config('lock_timeout', '{}', false), set_config('standard_conforming_strings', 'on', false), \
+             set_config('client_min_messages', 'error', false), {looks} \
+             FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'",
+            self.lock_timeout.as_millis()
+        );
+        let row =
+            connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await.map_err(|error| cannot_connect(&error))?;
+        let process: i32 = row.try_get(0).map_err(|error| cannot_connect(&error))?;
+        let own: i64 = row.try_get(1).unwrap_or_default();
+        let own_net = u64::try_from(own).ok().filter(|own| *own > 0).map(Duration::from_millis);
+        Ok(Held { connection, process, state: State::Ready, own_net, net: None, used: Instant::now() })
+    }
+
+    /// Brings what a lease has left behind to an end.
+    async fn mend(&self, mut held: Held) {
+        if held.state == State::Transaction {
+            let rollback = tokio::time::timeout(LONGEST_MENDING, held.connection.execute("ROLLBACK"));
+            if matches!(rollback.await, Ok(Ok(_))) {
+                held.state = State::Ready;
+                held.used = Instant::now();
+                self.idle().push(held);
+            }
+            return;
+        }
+        // While the connection is open the process is this one and no other.
+        let cancel = async {
+            let options = self.address.options().await.ok()?;
+            let mut side = options.connect().await.ok()?;
+            let cancel = sqlx::query("SELECT pg_cancel_backend($1)").persistent(false).bind(held.process);
+            side.execute(cancel).await.ok()?;
+            side.close().await.ok()
+        };
+        if !matches!(tokio::time::timeout(LONGEST_MENDING, cancel).await, Ok(Some(()))) {
+            tracing::warn!("a statement could not be cancelled on the server; its connection is closed all the same");
+        }
+        let _ = tokio::time::timeout(LONGEST_MENDING, held.connection.close_hard()).await;
+    }
+}
+
+/// A connection with what is known of it.
+struct Held {
+    connection: PgConnection,
+    /// The server's process, which is what is cancelled.
+    process: i32,
+    state: State,
+    /// The role's own limit of time for a statement.
+    own_net: Option<Duration>,
+    /// The limit of time that the gateway has set; `None` for none.
+    net: Option<Duration>,
+    used: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// A command has been sent, and its answer is not read to its end.
+    Running,
+    /// Nothing runs, in a transaction.
+    Transaction,
+}
+
+impl Held {
+    /// Itself, if the server still answers.
+    async fn answering(mut self) -> Option<Self> {
+        if self.used.elapsed() < TRY_AFTER {
+            return Some(self);
+        }
+        let ping = tokio::time::timeout(LONGEST_TRY, self.connection.ping()).await;
+        matches!(ping, Ok(Ok(()))).then_some(self)
+    }
+}

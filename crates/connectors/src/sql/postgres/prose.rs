@@ -1,0 +1,146 @@
+//! One statement that a server has compiled: its text, what it is given and what it gives.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_core::future::BoxFuture;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{AssertSqlSafe, Column as _, Either, Executor, Row as _, SqlSafeStr, Statement as _};
+
+use super::bind::{self, Parameter};
+use super::failures::{driver_text, failed};
+use super::pool::Pool;
+use super::run;
+use super::types::{Known, Sort};
+use crate::sql::cell::Argument;
+use crate::sql::engine::{Prepared, Question, Run};
+use crate::sql::rows::Rows;
+use crate::sql::statement::Statement;
+use crate::{ConnectorError, Failure};
+
+/// How long the health check waits.
+pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A compiled statement.
+#[derive(Debug)]
+pub(super) struct Prose {
+    pub(super) pool: Arc<Pool>,
+    pub(super) sql: Arc<str>,
+    /// Opens the cursor over the statement.
+    pub(super) declare: Arc<str>,
+    /// The cursor's name, which no other statement has: what a connection remembers of its rows holds for this one alone.
+    pub(super) cursor: String,
+    names: Vec<Arc<str>>,
+    parameters: Vec<Parameter>,
+    pub(super) sorts: Vec<Sort>,
+}
+
+/// A statement of a connector. The handle that it starts from.
+#[derive(Clone, Debug)]
+pub(super) struct Compiled(pub(super) Arc<Prose>);
+
+impl Compiled {
+    /// Lets the server compile the statement, and say what it would do. The error is for the person who wrote it.
+    pub(super) async fn prepare(pool: &Arc<Pool>, statement: &Statement, number: u64) -> Result<Prepared, String> {
+        let deadline = Instant::now() + HEALTH_TIMEOUT;
+        let mut lease = pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
+        let connection = lease.running().map_err(|error| error.to_string())?;
+        let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
+        let compiling = async {
+            let compiled = connection.prepare(sql).await.map_err(|error| driver_text(&error))?;
+            let (mut columns, mut sorts) = (Vec::new(), Vec::new());
+            for column in compiled.columns() {
+                let known = Known::of(column.type_info());
+                columns.push(known.column(column.name(), column.type_info()));
+                sorts.push(known.sort);
+            }
+            let (mut slots, mut parameters) = (Vec::new(), Vec::new());
+            if let Some(Either::Left(types)) = compiled.parameters() {
+                for info in types {
+                    slots.push(Known::of(info).slot(info));
+                    parameters.push(Parameter::of(info));
+                }
+            }
+            if columns.is_empty() {
+                return Err("it returns no columns".to_owned());
+            }
+            explain(connection, &statement.sql, &parameters).await.map_err(|error| match error {
+                Explained::Error(error) => driver_text(&error),
+                Explained::Writes => Failure::ReadOnly.to_string(),
+            })?;
+            Ok((columns, sorts, slots, parameters))
+        };
+        let compiled = tokio::time::timeout_at(deadline.into(), compiling);
+        let (columns, sorts, slots, parameters) = compiled.await.map_err(|_| ConnectorError::Timeout.to_string())??;
+        lease.finish();
+        let cursor = format!("drawbridge_{number}");
+        let prose = Prose {
+            pool: Arc::clone(pool),
+            sql: statement.sql.as_str().into(),
+            declare: format!("DECLARE {cursor} NO SCROLL CURSOR FOR {}", statement.sql).into(),
+            cursor,
+            names: statement.parameters.iter().map(|name| name.as_str().into()).collect(),
+            parameters,
+            sorts,
+        };
+        Ok(Prepared { columns, slots, run: Arc::new(Self(Arc::new(prose))) })
+    }
+}
+
+impl Prose {
+    /// Writes the arguments in the types of the statement's parameters.
+    pub(super) fn bound(&self, arguments: &[Argument]) -> Result<PgArguments, ConnectorError> {
+        bind::bound(&self.parameters, arguments).map_err(|(at, why)| match self.names.get(at) {
+            Some(name) => ConnectorError::Argument { parameter: Arc::clone(name), why },
+            None => ConnectorError::Failed { why: Failure::Internal },
+        })
+    }
+}
+
+impl Run for Compiled {
+    fn start(&self, question: Question) -> BoxFuture<'_, Result<Rows, ConnectorError>> {
+        Box::pin(run::start(&self.0, question))
+    }
+
+    /// Opens a connection, and lets the server plan the statement once more.
+    fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        let prose = Arc::clone(&self.0);
+        let attempt = async move {
+            let mut connection = prose.pool.beside().await?;
+            explain(&mut connection, &prose.sql, &prose.parameters).await.map_err(|error| match error {
+                Explained::Error(error) => failed(&error).0,
+                Explained::Writes => ConnectorError::Failed { why: Failure::ReadOnly },
+            })
+        };
+        Box::pin(
+            async move { tokio::time::timeout(HEALTH_TIMEOUT, attempt).await.unwrap_or(Err(ConnectorError::Timeout)) },
+        )
+    }
+}
+
+/// Why a plan is no good.
+enum Explained {
+    Error(sqlx::Error),
+    /// It would write, or lock rows to write them.
+    Writes,
+}
+
+/// Lets the server plan a statement, which also looks after the role's rights.
+async fn explain(connection: &mut PgConnection, sql: &str, parameters: &[Parameter]) -> Result<(), Explained> {
+    let sql = AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {sql}"));
+    let query = sqlx::query_with(sql, bind::nulls(parameters)).persistent(false);
+    let row = match connection.fetch_one(query).await {
+        Ok(row) => row,
+        // Calculating with nulls, the planner may come upon what no question does: a division, a cast. That is not the plan's fault.
+        Err(error) if data_exception(&error) => return Ok(()),
+        Err(error) => return Err(Explained::Error(error)),
+    };
+    let plan = row.try_get_raw(0).map_err(Explained::Error)?;
+    let plan = plan.as_str().unwrap_or_default();
+    let writes = ["ModifyTable", "LockRows"].iter().any(|node| plan.contains(&format!("\"Node Type\": \"{node}\"")));
+    if writes { Err(Explained::Writes) } else { Ok(()) }
+}
+
+fn data_exception(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code.starts_with("22"))
+}
