@@ -96,3 +96,17 @@ fn every_nhs_number_names_the_data_subject() {
     }
     assert_eq!(found, 6);
 }
+
+#[test]
+fn every_nhs_number_that_is_asked_about_has_its_check_digit() {
+    let contracts = contracts();
+    for path in ["Patients/Find", "Encounters/List", "Encounters/Conditions", "Encounters/Observations"] {
+        let method = contracts.method(&format!("/health.v1.{path}")).unwrap();
+        let check = |number: &str| {
+            method.check_request(&method.request_from_json(&format!("{{\"nhsNumber\": \"{number}\"}}")).unwrap())
+        };
+        assert_eq!(check("9990000018"), Ok(()), "{path}");
+        assert!(check("9990000019").unwrap_err().violations().is_some(), "{path}");
+        assert_eq!(method.check_request(&[]).is_ok(), path == "Encounters/List", "{path}");
+    }
+}
