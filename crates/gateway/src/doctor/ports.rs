@@ -27,7 +27,14 @@ pub(super) async fn examine(file: &ConfigFile, own: Option<&GatewayId>) -> Vec<F
                 format!("the gateway `{}` answers on {operations}", status.gateway),
                 "give each gateway of this machine ports of its own",
             )),
-            Err(FetchError::Nobody { .. } | FetchError::Late { .. } | FetchError::Other { .. }) => {}
+            Err(error @ FetchError::Late { .. }) => findings.push(Finding::error(
+                "gateway",
+                "operations.listen",
+                error.to_string(),
+                "look at the log of what listens there, and at the load of this machine",
+            )),
+            // Whether another program has the port is seen below.
+            Err(FetchError::Nobody { .. } | FetchError::Other { .. }) => {}
         }
     }
     if let Some(running) = &running {
