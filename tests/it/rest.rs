@@ -168,6 +168,14 @@ async fn what_a_back_end_says_crosses_as_problem_details() {
 }
 
 #[tokio::test]
+async fn a_partner_with_grpc_web_has_answers_streams_refusals_and_receipts() {
+    let federation = TestFederation::new().await.start();
+    let found = partner(&federation, "web");
+    let (outcome, _) = settled(federation.member(TRUST), found["exchange"].as_str().unwrap());
+    assert_eq!(outcome, "answered");
+}
+
+#[tokio::test]
 async fn a_stream_that_is_cut_says_so_in_its_last_line() {
     let mut federation = TestFederation::new().await.start();
     let arguments = arguments(&federation, "cut");

@@ -22,6 +22,7 @@ mod recovery;
 mod rest;
 mod services;
 mod upkeep;
+mod web;
 mod workers;
 
 pub use config::{Config, ConfigFile};
