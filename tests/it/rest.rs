@@ -154,8 +154,9 @@ async fn routes_that_cannot_be_followed_keep_the_gateway_from_starting() {
 
 #[tokio::test]
 async fn what_a_back_end_says_crosses_as_problem_details() {
-    let federation = TestFederation::new().await;
+    // Before the gateways' ports are chosen, so that it takes none of them.
     let backend = Backend::start(&[]);
+    let federation = TestFederation::new().await;
     let trust = federation.member(TRUST);
     trust.reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
     for method in ["Say", "Repeat"] {
@@ -165,6 +166,14 @@ async fn what_a_back_end_says_crosses_as_problem_details() {
         ));
     }
     partner(&federation.start(), "back_end");
+}
+
+#[tokio::test]
+async fn a_partner_with_grpc_web_has_answers_streams_refusals_and_receipts() {
+    let federation = TestFederation::new().await.start();
+    let found = partner(&federation, "web");
+    let (outcome, _) = settled(federation.member(TRUST), found["exchange"].as_str().unwrap());
+    assert_eq!(outcome, "answered");
 }
 
 #[tokio::test]

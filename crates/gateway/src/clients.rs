@@ -22,6 +22,7 @@ use crate::{
     ports::{BodyOutlet, STREAM_BUFFER},
     rest::Rest,
     services::Services,
+    web,
 };
 
 /// Serves the clients' port on one runtime.
@@ -48,11 +49,24 @@ impl Clients {
         if let Some(rest) = self.rest.clone()
             && !calls::is_grpc(request.headers())
         {
+            if web::is_grpc_web(request.headers()) {
+                return web::serve(self, caller, request).await;
+            }
             return rest.serve(self, &caller.peer, request).await;
         }
+        // HTTP/1.1 loses the trailers of whom does not ask for them, and with them how a call ended.
         if request.version() < Version::HTTP_2 {
             return calls::bare(StatusCode::HTTP_VERSION_NOT_SUPPORTED).map(ClientBody::ours);
         }
+        self.grpc(caller, request).await
+    }
+
+    /// Answers one request of gRPC.
+    pub(crate) async fn grpc(
+        self: Arc<Self>,
+        caller: Arc<Caller<SystemId>>,
+        request: Request<Incoming>,
+    ) -> Response<ClientBody> {
         if request.method() != Method::POST {
             return calls::bare(StatusCode::METHOD_NOT_ALLOWED).map(ClientBody::ours);
         }

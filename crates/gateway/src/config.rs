@@ -120,7 +120,7 @@ pub struct ListenConfig {
 pub struct ClientsConfig {
     /// Address and port, as in `0.0.0.0:8444`.
     pub listen: SocketAddr,
-    /// Whether contracts can also be asked as JSON over HTTP, which lets HTTP/1.1 in beside HTTP/2. The rules of certificates,
+    /// Whether contracts can also be asked as JSON over HTTP, and by gRPC-Web, which lets HTTP/1.1 in beside HTTP/2. The rules of certificates,
     /// permission and records are those of gRPC. Default: true.
     #[serde(default = "yes")]
     pub rest: bool,

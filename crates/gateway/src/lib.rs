@@ -25,7 +25,11 @@ mod rest;
 mod services;
 pub mod status;
 mod upkeep;
+<<<<<<< HEAD
 pub mod when;
+=======
+mod web;
+>>>>>>> rest
 mod workers;
 
 pub use config::{Config, ConfigFile};

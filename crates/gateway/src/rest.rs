@@ -14,7 +14,7 @@ use exchange::{Answer, Hop, Query, Reason, Refusal, framing, ports};
 use federation::SystemId;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{Body, Incoming};
-use rest::{Found, Routes, Unfit, Violation};
+use rest::{Found, Route, Routes, Unfit, Violation};
 
 use crate::{
     calls::{self, Held, Place, Unread},
@@ -41,6 +41,8 @@ struct Call {
     verb: String,
     path: String,
     query: Option<String>,
+    /// Where the answer's form comes from; none where nothing is at the path.
+    route: Option<Arc<Route>>,
 }
 
 /// What a call asks, as far as it could be read.
@@ -66,15 +68,15 @@ impl Rest {
                 _ => answers::wrong_verb(&["GET"]),
             };
         }
-        let call = Call {
-            routes: self.routes(&clients.house),
-            verb: request.method().as_str().to_owned(),
-            path: path.to_owned(),
-            query: request.uri().query().map(str::to_owned),
+        let routes = self.routes(&clients.house);
+        let verb = request.method().as_str().to_owned();
+        let route = match routes.find(&verb, path) {
+            Found::Route(matched) => Some(matched.route.clone()),
+            Found::Verbs(verbs) => return answers::wrong_verb(&verbs),
+            Found::Nothing => None,
         };
-        if let Found::Verbs(verbs) = call.routes.find(&call.verb, &call.path) {
-            return answers::wrong_verb(&verbs);
-        }
+        let (path, query) = (path.to_owned(), request.uri().query().map(str::to_owned));
+        let call = Call { routes, verb, path, query, route };
         if !is_json(request.headers()) {
             return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be `application/json`");
         }
@@ -158,17 +160,14 @@ async fn exchange(
 impl Call {
     /// The path of the method that the route leads to; what was called, where there is no route.
     fn method(&self) -> String {
-        match self.routes.find(&self.verb, &self.path) {
-            Found::Route(matched) => matched.route.method().path().to_owned(),
-            Found::Verbs(_) | Found::Nothing => self.path.clone(),
-        }
+        self.route.as_ref().map_or_else(|| self.path.clone(), |route| route.method().path().to_owned())
     }
 
     fn read(&self, body: &[u8]) -> Asked {
+        let path = self.method();
         let Found::Route(matched) = self.routes.find(&self.verb, &self.path) else {
-            return Asked { path: self.path.clone(), message: framing::framed(&[]), unfit: None };
+            return Asked { path, message: framing::framed(&[]), unfit: None };
         };
-        let path = matched.route.method().path().to_owned();
         match matched.request(self.query.as_deref(), body) {
             Ok(message) => Asked { path, message: framing::framed(&message), unfit: None },
             Err(unfit) => Asked { path, message: Bytes::new(), unfit: Some(unfit) },
@@ -176,10 +175,7 @@ impl Call {
     }
 
     fn answer(&self, message: &[u8], limit: usize) -> Result<Vec<u8>, rest::NoJson> {
-        match self.routes.find(&self.verb, &self.path) {
-            Found::Route(matched) => matched.route.answer(message, limit),
-            Found::Verbs(_) | Found::Nothing => Err(rest::NoJson::Malformed),
-        }
+        self.route.as_ref().map_or(Err(rest::NoJson::Malformed), |route| route.answer(message, limit))
     }
 }
 

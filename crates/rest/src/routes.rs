@@ -14,7 +14,7 @@ use crate::template::Template;
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     /// The narrowest first.
-    all: Vec<Route>,
+    all: Vec<Arc<Route>>,
     /// Positions of the methods' own paths.
     own: HashMap<String, usize>,
 }
@@ -58,7 +58,7 @@ pub enum Found<'a> {
 #[derive(Debug)]
 pub struct Matched<'a> {
     /// The route.
-    pub route: &'a Route,
+    pub route: &'a Arc<Route>,
     pub(crate) values: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ impl Routes {
         });
         let own = all.iter().enumerate().filter(|(_, route)| route.own);
         let own = own.map(|(at, route)| (route.method.path().to_owned(), at)).collect();
-        Ok(Self { all, own })
+        Ok(Self { all: all.into_iter().map(Arc::new).collect(), own })
     }
 
     /// Looks up a request by its verb and its path (without the query).
@@ -132,7 +132,7 @@ impl Routes {
 
     /// Returns all routes, the narrowest first.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.all.iter()
+        self.all.iter().map(Arc::as_ref)
     }
 }
 

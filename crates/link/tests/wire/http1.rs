@@ -53,7 +53,11 @@ async fn read_until(stream: &mut TlsStream<TcpStream>, end: &str) -> String {
 async fn say_back(_: Arc<server::Caller<()>>, request: Request<Incoming>) -> Response<Body> {
     let collected = request.into_body().collect(1024).await.unwrap();
     let trailers = [("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect();
-    let mut response = Response::new(Body::full(collected.data, Some(trailers)));
+    // A body of known length has no trailers in HTTP/1.1.
+    let (mut sender, body) = Body::channel(1024);
+    sender.send(collected.data).await.unwrap();
+    sender.finish(Some(trailers));
+    let mut response = Response::new(body);
     response.headers_mut().insert("trailer", "grpc-status".parse().unwrap());
     response
 }
