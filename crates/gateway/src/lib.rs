@@ -25,11 +25,8 @@ mod rest;
 mod services;
 pub mod status;
 mod upkeep;
-<<<<<<< HEAD
-pub mod when;
-=======
 mod web;
->>>>>>> rest
+pub mod when;
 mod workers;
 
 pub use config::{Config, ConfigFile};
