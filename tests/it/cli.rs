@@ -256,7 +256,7 @@ async fn a_variable_of_the_environment_lies_over_the_file() {
     federation.restart(TRUST);
     let council = federation.member(COUNCIL);
     // The council's own ports are free as well so far.
-    let free = drawbridge_tests::federation::free_ports::<4>();
+    let free = drawbridge_tests::ports::free_ports::<4>();
     let clients =
         free.into_iter().find(|port| ![council.links, council.clients, council.operations].contains(port)).unwrap();
     let folder = council.folder.clone();

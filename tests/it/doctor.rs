@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use drawbridge_tests::{COUNCIL, TRUST, TestFederation, federation::free_ports, process::run};
+use drawbridge_tests::{COUNCIL, TRUST, TestFederation, ports::free_ports, process::run};
 use federation::authority::{Authority, Flavour};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

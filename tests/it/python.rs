@@ -85,7 +85,7 @@ async fn a_partner_in_python_reads_every_refusal_with_its_standard_helpers() {
         ..Agreement::default()
     };
     federation.agree(&past);
-    let [nobody] = drawbridge_tests::federation::free_ports();
+    let [nobody] = drawbridge_tests::ports::free_ports();
     federation
         .member(TRUST)
         .bind_echo(&format!("address = \"https://localhost:{}\", ca = \"offline/authority.pem\"", nobody.port()));

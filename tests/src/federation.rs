@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::{
     client::{Client, Reply, metadata},
+    ports::free_ports,
     process::Gateway,
 };
 
@@ -491,10 +492,4 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(&path, &target).unwrap();
         }
     }
-}
-
-/// Ports that nobody listens on. All are held until all are found, so that they differ.
-pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    let held: [std::net::TcpListener; N] = std::array::from_fn(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    std::array::from_fn(|at| held[at].local_addr().unwrap())
 }

@@ -14,6 +14,7 @@
 pub mod client;
 pub mod faults;
 pub mod federation;
+pub mod ports;
 pub mod process;
 pub mod python;
 pub mod stand_in;

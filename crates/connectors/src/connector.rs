@@ -67,6 +67,7 @@ impl std::fmt::Debug for Ask {
             .field("method", &self.method.path())
             .field("request", &format_args!("{} bytes", self.request.len()))
             .field("deadline", &self.deadline)
+            .field("requests", &self.requests.as_ref().map(|_| "a stream"))
             .field("metadata", &format_args!("{} pairs", self.metadata.len()))
             .finish()
     }

@@ -60,16 +60,9 @@ impl Body for Receiver {
         if self.ended {
             return Poll::Ready(None);
         }
-        match ready!(self.frames.poll_recv(context)) {
-            Some(frame) => {
-                self.ended = frame.is_trailers();
-                Poll::Ready(Some(Ok(frame)))
-            }
-            None => {
-                self.ended = true;
-                Poll::Ready(Some(Err(Withdrawn)))
-            }
-        }
+        let frame = ready!(self.frames.poll_recv(context));
+        self.ended = frame.as_ref().is_none_or(Frame::is_trailers);
+        Poll::Ready(Some(frame.ok_or(Withdrawn)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -100,13 +100,10 @@ impl Clients {
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
         let limits = (self.message_limit, self.request_timeout);
-        let request = match calls::read_request(&self.house, (parts.uri.path(), body), limits).await {
-            Ok(request) => request,
-            Err(_) => {
-                let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
-                return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
-                    .map(ClientBody::ours);
-            }
+        let Ok(request) = calls::read_request(&self.house, (parts.uri.path(), body), limits).await else {
+            let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
+            return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
+                .map(ClientBody::ours);
         };
         let query = Query {
             system: system.clone(),

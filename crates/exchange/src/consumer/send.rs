@@ -101,12 +101,11 @@ impl Consumer {
         let SignedQuestion { gateway, session, opening, nonce } = signed;
         let timeout = deadline::reserve(until).map(|d| d.saturating_duration_since(Instant::now()));
         // A streamed request goes out once the reply has begun: not a byte of it to a gateway that refuses.
-        let (request, outgoing) = match &permitted.stream {
-            None => (Request::One(permitted.message.clone()), None),
-            Some(_) => {
-                let (sender, body) = pipe::pipe();
-                (Request::Stream(Box::pin(body)), Some(sender))
-            }
+        let (request, outgoing) = if permitted.stream.is_some() {
+            let (sender, body) = pipe::pipe();
+            (Request::Stream(Box::pin(body)), Some(sender))
+        } else {
+            (Request::One(permitted.message.clone()), None)
         };
         let request = LinkRequest {
             path: permitted.method.path().into(),
