@@ -75,7 +75,9 @@ async fn a_gateway_goes_on_from_a_copy_that_was_made_while_it_was_stopped() {
     let records: Vec<_> = reader.entries().map(|stored| records::Record::open(stored.unwrap()).unwrap()).collect();
     for exchange in [before, after] {
         let found = records.iter().filter(|record| record.exchange().is_some_and(|id| id.to_string() == exchange));
-        assert_eq!(found.count(), 1, "{exchange}");
+        // The first question after a start may meet a session that is no longer known, which is recorded too.
+        let answered = found.filter(|record| record.kind() == Kind::Outcome);
+        assert_eq!(answered.count(), 1, "{exchange}");
     }
 }
 

@@ -343,6 +343,23 @@ def main(path):
         assert one(leaf, 3) == leaf_of(shared, leaf), f"{section}: leaf"
         check_seal(seeds["provider"], v[section]["tag"], found, seal, leaf)
 
+    # A streamed request: what the consumer signs of the whole of it is part of the provider's leaf.
+    streamed = hmac.new(v.nonce, answer, hashlib.sha256).digest()
+    ((found, seal, leaf),) = v.headers("consumer closing of a streamed request")
+    whole = message((1, v.exchange), (2, streamed), (3, 2))
+    assert found == whole and leaf is None, "consumer closing"
+    check_seal(seeds["consumer"], v["consumer closing of a streamed request"]["tag"], found, seal, None)
+    whole_seal = unpadded(v["consumer closing of a streamed request"]["drawbridge-signature-bin"])
+    section = "provider closing of a streamed request"
+    ((found, seal, leaf),) = v.headers(section)
+    assert found == closing + message((13, streamed), (14, 2), (16, 1)), f"{section}: claims"
+    shared = message(
+        (1, 3), (2, 2), (3, v.exchange), (4, claims), (5, consumer_seal), (6, whole), (7, whole_seal), (8, opening), (9, found)
+    )
+    assert v.hex(section, "shared half") == shared, f"{section}: shared half"
+    assert one(leaf, 2, 0) == 3 and one(leaf, 3) == leaf_of(shared, leaf), f"{section}: leaf"
+    check_seal(seeds["provider"], v[section]["tag"], found, seal, leaf)
+
     # A refusal: the signed reason, the difference of the clocks (zigzag), and one that promises nothing.
     ((refused, _, _),) = v.headers("provider closing of a refusal")
     fields = decode(refused)

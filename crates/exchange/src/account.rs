@@ -17,6 +17,9 @@ use crate::{
     refusal::{Hop, Reason, Refusal},
 };
 
+/// Most that a record says of why an exchange was refused, in bytes. A peer may have written it.
+const MAX_DETAIL_BYTES: usize = 2048;
+
 /// What is known of one exchange so far.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -97,11 +100,14 @@ impl Account {
         self.private.outcome = outcome(refusal.map(|r| r.reason)).to_owned();
         if let Some(refusal) = refusal {
             self.private.hop = refusal.hop.as_str().to_owned();
-            self.private.detail = if refusal.detail.is_empty() {
+            let mut detail = if refusal.detail.is_empty() {
                 refusal.told.clone()
             } else {
                 format!("{}; {}", refusal.told, refusal.detail)
             };
+            // Whoever wrote it: a record that is too large could not be written.
+            detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
+            self.private.detail = detail;
         }
     }
 

@@ -30,6 +30,9 @@ use crate::{
 /// How often a record is begun where nothing passes.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// So much of a message that is not whole yet keeps its stream from being idle.
+const PART_BYTES: u64 = 64 * 1024;
+
 /// Where the messages of a streamed request go.
 pub(crate) trait Sink: Send {
     /// Takes whole messages with their prefixes; waits while the reader does not read.
@@ -45,17 +48,28 @@ pub(crate) struct Activity {
     begun: Instant,
     /// Milliseconds after `begun`.
     last: AtomicU64,
+    /// Bytes since then of messages that are not whole.
+    parts: AtomicU64,
 }
 
 impl Activity {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), last: AtomicU64::new(0) })
+        Arc::new(Self { begun: Instant::now(), last: AtomicU64::new(0), parts: AtomicU64::new(0) })
     }
 
     /// Notes that something passed now.
     pub(crate) fn note(&self) {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that came. They count once a message is whole, or [`PART_BYTES`] of one are there: a trickle is not activity.
+    pub(crate) fn passed(&self, bytes: u64, whole: bool) {
+        let parts = self.parts.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if whole || parts >= PART_BYTES {
+            self.parts.store(0, Ordering::Relaxed);
+            self.note();
+        }
     }
 
     /// Returns how long nothing has passed.
@@ -132,8 +146,9 @@ impl<S: Sink> Intake<S> {
                     }
                 },
             };
-            activity.note();
+            let came = u64::try_from(piece.len()).unwrap_or(u64::MAX);
             let (messages, refusal) = cut(&mut cutter, piece, &method, hop);
+            activity.passed(came, !messages.is_empty());
             let passed = async {
                 let mut bytes = 0_u64;
                 for message in &messages {

@@ -22,7 +22,9 @@ use http::HeaderMap;
 use ledger::{Entry, Hash, Leaf, Ledger, SealInput, SealVerifier, Sealer};
 use note::SigningKey;
 use prost::Message;
-use proto::link::{Actor, CallShape, ConsumerClaims, LeafOpening, ProviderClosing, ProviderOpening, Seal};
+use proto::link::{
+    Actor, CallShape, ConsumerClaims, ConsumerClosing, LeafOpening, ProviderClosing, ProviderOpening, Seal,
+};
 use records::{ExchangeId, Kind, Private, Shared, Side, half_hash, provider_leaf_of, provider_shared, receipt};
 
 /// Where the vectors lie, from this crate.
@@ -302,7 +304,45 @@ async fn providers_part(out: &mut Writer, opening: &Signed) {
     out.text("tag", receipt::PROVIDER_CLOSING);
     let seal = Sealer::new(provider_key()).seal(receipt::PROVIDER_CLOSING, refused.to_vec()).await;
     out.headers(&Signed { claims: refused, seal: Some(receipt::seal_to_wire(&seal)), leaf: None });
+    streamed_request(out, opening, (&ledger, &opened)).await;
     ledger.close().await;
+}
+
+/// What both sides sign of a request that is a stream of the same two messages as the answer.
+async fn streamed_request(out: &mut Writer, opening: &Signed, (ledger, opened): (&Ledger, &Bytes)) {
+    let mut running = digests::Running::new(&nonce());
+    running.update(&answer());
+    let request_digest = Bytes::copy_from_slice(&running.so_far());
+    let closing_claims = ConsumerClosing {
+        exchange_id: exchange().as_bytes().to_vec().into(),
+        request_digest: request_digest.clone(),
+        messages: 2,
+    };
+    let claims = Bytes::from(closing_claims.encode_to_vec());
+    let seal = Sealer::new(consumer_key()).seal(receipt::CONSUMER_CLOSING, claims.to_vec()).await;
+    let signed = Signed { claims, seal: Some(receipt::seal_to_wire(&seal)), leaf: None };
+    out.section("consumer closing of a streamed request");
+    out.text("tag", receipt::CONSUMER_CLOSING);
+    out.headers(&signed);
+
+    let closed =
+        ProviderClosing { request_digest, request_messages: 2, request_closed: true, ..closing(&opening.claims) };
+    let closed = Bytes::from(closed.encode_to_vec());
+    let crossed = Shared {
+        exchange_id: exchange().as_bytes().to_vec().into(),
+        consumer_claims: opening.claims.clone(),
+        consumer_seal: opening.seal.clone(),
+        consumer_closing: signed.claims.clone(),
+        consumer_closing_seal: signed.seal.clone(),
+        provider_opening: opened.clone(),
+        provider_closing: closed.clone(),
+        ..Shared::default()
+    };
+    let outcome = Recorded::new(provider_shared(Kind::Outcome, &crossed), 0x50);
+    out.section("provider closing of a streamed request");
+    out.text("tag", receipt::PROVIDER_CLOSING);
+    out.hex("shared half", &outcome.shared.encode_to_vec());
+    out.headers(&outcome.append(ledger, receipt::PROVIDER_CLOSING, closed).await);
 }
 
 /// A refusal that the consumer's gateway makes by itself: no header, but receipts carry its seal.
@@ -391,7 +431,7 @@ fn committed_headers_read_back_and_their_seals_verify() {
             }
         }
     }
-    assert_eq!(checked, 9);
+    assert_eq!(checked, 11);
 }
 
 /// The script knows `FORMATS.md` and Python's own library; it shares no line with the gateway.

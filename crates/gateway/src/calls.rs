@@ -15,7 +15,7 @@ use link::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use exchange::{House, deadline, headers, ports::Withdrawn};
+use exchange::{deadline, headers, ports::Withdrawn};
 
 use crate::ports::body_limit;
 
@@ -50,17 +50,16 @@ pub(crate) async fn read_message(body: Incoming, limit: usize, within: std::time
     }
 }
 
-/// Reads a request: one message, or a stream where the contract's method takes one.
+/// Reads a request: one message, or the body of a stream.
 ///
 /// # Errors
 ///
 /// What kept the one message from being read.
 pub(crate) async fn read_request(
-    house: &House,
-    (path, body): (&str, Incoming),
+    body: Incoming,
+    streams: bool,
     (limit, within): (usize, std::time::Duration),
 ) -> Result<exchange::ports::Request, Unread> {
-    let streams = house.rules.load().contracts.method(path).is_some_and(|m| m.shape().streams_requests());
     if streams {
         return Ok(exchange::ports::Request::Stream(Box::pin(body.map_err(|_| Withdrawn))));
     }

@@ -100,7 +100,9 @@ impl Clients {
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
         let limits = (self.message_limit, self.request_timeout);
-        let Ok(request) = calls::read_request(&self.house, (parts.uri.path(), body), limits).await else {
+        let method = self.house.rules.load().contracts.method(parts.uri.path()).cloned();
+        let streams = method.is_some_and(|method| method.shape().streams_requests());
+        let Ok(request) = calls::read_request(body, streams, limits).await else {
             let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
             return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
                 .map(ClientBody::ours);

@@ -3,13 +3,14 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use exchange::{Call, House, Provider, REPLAY_WINDOW, Reply, Sessions, Whole};
+use exchange::{Call, House, Provider, REPLAY_WINDOW, Reply, Sessions, Whole, headers::Signed};
 use federation::GatewayId;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{Body, Incoming, server::Caller};
 use prost::Message;
 use proto::link::{
-    EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, ProveRequest, ProveResponse,
+    ConsumerClaims, EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, ProveRequest,
+    ProveResponse,
 };
 use tokio::sync::Semaphore;
 
@@ -69,7 +70,7 @@ impl LinksPort {
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
         let limits = (self.message_limit, self.request_timeout);
-        let Ok(request) = calls::read_request(&self.house, (parts.uri.path(), body), limits).await else {
+        let Ok(request) = calls::read_request(body, streams(&parts.headers), limits).await else {
             return calls::bare(StatusCode::REQUEST_TIMEOUT).map(Held::free);
         };
         let call = Call {
@@ -177,6 +178,16 @@ impl LinksPort {
             }
         }
     }
+}
+
+/// Returns whether a request is a stream, by what the asker says: its contract may be another than this gateway's, and it waits for
+/// an answer before it sends the first message.
+fn streams(headers: &HeaderMap) -> bool {
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return false;
+    }
+    let claims = Signed::read(headers).and_then(|signed| ConsumerClaims::decode(signed.claims).ok());
+    claims.is_some_and(|claims| claims.request_digest.is_empty())
 }
 
 /// Leaves that are handed over at once to a gateway that follows the log: 2 MiB.

@@ -62,9 +62,33 @@ impl LegacySystem for Legacy {
     }
 }
 
+/// Longest message of a back end's status that crosses, in bytes as they are percent-encoded; what is beyond is cut off.
+const MAX_MESSAGE_BYTES: usize = 6 * 1024;
+/// Largest details of a back end's status that cross, in bytes; larger ones are left out whole.
+const MAX_DETAILS_BYTES: usize = 4 * 1024;
+
+/// Returns how much of a text there is room for, in bytes of the text, where a character that is not printable ASCII takes three
+/// for each of its bytes.
+fn within(text: &str, most: usize) -> usize {
+    let mut left = most;
+    for (at, character) in text.char_indices() {
+        let takes = if matches!(character, ' '..='~') && character != '%' { 1 } else { 3 * character.len_utf8() };
+        match left.checked_sub(takes) {
+            Some(rest) => left = rest,
+            None => return at,
+        }
+    }
+    text.len()
+}
+
 fn legacy_error(error: ConnectorError) -> LegacyError {
     match error {
-        ConnectorError::Status { code, message, details } => LegacyError::Status(Status { code, message, details }),
+        ConnectorError::Status { code, mut message, details } => {
+            // As much as the link's headers take, before it is signed.
+            message.truncate(within(&message, MAX_MESSAGE_BYTES));
+            let details = if details.len() > MAX_DETAILS_BYTES { Bytes::new() } else { details };
+            LegacyError::Status(Status { code, message, details })
+        }
         ConnectorError::NotFound => LegacyError::Status(Status {
             code: tonic::Code::NotFound as i32,
             message: "the provider's system has nothing that answers to this".to_owned(),
@@ -108,7 +132,11 @@ impl Peers for LinkPeers {
                 headers.insert("traceparent", value);
             }
             let body = match request {
-                exchange::ports::Request::One(message) => Body::full(message, None),
+                exchange::ports::Request::One(message) => {
+                    // Tells the provider's gateway that it is one message, before it looks at the claims.
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(message.len()));
+                    Body::full(message, None)
+                }
                 exchange::ports::Request::Stream(body) => Body::other(body),
                 exchange::ports::Request::Unfit(_) => {
                     return Err(LinkError::NotSent("there is no message to send".to_owned()));

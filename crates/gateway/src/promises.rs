@@ -37,6 +37,10 @@ const MAX_WAITING: usize = 262_144;
 const CHUNK: usize = 512;
 /// So many promises that wait of one log are checked by following it.
 const FOLLOW_FROM: usize = 16;
+/// How long one gateway is asked in a row. What is left waits for the next look, so that a slow one delays the others no more.
+const ONE_LOOK: Duration = Duration::from_secs(5);
+/// The part of all that wait which may be of one log: one over this.
+const SHARE: usize = 8;
 /// Time after which a gateway that answers should have covered what it promised. A checkpoint is due each second.
 const OVERDUE: Duration = Duration::from_secs(60);
 
@@ -82,7 +86,8 @@ impl Promises for Ledgers {
     fn made(&self, by: &GatewayId, promise: &Promise) {
         let mut logs = self.logs();
         let total: usize = logs.values().map(|log| log.waiting.len()).sum();
-        if total >= MAX_WAITING {
+        let of_log = logs.get(by).map_or(0, |log| log.waiting.len());
+        if total >= MAX_WAITING || of_log >= MAX_WAITING / SHARE {
             self.unchecked.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -120,7 +125,9 @@ impl Ledgers {
     }
 
     async fn check_log(&self, gateway: &GatewayId, peers: &LinkPeers, house: &House) {
-        while let Some(question) = self.question(gateway) {
+        let until = Instant::now() + ONE_LOOK;
+        while Instant::now() < until {
+            let Some(question) = self.question(gateway) else { return };
             let request = ProveRequest {
                 indexes: question.singly.iter().map(|(index, _)| *index).collect(),
                 known_size: question.known.size(),

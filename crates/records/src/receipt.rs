@@ -216,7 +216,8 @@ fn check_request(
     federation: &Federation,
 ) -> Result<(), Fault> {
     if consumer.consumer_closing.is_empty() {
-        return Ok(());
+        let closed = closing.request_closed;
+        return if closed { Err(fault("provider", "it closed a request that the consumer did not")) } else { Ok(()) };
     }
     let asker = gateway(&claims.consumer, &claims.consumer_gateway, "consumer")?;
     let signed = (CONSUMER_CLOSING, &consumer.consumer_closing[..], None);

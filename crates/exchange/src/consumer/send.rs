@@ -114,7 +114,10 @@ impl Consumer {
             timeout,
             trace_parent: permitted.account.trace_parent.clone(),
         };
-        let reply = within(until, &cancel, self.peers.ask(&gateway, request)).await.map_err(Miss::Refused)?;
+        // The reply to a stream begins with the provider's intent, which waits for nothing but its disk.
+        let idle = permitted.streams().then(|| Instant::now().checked_add(deadline::STREAM_IDLE)).flatten();
+        let asked = self.peers.ask(&gateway, request);
+        let reply = within(deadline::earlier(until, idle), &cancel, asked).await.map_err(Miss::Refused)?;
         let reply = reply.map_err(|error| match error {
             LinkError::NotSent(_) => Miss::Down(error),
             LinkError::Cut(what) => Miss::Refused(unanswered("the link was cut before the answer").detail(what)),

@@ -43,6 +43,8 @@ pub struct StreamAnswer {
     body: Option<ReplyBody>,
     /// The reply was trailers only.
     only: Option<HeaderMap>,
+    /// The reply came with opening claims.
+    opened: bool,
     digest: digests::Running,
     walker: MessageWalker,
     progress: Progress,
@@ -73,6 +75,7 @@ impl Consumer {
             permitted,
             gateway,
             body: Some(reply.body),
+            opened: only.is_none(),
             only,
             activity: Activity::new(),
             nonce,
@@ -101,6 +104,10 @@ impl Consumer {
         shared.provider_opening_leaf = signed.leaf;
         if !fits {
             return Err(mismatch("the opening claims are of another exchange"));
+        }
+        let opens = shared.provider_opening_leaf.as_ref().is_some_and(|l| l.salt.len() == 32 && l.private.len() == 32);
+        if !opens {
+            return Err(mismatch("the promise of the stream's record is malformed"));
         }
         let promise = promise.ok_or_else(|| mismatch("the stream opens without a promise of its record"))?;
         self.promises.made(gateway, &promise);
@@ -189,11 +196,12 @@ impl StreamAnswer {
         outlet: &mut O,
         look: &mut tokio::time::Interval,
     ) -> Result<(), Refusal> {
+        let before = self.walker.messages();
         self.walker.feed(&chunk).map_err(|error| framing(&error))?;
         self.digest.update(&chunk);
         self.permitted.account.shared.messages = self.walker.messages();
-        self.activity.note();
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.activity.passed(bytes, self.walker.messages() > before);
         let cancel = self.permitted.cancel.clone();
         let admitted = self.progress.admit(bytes, (&self.house, &self.permitted.account, &self.digest));
         // A disk that hangs holds the stream back, not its end.
@@ -235,7 +243,7 @@ impl StreamAnswer {
         end: Result<HeaderMap, Refusal>,
         uploaded: Option<Uploaded>,
     ) -> UnaryAnswer {
-        let Self { head, mut permitted, gateway, digest, walker, progress, .. } = self;
+        let Self { head, mut permitted, gateway, opened, digest, walker, progress, .. } = self;
         let whole = walker.at_boundary();
         permitted.account.shared.messages = walker.messages();
         permitted.account.shared.running_digest = digest.so_far().to_vec().into();
@@ -247,7 +255,16 @@ impl StreamAnswer {
             if !whole {
                 return Err(mismatch("the stream ended inside a message"));
             }
-            consumer.prove(&mut permitted, &gateway, &trailers, (digest, walker.messages()), uploaded.as_ref())
+            let messages = walker.messages();
+            let proven = consumer.prove(&mut permitted, &gateway, &trailers, (digest, messages), uploaded.as_ref())?;
+            if proven.refusal.is_none() && !opened {
+                return Err(mismatch("the stream is answered without having been opened"));
+            }
+            let counted = permitted.method.shape().streams_answers() || messages == 1 || proven.status.code != 0;
+            if proven.refusal.is_none() && !counted {
+                return Err(mismatch("the answer is not one message"));
+            }
+            Ok(proven)
         });
         let (status, refusal) = match proven {
             Ok(Proven { status, refusal }) => (status, refusal),

@@ -9,7 +9,7 @@ use ledger::SealVerifier;
 use prost::Message as _;
 use proto::link::{ConsumerClosing, Seal};
 use records::receipt;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,37 +20,48 @@ use crate::{
     refusal::{Hop, Reason, Refusal},
 };
 
-/// Messages that are read ahead of the legacy system.
+/// Messages that are read ahead of the legacy system, and their bytes; one that is larger goes alone.
 const AHEAD: usize = 16;
+const AHEAD_BYTES: u32 = 256 * 1024;
+
+/// A message that waits, and the room that it takes until it is taken out.
+type Waiting = (Bytes, OwnedSemaphorePermit);
 
 /// What is handed to the legacy system: messages without prefix, then `None` once the request is whole.
-pub(super) struct ToLegacy(mpsc::Sender<Option<Bytes>>);
+pub(super) struct ToLegacy {
+    queue: mpsc::Sender<Option<Waiting>>,
+    room: Arc<Semaphore>,
+}
 
 /// Returns where messages are put in, and the requests that the legacy system takes out.
 pub(super) fn channel() -> (ToLegacy, Requests) {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let messages = stream::unfold(Some(receiver), |receiver| async move {
-        let mut receiver: mpsc::Receiver<Option<Bytes>> = receiver?;
+        let mut receiver: mpsc::Receiver<Option<Waiting>> = receiver?;
         match receiver.recv().await {
-            Some(Some(message)) => Some((Ok(message), Some(receiver))),
+            Some(Some((message, _room))) => Some((Ok(message), Some(receiver))),
             Some(None) => None,
             None => Some((Err(Withdrawn), None)),
         }
     });
-    (ToLegacy(sender), Requests::Stream(messages.boxed()))
+    let room = Arc::new(Semaphore::new(usize::try_from(AHEAD_BYTES).unwrap_or(usize::MAX)));
+    (ToLegacy { queue: sender, room }, Requests::Stream(messages.boxed()))
 }
 
 impl Sink for ToLegacy {
     async fn take(&mut self, messages: Vec<Bytes>) -> Result<(), Gone> {
         for mut message in messages {
             message.advance(framing::PREFIX.min(message.len()));
-            self.0.send(Some(message)).await.map_err(|_| Gone)?;
+            let wanted = u32::try_from(message.len()).unwrap_or(u32::MAX).clamp(1, AHEAD_BYTES);
+            // What waits gives its room back when the reader goes, and the queue then says so.
+            let room = self.room.clone().acquire_many_owned(wanted).await.map_err(|_| Gone)?;
+            self.queue.send(Some((message, room))).await.map_err(|_| Gone)?;
         }
         Ok(())
     }
 
     async fn gone(&mut self) {
-        self.0.closed().await;
+        self.queue.closed().await;
     }
 }
 
@@ -72,7 +83,7 @@ pub(super) async fn receive(
     stop: CancellationToken,
 ) -> Received {
     let exchange_id = intake.account.shared.exchange_id.clone();
-    let Taken { messages, bytes, digest, end } = intake.run(stop).await;
+    let Taken { messages, bytes, digest, end } = intake.run(stop.clone()).await;
     let mut received = Received { messages, bytes, digest, closing: None, refusal: None };
     match end {
         End::Stopped => {}
@@ -80,8 +91,12 @@ pub(super) async fn receive(
         End::Whole(trailers, legacy) => match verify(&trailers, &exchange_id, (messages, &digest), &verifier) {
             Ok(closing) => {
                 received.closing = Some(closing);
-                // It may have answered already.
-                let _ = legacy.0.send(None).await;
+                // It may have answered already, or read no more.
+                tokio::select! {
+                    biased;
+                    _ = legacy.queue.send(None) => {}
+                    () = stop.cancelled() => {}
+                }
             }
             Err(told) => received.refusal = Some(Refusal::new(Reason::BadClaims, Hop::Provider, told)),
         },
