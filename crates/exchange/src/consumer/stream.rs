@@ -106,10 +106,10 @@ impl Consumer {
             return Err(mismatch("the opening claims are of another exchange"));
         }
         let opens = shared.provider_opening_leaf.as_ref().is_some_and(|l| l.salt.len() == 32 && l.private.len() == 32);
+        let promise = promise.ok_or_else(|| mismatch("the stream opens without a promise of its record"))?;
         if !opens {
             return Err(mismatch("the promise of the stream's record is malformed"));
         }
-        let promise = promise.ok_or_else(|| mismatch("the stream opens without a promise of its record"))?;
         self.promises.made(gateway, &promise);
         Ok(())
     }
