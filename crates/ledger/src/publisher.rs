@@ -200,7 +200,7 @@ impl Sink for Tlog {
 }
 
 /// The files in a folder of partial tiles, by width; others are passed over.
-fn widths(folder: &Path) -> Result<Vec<(usize, PathBuf)>, StorageError> {
+pub(crate) fn widths(folder: &Path) -> Result<Vec<(usize, PathBuf)>, StorageError> {
     let mut widths = Vec::new();
     match fs::read_dir(folder) {
         Ok(names) => {

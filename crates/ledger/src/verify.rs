@@ -5,6 +5,7 @@ use note::VerifierKey;
 use crate::files::{Damage, Unreadable, first_difference, read_if_there};
 use crate::folder::Folder;
 use crate::journal::tail::End;
+use crate::publisher::widths;
 use crate::reader::{LiveJournal, ReadError, Reader, Step, read_checkpoint};
 use crate::tiles::{Edge, Kind, Sink, TileName};
 use crate::{ENTRY_LEN, Hash};
@@ -116,6 +117,7 @@ impl Reader {
         }
         for (name, bytes) in edge.partials() {
             tree.compare(name, &bytes)?;
+            tree.compare_older(name, &bytes)?;
         }
         report.hash_tiles = tree.hash_tiles;
         report.entry_tiles = tree.entry_tiles;
@@ -159,6 +161,23 @@ impl Tree<'_> {
         match name.kind {
             Kind::Entries => self.entry_tiles += 1,
             Kind::Hashes(_) => self.hash_tiles += 1,
+        }
+        Ok(())
+    }
+
+    /// Holds the partial tiles of earlier checkpoints, which stay until the full one is there, against the same hashes.
+    fn compare_older(&self, name: TileName, expected: &[u8]) -> Result<(), Unreadable> {
+        let item = if name.kind == Kind::Entries { ENTRY_LEN + 2 } else { 32 };
+        for (width, path) in widths(&self.folder.tlog().join(name.partials()))? {
+            // A wider one belongs to a checkpoint that came after the one that is verified.
+            let Some(expected) = expected.get(..width.saturating_mul(item)).filter(|_| width < name.width) else {
+                continue;
+            };
+            let Some(found) = read_if_there(&path)? else { continue };
+            if let Some(at) = first_difference(&found, expected) {
+                let damage = Damage::new(&path, "it does not fit the journal").at(at);
+                return Err(self.with_leaf(damage, name, at).into());
+            }
         }
         Ok(())
     }

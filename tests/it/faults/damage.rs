@@ -95,10 +95,15 @@ fn damages(whole: &Files) -> Vec<(String, PathBuf, Files)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_to_any_file_refuses_the_start_and_is_named() {
     let mut federation = TestFederation::new().await.start();
-    answered(&federation, 330).await;
+    answered(&federation, 300).await;
+    let covered = async || (federation.member(TRUST).metric("drawbridge_ledger_leaves") >= 300).then_some(());
+    eventually("a checkpoint covers them", 20, covered).await;
+    answered(&federation, 30).await;
     assert!(federation.take(TRUST).terminate());
     let member = federation.member(TRUST);
     let whole = files_of(&member.data());
+    // Those of an earlier checkpoint too.
+    assert!(whole.keys().filter(|path| path.to_str().unwrap().contains("tile/0/001.p/")).count() > 1);
     // Closed and open segments, full and partial tiles of both levels: everything that there can be.
     let names: Vec<_> = whole.keys().map(|path| path.to_str().unwrap()).collect();
     for there in ["tile/0/000", "tile/1/000.p/1", "entries/000", "checkpoint", "log.vkey", "directory.accepted"] {
