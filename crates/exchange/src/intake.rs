@@ -257,3 +257,24 @@ impl<T> Drop for Running<T> {
         self.stop.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trickle_of_one_message_is_no_activity_and_a_whole_message_or_a_large_part_is() {
+        let activity = Activity::new();
+        let last = || activity.last.load(Ordering::Relaxed);
+        let noted = |bytes, whole| {
+            activity.last.store(u64::MAX, Ordering::Relaxed);
+            activity.passed(bytes, whole);
+            last() != u64::MAX
+        };
+        assert!(!noted(1, false));
+        assert!(noted(1, true), "a message is whole");
+        assert!(!noted(PART_BYTES - 1, false), "what came before a whole message no longer counts");
+        assert!(noted(1, false), "as much as a part has come");
+        assert!(!noted(1, false), "and is counted anew");
+    }
+}

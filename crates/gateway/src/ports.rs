@@ -227,3 +227,23 @@ pub(crate) fn body_limit(message: usize) -> usize {
 pub(crate) fn shared(peers: LinkPeers) -> Arc<dyn Peers> {
     Arc::new(peers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_status_of_a_back_end_is_cut_to_what_a_header_takes_and_never_inside_a_character() {
+        let check = |text: &str, most, expected| assert_eq!(within(text, most), expected, "{text}");
+        check("abc", 3, 3);
+        check("abcd", 3, 3);
+        check("a%b", 4, 2);
+        // Two bytes, six when they are escaped.
+        check("aé", 7, 3);
+        check("aé", 6, 1);
+        let status =
+            ConnectorError::Status { code: 5, message: "é".repeat(4000), details: Bytes::from(vec![0; 5000]) };
+        let LegacyError::Status(status) = legacy_error(status) else { panic!("a status stays one") };
+        assert_eq!((status.code, status.message.len(), status.details.len()), (5, 2048, 0));
+    }
+}
