@@ -180,12 +180,14 @@ async fn a_slow_answer_ends_with_its_deadline<S: System>() {
     let since = Instant::now();
     assert_eq!(find_until(system.bindings(), Question::SLOW, Some(soon())).await, Err(ConnectorError::Timeout));
     system.rest().await;
-    // One message, and then silence.
-    let mut answer = ask(system.bindings(), "All", "{\"first\":\"-1\"}", Some(soon())).await.unwrap();
+    // One message, and then silence. The system is reached already, and has time enough for the first message.
+    assert!(find(system.bindings(), Question::GOOD).await.is_ok());
+    let deadline = Instant::now() + Duration::from_secs(3);
+    let mut answer = ask(system.bindings(), "All", "{\"first\":\"-1\"}", Some(deadline)).await.unwrap();
     assert!(answer.messages.next().await.unwrap().is_ok());
     assert_eq!(answer.messages.next().await, Some(Err(ConnectorError::Timeout)));
     assert_eq!(answer.messages.next().await, None);
-    assert!(since.elapsed() < Duration::from_secs(10));
+    assert!(since.elapsed() < Duration::from_secs(30));
     system.rest().await;
 }
 
