@@ -9,7 +9,7 @@ use std::{
 };
 
 use drawbridge_tests::{
-    Agreement, CANARY, COUNCIL, PURPOSE, Reply, TRUST, TestFederation, client::metadata, eventually, process,
+    Agreement, CANARY, COUNCIL, PURPOSE, Reply, TRUST, TestFederation, client, client::metadata, eventually, process,
 };
 use exchange::{Reason, Retry};
 use http::HeaderMap;
@@ -271,14 +271,16 @@ async fn a_command_under_way_is_not_begun_again_and_goes_on_when_its_caller_leav
 async fn a_deadline_in_its_midst_takes_the_command_back() {
     let homes = Homes::started().await;
     let held = homes.hold().await;
-    let mut headers = command(Some("booking-1"));
-    headers.extend(metadata(&[("grpc-timeout", "600m")]));
     let request = homes.federation.request(BOOK, r#"{"home": "1 High Street"}"#);
     let since = SystemTime::now();
-    let reply = homes.federation.revenues().await.call(&format!("/{BOOK}"), &headers, &request).await.unwrap();
+    let mut client = homes.federation.revenues().await;
+    let timeout = Some(Duration::from_millis(600));
+    let (head, body) =
+        client.open(&format!("/{BOOK}"), &command(Some("booking-1")), &request, timeout).await.unwrap();
+    let reply = client::read(head, body).await.unwrap();
     // Whatever the race of the two deadlines: never that it was done, and never a code that says it was not while it might be.
     assert!([2, 4].contains(&reply.status.code), "{:?}", reply.status);
-    assert!(since.elapsed().unwrap() < Duration::from_secs(15));
+    assert!(since.elapsed().unwrap() < Duration::from_secs(15), "{:?}", reply.status);
     held.let_go().await;
     eventually("the key is free", 20, async || {
         let again = homes.book(Some("booking-1"), "1 High Street").await;
