@@ -184,6 +184,32 @@ async fn who_asks_again_has_the_same_answer_and_nothing_is_done_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_person_orders_from_the_command_line_and_by_json_over_http() {
+    let homes = Homes::started().await;
+    let folder = &homes.federation.member(COUNCIL).folder;
+    let arguments = ["call", "--config", "gateway.toml", "--system", "revenues", TRUST, BOOK, "--purpose", PURPOSE];
+    let (request, key) = (r#"{"home": "1 High Street"}"#, ["--idempotency-key", "booking 1"]);
+    let told = process::run(folder, arguments.into_iter().chain([request]));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("KEY_REQUIRED"), "{told:?}");
+    for _ in 0..2 {
+        let told = process::succeed(folder, arguments.into_iter().chain(key).chain([request]));
+        assert!(told.contains("1 High Street"), "{told}");
+    }
+    let curl = std::process::Command::new("curl")
+        .args(["-sS", "--cacert", "offline/authority.pem", "--cert", "systems/revenues.pem", "--key"])
+        .args(["systems/revenues.key.pem", "-H", "drawbridge-idempotency-key: booking%201", "-d", request])
+        .args(["-H", "content-type: application/json", "-H", &format!("drawbridge-provider: {TRUST}")])
+        .args(["-H", &format!("drawbridge-purpose: {PURPOSE}")])
+        .arg(format!("https://localhost:{}/{BOOK}", homes.federation.member(COUNCIL).clients.port()))
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&curl.stdout).into_owned();
+    assert!(said.contains("\"number\""), "{said} {}", String::from_utf8_lossy(&curl.stderr));
+    assert_eq!(homes.booked("1 High Street").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_logs_of_commands_verify_and_agree_and_hold_no_key_in_plain() {
     let homes = Homes::started().await;
     homes.answer(&homes.book(Some(&format!("{CANARY}-key")), "1 High Street").await);
@@ -275,8 +301,7 @@ async fn a_deadline_in_its_midst_takes_the_command_back() {
     let since = SystemTime::now();
     let mut client = homes.federation.revenues().await;
     let timeout = Some(Duration::from_millis(600));
-    let (head, body) =
-        client.open(&format!("/{BOOK}"), &command(Some("booking-1")), &request, timeout).await.unwrap();
+    let (head, body) = client.open(&format!("/{BOOK}"), &command(Some("booking-1")), &request, timeout).await.unwrap();
     let reply = client::read(head, body).await.unwrap();
     // Whatever the race of the two deadlines: never that it was done, and never a code that says it was not while it might be.
     assert!([2, 4].contains(&reply.status.code), "{:?}", reply.status);
