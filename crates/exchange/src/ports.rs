@@ -11,6 +11,7 @@ use http_body::Body;
 use proto::link::OpenResponse;
 
 use crate::{
+    application::{ApplicationMetadata, Heard},
     headers::Signed,
     refusal::{Refusal, Status},
 };
@@ -51,6 +52,8 @@ pub struct Question {
     pub deadline: Option<Instant>,
     /// `drawbridge-consumer`, `-purpose` and the like, for back ends that can read them.
     pub metadata: Vec<(String, String)>,
+    /// Where the headers of a back end's answer are heard; none where the agreement lets no metadata cross.
+    pub heard: Option<Arc<Heard>>,
 }
 
 /// Messages of an answer, without prefix, pulled by the reader. Dropping it stops the legacy system.
@@ -84,6 +87,8 @@ pub struct LinkRequest {
     pub path: Arc<str>,
     /// Opening claims and signature.
     pub opening: Signed,
+    /// The application's metadata that goes with it.
+    pub metadata: ApplicationMetadata,
     /// The request. A stream ends in trailers: closing claims and signature.
     pub request: Request,
     /// How long the provider may take.
@@ -131,6 +136,9 @@ pub trait Promises: Send + Sync {
 
 /// Where the chunks of an answer go.
 pub trait Outlet: Send {
+    /// Says what opens the answer, before the first chunk. Not said of a stream that ends without one: then it comes with the end.
+    fn begin(&mut self, _metadata: &ApplicationMetadata) {}
+
     /// Hands on whole messages with their prefixes; waits while the reader does not read.
     ///
     /// # Errors

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use exchange::{Answer, Consumer, Head, Hop, House, Query, Reason, Refusal, headers};
+use exchange::{
+    Answer, ApplicationMetadata, Consumer, Head, Hop, House, Query, Reason, Refusal, headers,
+    ports::{Gone, Outlet},
+};
 use federation::{MemberId, SystemId};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
@@ -134,15 +137,12 @@ impl Clients {
             }
             Answer::Stream(stream) => {
                 let (sender, body) = Body::channel(STREAM_BUFFER);
-                // Where nobody waits any more the exchange learns it from the closed body.
-                let _ = begun.send(calls::respond(
-                    initial(&stream.head),
-                    ClientBody::Ours(Held::until_sent(body, place.clone())),
-                ));
-                let mut outlet = BodyOutlet(sender);
+                let body = ClientBody::Ours(Held::until_sent(body, place.clone()));
+                let head = calls::respond(initial(&stream.head), body);
+                let mut outlet = GrpcOutlet { outlet: BodyOutlet(sender), waiting: Some((begun, head)) };
                 let answer = Box::pin(stream.run(&self.consumer, &mut outlet)).await;
                 self.observer.settled(&answer.settled);
-                outlet.0.finish(Some(trailers(&answer.status, answer.hop)));
+                outlet.end(&answer);
                 drop(place);
             }
         }
@@ -151,6 +151,37 @@ impl Clients {
 
 /// Where the head of a response goes.
 type Begun = tokio::sync::oneshot::Sender<Response<ClientBody>>;
+
+/// A stream of answers in gRPC. Its head waits for what opens the answer, where metadata may cross.
+struct GrpcOutlet {
+    outlet: BodyOutlet,
+    waiting: Option<(Begun, Response<ClientBody>)>,
+}
+
+impl GrpcOutlet {
+    fn end(mut self, answer: &exchange::UnaryAnswer) {
+        self.begin(&answer.said.initial);
+        self.outlet.0.finish(Some(trailers(answer)));
+    }
+}
+
+impl Outlet for GrpcOutlet {
+    fn begin(&mut self, metadata: &ApplicationMetadata) {
+        if let Some((begun, mut head)) = self.waiting.take() {
+            metadata.write(head.headers_mut());
+            // Where nobody waits any more the exchange learns it from the closed body.
+            let _ = begun.send(head);
+        }
+    }
+
+    async fn send(&mut self, chunk: Bytes) -> Result<(), Gone> {
+        self.outlet.send(chunk).await
+    }
+
+    async fn gone(&mut self) {
+        self.outlet.gone().await;
+    }
+}
 
 fn initial(head: &Head) -> HeaderMap {
     let mut map = calls::grpc_head();
@@ -164,18 +195,21 @@ fn initial(head: &Head) -> HeaderMap {
     map
 }
 
-fn trailers(status: &exchange::Status, hop: Option<Hop>) -> HeaderMap {
+fn trailers(answer: &exchange::UnaryAnswer) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(4);
-    headers::write_status(status, &mut map);
-    if let Some(hop) = hop {
+    headers::write_status(&answer.status, &mut map);
+    if let Some(hop) = answer.hop {
         map.insert(headers::HOP, HeaderValue::from_static(hop.as_str()));
     }
+    answer.said.trailing.write(&mut map);
     map
 }
 
 fn whole(answer: exchange::UnaryAnswer, place: Place) -> Response<ClientBody> {
-    let body = Body::full(answer.message.unwrap_or_default(), Some(trailers(&answer.status, answer.hop)));
+    let trailers = trailers(&answer);
+    let body = Body::full(answer.message.unwrap_or_default(), Some(trailers));
     let mut head = initial(&answer.head);
+    answer.said.initial.write(&mut head);
     if answer.status.code == tonic::Code::Unimplemented as i32 {
         // Goes with `UNIMPLEMENTED` for a compressed message, so that the caller knows what is taken.
         head.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));

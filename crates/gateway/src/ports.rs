@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use connectors::{Bindings, ConnectorError};
 use exchange::{
-    Status, deadline, framing,
+    Heard, Status, deadline, framing,
+    headers::{METADATA, binary},
     ports::{
         LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question, Requests,
     },
@@ -41,7 +42,7 @@ impl LegacySystem for Legacy {
         let Some(binding) = self.bindings.get(question.method.path()) else {
             return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
         };
-        let Question { method, requests, deadline, metadata } = question;
+        let Question { method, requests, deadline, metadata, heard } = question;
         let (request, requests) = match requests {
             Requests::One(request) => (request, None),
             Requests::Stream(messages) => {
@@ -49,7 +50,8 @@ impl LegacySystem for Legacy {
                 (Bytes::new(), Some(messages.boxed()))
             }
         };
-        let ask = connectors::Ask { method, request, requests, deadline, metadata };
+        let listener = heard.map(|heard| Arc::new(Listening(heard)) as Arc<dyn connectors::Listener>);
+        let ask = connectors::Ask { method, request, requests, deadline, metadata, listener };
         async move {
             let answer = binding.connector().answer(ask).await.map_err(legacy_error)?;
             Ok(answer.messages.map(|message| message.map_err(legacy_error)).boxed())
@@ -59,6 +61,19 @@ impl LegacySystem for Legacy {
 
     fn serves(&self, path: &str) -> bool {
         self.bindings.get(path).is_some()
+    }
+}
+
+/// An exchange that hears the headers of a back end.
+struct Listening(Arc<Heard>);
+
+impl connectors::Listener for Listening {
+    fn initial(&self, headers: &HeaderMap) {
+        self.0.initial(headers);
+    }
+
+    fn trailing(&self, headers: &HeaderMap) {
+        self.0.trailing(headers);
     }
 }
 
@@ -120,11 +135,14 @@ impl Peers for LinkPeers {
 
     fn ask<'a>(&'a self, to: &'a GatewayId, request: LinkRequest) -> BoxFuture<'a, Result<LinkReply, LinkError>> {
         async move {
-            let LinkRequest { path, opening, request, timeout, trace_parent } = request;
+            let LinkRequest { path, opening, metadata, request, timeout, trace_parent } = request;
             let mut headers = HeaderMap::with_capacity(8);
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             opening.write(&mut headers);
+            if !metadata.is_empty() {
+                headers.insert(METADATA, binary(&metadata.encode()));
+            }
             if let Some(value) = timeout.and_then(|t| HeaderValue::try_from(deadline::write_timeout(t)).ok()) {
                 headers.insert("grpc-timeout", value);
             }

@@ -110,6 +110,7 @@ impl Consumer {
         let request = LinkRequest {
             path: permitted.method.path().into(),
             opening,
+            metadata: permitted.application.clone(),
             request,
             timeout,
             trace_parent: permitted.account.trace_parent.clone(),
@@ -166,7 +167,7 @@ impl Consumer {
                 None => Bytes::copy_from_slice(&digests::of_request(&nonce, &permitted.message)),
                 Some(_) => Bytes::new(),
             },
-            metadata_digest: Bytes::new(),
+            metadata_digest: digests::of_request_metadata(&nonce, &permitted.application.encode()),
             idempotency_key: Bytes::new(),
             shape: shape_of(method.shape()).into(),
         };

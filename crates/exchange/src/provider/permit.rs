@@ -13,11 +13,12 @@ use policy::{Agreement, Ask, Denial, Plan};
 use super::{Provider, Refused, verify::Verified};
 use crate::{
     account::Account,
+    application::{Heard, Said},
     consumer::shape_of,
     deadline,
     house::House,
     ports::{Question, Requests},
-    refusal::{Hop, Reason, Refusal},
+    refusal::{Hop, Reason, Refusal, Status},
 };
 
 /// The one text for all that a peer may not know more about.
@@ -28,6 +29,8 @@ pub(crate) struct Permitted {
     pub(super) verified: Verified,
     pub(super) method: Arc<Method>,
     pub(super) plan: Arc<Plan>,
+    /// Hears the application's metadata of the answer, where the agreement names any.
+    pub(super) heard: Option<Arc<Heard>>,
 }
 
 /// The digests of a plan's lists, as claims carry them.
@@ -72,6 +75,10 @@ impl Provider {
                 verified.refuse(refuse(Reason::BadClaims, "the claims name another legal basis than the agreement"))
             );
         }
+        if let Some(key) = verified.application.unnamed(&plan.application_metadata) {
+            let told = format!("the agreement does not name the metadata key `{key}`");
+            return Err(verified.refuse(refuse(Reason::BadClaims, &told)));
+        }
         let streamed = verified.stream.is_some();
         if claims.shape != i32::from(shape_of(method.shape())) || streamed != method.shape().streams_requests() {
             let told = "the claims name another kind of call than the contract";
@@ -90,7 +97,8 @@ impl Provider {
         let mut verified = verified;
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        Ok(Permitted { verified, method, plan })
+        let heard = Heard::new(&plan.application_metadata);
+        Ok(Permitted { verified, method, plan, heard })
     }
 }
 
@@ -166,7 +174,13 @@ impl Permitted {
 
     /// Returns what the legacy system is asked.
     pub(super) fn question(&self, requests: Requests, until: Option<Instant>) -> Question {
-        Question { method: self.method.clone(), requests, deadline: until, metadata: self.told() }
+        let (method, heard) = (self.method.clone(), self.heard.clone());
+        Question { method, requests, deadline: until, metadata: self.told(), heard }
+    }
+
+    /// Returns the application's metadata of an answer that ended with `status`.
+    pub(super) fn said(&self, status: &Status) -> Result<Said, Refusal> {
+        self.heard.as_ref().map_or_else(|| Ok(Said::default()), |heard| heard.said(status))
     }
 
     /// What back ends are told of the asker, as metadata.
@@ -187,6 +201,7 @@ impl Permitted {
         if let Some(trace) = &self.verified.account.trace_parent {
             told.push(("traceparent".to_owned(), trace.clone()));
         }
+        told.extend(self.verified.application.pairs());
         told
     }
 
