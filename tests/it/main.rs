@@ -5,6 +5,7 @@
 mod agreements;
 mod backup;
 mod cli;
+mod compression;
 mod demo;
 mod doctor;
 mod exchange;

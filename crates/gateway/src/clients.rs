@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     calls::{self, Held, Place},
+    compression::{self, Coding, Packer},
     observe::Observer,
     ports::{BodyOutlet, STREAM_BUFFER},
     rest::Rest,
@@ -110,6 +111,8 @@ impl Clients {
             return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
                 .map(ClientBody::ours);
         };
+        let coding = Coding::of(&parts.headers);
+        let request = coding.unpack(request, self.message_limit).await;
         let query = Query {
             system: system.clone(),
             default_provider: self.systems.get(system).cloned().flatten(),
@@ -120,7 +123,7 @@ impl Clients {
             cancel,
         };
         let (begun, head) = tokio::sync::oneshot::channel();
-        let task = self.clone().run(query, place, begun);
+        let task = self.clone().run((query, coding), place, begun);
         // A stream outlives its head: only until then does this future stand for the caller.
         let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
         let response = head.await;
@@ -129,17 +132,18 @@ impl Clients {
     }
 
     /// Runs one exchange to its end; the head goes out as soon as it is there.
-    async fn run(self: Arc<Self>, query: Query, place: Place, begun: Begun) {
+    async fn run(self: Arc<Self>, (query, coding): (Query, Coding), place: Place, begun: Begun) {
         match self.consumer.serve(query).await {
             Answer::Unary(answer) => {
                 self.observer.settled(&answer.settled);
-                let _ = begun.send(whole(answer, place));
+                let _ = begun.send(whole(answer, coding, place));
             }
             Answer::Stream(stream) => {
                 let (sender, body) = Body::channel(STREAM_BUFFER);
                 let body = ClientBody::Ours(Held::until_sent(body, place.clone()));
-                let head = calls::respond(initial(&stream.head), body);
-                let mut outlet = GrpcOutlet { outlet: BodyOutlet(sender), waiting: Some((begun, head)) };
+                let head = calls::respond(initial(&stream.head, coding), body);
+                let (outlet, packer) = (BodyOutlet(sender), coding.packer());
+                let mut outlet = GrpcOutlet { outlet, packer, waiting: Some((begun, head)) };
                 let answer = Box::pin(stream.run(&self.consumer, &mut outlet)).await;
                 self.observer.settled(&answer.settled);
                 outlet.end(&answer);
@@ -155,6 +159,8 @@ type Begun = tokio::sync::oneshot::Sender<Response<ClientBody>>;
 /// A stream of answers in gRPC. Its head waits for what opens the answer, where metadata may cross.
 struct GrpcOutlet {
     outlet: BodyOutlet,
+    /// Compresses the messages, where the caller does.
+    packer: Option<Packer>,
     waiting: Option<(Begun, Response<ClientBody>)>,
 }
 
@@ -175,7 +181,9 @@ impl Outlet for GrpcOutlet {
     }
 
     async fn send(&mut self, chunk: Bytes) -> Result<(), Gone> {
-        self.outlet.send(chunk).await
+        let Some(packer) = &mut self.packer else { return self.outlet.send(chunk).await };
+        let packed = packer.feed(&chunk);
+        if packed.is_empty() { Ok(()) } else { self.outlet.send(packed).await }
     }
 
     async fn gone(&mut self) {
@@ -183,8 +191,9 @@ impl Outlet for GrpcOutlet {
     }
 }
 
-fn initial(head: &Head) -> HeaderMap {
+fn initial(head: &Head, coding: Coding) -> HeaderMap {
     let mut map = calls::grpc_head();
+    coding.write(&mut map);
     if let Ok(value) = HeaderValue::try_from(head.exchange.to_string()) {
         map.insert(headers::EXCHANGE_ID, value);
     }
@@ -205,14 +214,14 @@ fn trailers(answer: &exchange::UnaryAnswer) -> HeaderMap {
     map
 }
 
-fn whole(answer: exchange::UnaryAnswer, place: Place) -> Response<ClientBody> {
+fn whole(answer: exchange::UnaryAnswer, coding: Coding, place: Place) -> Response<ClientBody> {
     let trailers = trailers(&answer);
-    let body = Body::full(answer.message.unwrap_or_default(), Some(trailers));
-    let mut head = initial(&answer.head);
+    let body = Body::full(coding.pack(answer.message.unwrap_or_default()), Some(trailers));
+    let mut head = initial(&answer.head, coding);
     answer.said.initial.write(&mut head);
     if answer.status.code == tonic::Code::Unimplemented as i32 {
-        // Goes with `UNIMPLEMENTED` for a compressed message, so that the caller knows what is taken.
-        head.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        // A message that says it is compressed, and not how, is told what is taken too.
+        compression::say_taken(&mut head);
     }
     calls::respond(head, ClientBody::Ours(Held::until_sent(body, place)))
 }

@@ -8,6 +8,7 @@
 mod accepted;
 mod calls;
 mod clients;
+mod compression;
 pub mod config;
 mod dialling;
 pub mod doctor;
