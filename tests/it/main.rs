@@ -16,6 +16,7 @@ mod liar;
 mod limits;
 mod links;
 mod lying_provider;
+mod postgresql;
 mod privacy;
 mod python;
 mod receipts;
