@@ -6,6 +6,7 @@ mod agreements;
 mod backup;
 mod cli;
 mod compression;
+mod connect;
 mod demo;
 mod doctor;
 mod exchange;

@@ -4,6 +4,7 @@
 //! is refused by the exchange as well, once it is permitted, so that it is recorded.
 
 mod answers;
+mod connect;
 mod documents;
 mod lines;
 
@@ -61,6 +62,9 @@ impl Rest {
         system: &SystemId,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
+        if let Some(form) = connect::Form::of(request.headers()) {
+            return connect::serve(self, clients, system, (form, request)).await;
+        }
         let path = request.uri().path();
         if path == DOCUMENT {
             return match *request.method() {

@@ -67,7 +67,8 @@ impl Failed<'_> {
     }
 }
 
-fn initial(head: &Head, map: &mut HeaderMap) {
+/// What every answer of an exchange says in its headers.
+pub(super) fn initial(head: &Head, map: &mut HeaderMap) {
     insert(map, headers::EXCHANGE_ID, &head.exchange.to_string());
     if let Some(withheld) = head.withheld {
         insert(map, headers::WITHHELD, &contract::Digest(withheld).to_string());
