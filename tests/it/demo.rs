@@ -80,6 +80,9 @@ fn the_demonstration_ends_as_told_and_its_logs_bear_it_out() {
     }
     let compared = succeed(&folder, ["log", "compare", "council/data", "trust/data"]);
     assert!(!compared.contains("UNEXPLAINED"), "{compared}");
+    let compared = succeed(&folder, ["log", "compare", "--json", "council/data", "trust/data"]);
+    let compared: serde_json::Value = serde_json::from_str(&compared).unwrap();
+    assert!(compared["agreeing"].as_u64().unwrap() > 0 && compared["unexplained"] == 0, "{compared}");
     let receipt =
         succeed(&folder, ["receipt", "verify", "receipts/patient.receipt", "--directory", "police/directory.note"]);
     assert!(receipt.contains("the receipt is genuine"), "{receipt}");

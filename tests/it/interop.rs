@@ -6,11 +6,11 @@ use drawbridge_tests::{
     python::{self, Backend},
 };
 use prost::Message as _;
-use proto::link::ProviderClosing;
+use proto::link::{ConsumerClaims, ProviderClosing};
 use records::Record;
 
 /// The cases of `tests/python/interop.py`.
-const CASES: [&str; 16] = [
+const CASES: [&str; 26] = [
     "empty_unary",
     "large_unary",
     "client_streaming",
@@ -27,19 +27,48 @@ const CASES: [&str; 16] = [
     "many_messages",
     "early_answer",
     "largest_messages",
+    "custom_metadata",
+    "many_values",
+    "unnamed_metadata",
+    "too_much_metadata",
+    "early_initial_metadata",
+    "client_compressed_unary",
+    "server_compressed_unary",
+    "client_compressed_streaming",
+    "server_compressed_streaming",
+    "compressed_beyond_the_limit",
 ];
 const METHODS: [&str; 6] =
     ["EmptyCall", "UnaryCall", "StreamingOutputCall", "StreamingInputCall", "FullDuplexCall", "UnimplementedCall"];
+
+/// Under the first purpose metadata may cross, under the second none.
+const GRANTS: &str = r#"
+[[grant]]
+service = "grpc.testing.TestService"
+digest = "@digest:grpc.testing.TestService@"
+methods = [@methods@]
+systems = ["revenues"]
+purposes = ["safeguarding"]
+fields = "all"
+kind = "query"
+application_metadata = ["x-grpc-test-echo-initial", "x-grpc-test-echo-trailing-bin", "x-many", "x-many-bin", "x-seen"]
+
+[[grant]]
+service = "grpc.testing.TestService"
+digest = "@digest:grpc.testing.TestService@"
+methods = [@methods@]
+systems = ["revenues"]
+purposes = ["quiet"]
+fields = "all"
+kind = "query"
+"#;
 
 async fn interop() -> (TestFederation, Backend) {
     let federation = TestFederation::without_agreement().await;
     let methods: Vec<String> = METHODS.iter().map(|method| format!("{method:?}")).collect();
     federation.agree(&Agreement {
-        grants: format!(
-            "[[grant]]\nservice = \"grpc.testing.TestService\"\ndigest = \"@digest:grpc.testing.TestService@\"\n\
-             methods = [{}]\nsystems = [\"revenues\"]\npurposes = [\"safeguarding\"]\nfields = \"all\"\nkind = \"query\"\n",
-            methods.join(", ")
-        ),
+        purposes: "[purpose.safeguarding]\nlegal_basis = \"Children Act 2004, section 11\"\n[purpose.quiet]\nlegal_basis = \"The same\"\n".to_owned(),
+        grants: GRANTS.replace("@methods@", &methods.join(", ")),
         ..Agreement::default()
     });
     let backend = Backend::of("interop_server.py", &[]);
@@ -121,5 +150,34 @@ async fn a_caller_that_leaves_in_the_middle_of_its_request_is_recorded_and_reach
             _ => shared.request_messages,
         };
         assert_eq!(read, 1, "{member}");
+    }
+}
+
+#[tokio::test]
+async fn of_metadata_that_crosses_both_logs_hold_digests_and_keys_and_no_value() {
+    let (federation, _backend) = interop().await;
+    run(&federation, "custom_metadata");
+    for member in [COUNCIL, TRUST] {
+        for method in ["UnaryCall", "FullDuplexCall", "StreamingInputCall"] {
+            let records = settled(&federation, member, method);
+            assert!(!records.is_empty());
+            for record in records {
+                let opened = record.opened.unwrap();
+                let keys = ["x-grpc-test-echo-initial", "x-grpc-test-echo-trailing-bin"];
+                assert_eq!(opened.private.request_metadata, keys, "{member} {method}");
+                assert_eq!(opened.private.answer_metadata, [keys[0], keys[1], "x-seen"], "{member} {method}");
+                let asked = ConsumerClaims::decode(opened.shared.consumer_claims.clone()).unwrap();
+                let answered = ProviderClosing::decode(opened.shared.provider_closing.clone()).unwrap();
+                assert_eq!(
+                    (asked.metadata_digest.len(), answered.metadata_digest.len()),
+                    (32, 32),
+                    "{member} {method}"
+                );
+                let all = format!("{:?}{:?}", opened.shared, opened.private);
+                assert!(!all.contains("test_initial_metadata_value"), "{member} {method}");
+            }
+        }
+        let log = std::fs::read_to_string(federation.member(member).folder.join("gateway.log")).unwrap_or_default();
+        assert!(!log.contains("test_initial_metadata_value"), "{member}");
     }
 }

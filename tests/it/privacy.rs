@@ -51,7 +51,11 @@ const UNFIT: &str = "SELECT CASE WHEN :id > 0 THEN sec ELSE 1 END AS id FROM rec
 
 /// Two gateways that write all they can, before a database and a back end full of canaries.
 async fn federation(format: &str) -> (TestFederation, Backend) {
-    let federation = TestFederation::new().await;
+    let federation = TestFederation::without_agreement().await;
+    let standard = Agreement::default();
+    // The last grant of the standard agreement is the back end's.
+    let grants = format!("{}application_metadata = [\"x-application\"]\n", standard.grants);
+    federation.agree(&Agreement { grants, ..standard });
     federation.agree(&Agreement { id: "hidden".to_owned(), grants: GRANTS.to_owned(), ..Agreement::default() });
     let backend = Backend::start(&[]);
     let trust = federation.member(TRUST);
@@ -214,6 +218,8 @@ async fn look_everywhere(format: &str) {
             !shown.contains(NUMBER) && !shown.contains("canary-7f3a-agent") && !shown.contains("canary-7f3a-token"),
             "{shown}"
         );
+        // Of metadata that the agreement lets cross the key alone.
+        assert!(shown.contains("x-application") && !shown.contains("canary-7f3a-application"), "{shown}");
     }
     federation.take(TRUST).terminate();
     let reply =

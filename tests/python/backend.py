@@ -33,7 +33,8 @@ class Echo(records_pb2_grpc.EchoServicer):
         seen = [f"{key}={value}" for key, value in context.invocation_metadata() if isinstance(value, str)]
         # What a back end must not be able to say in the gateways' name, and what it may.
         context.send_initial_metadata((("drawbridge-exchange-id", "forged"), ("drawbridge-withheld", "forged"), ("set-cookie", "a=b")))
-        context.set_trailing_metadata((("drawbridge-hop", "forged"), ("drawbridge-claims-bin", b"forged")))
+        application = [pair for pair in context.invocation_metadata() if pair[0] == "x-application"]
+        context.set_trailing_metadata((("drawbridge-hop", "forged"), ("drawbridge-claims-bin", b"forged"), *application))
         ended = threading.Event()
         context.add_callback(ended.set)
         context.add_callback(lambda: tell(event="ended", text=request.text))

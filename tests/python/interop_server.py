@@ -24,6 +24,21 @@ def payload(size):
     return interop_pb2.Payload(body=bytes(size))
 
 
+INITIAL, TRAILING = "x-grpc-test-echo-initial", "x-grpc-test-echo-trailing-bin"
+
+
+def echo_metadata(context):
+    """Sends back what it is asked to; beside it what nobody has agreed on, and the names of all keys that came."""
+    given = [(key, value) for key, value in context.invocation_metadata()]
+    asked = {key for key, _ in given}
+    if not asked & {INITIAL, TRAILING, "x-many", "x-many-bin"}:
+        return
+    initial = [(key, value) for key, value in given if key in (INITIAL, "x-many")]
+    context.send_initial_metadata((*initial, ("x-unnamed", "canary"), ("drawbridge-hop", "forged")))
+    trailing = [(key, value) for key, value in given if key in (TRAILING, "x-many-bin")]
+    context.set_trailing_metadata((*trailing, ("x-seen", " ".join(sorted(asked))), ("x-unnamed-bin", b"canary")))
+
+
 def fail_if_asked(request, context):
     if request.HasField("response_status"):
         context.set_code(next(code for code in grpc.StatusCode if code.value[0] == request.response_status.code))
@@ -37,16 +52,19 @@ class TestService(interop_pb2_grpc.TestServiceServicer):
         return interop_pb2.Empty()
 
     def UnaryCall(self, request, context):
+        echo_metadata(context)
         if fail_if_asked(request, context):
             return interop_pb2.SimpleResponse()
         return interop_pb2.SimpleResponse(payload=payload(request.response_size))
 
     def StreamingOutputCall(self, request, context):
+        echo_metadata(context)
         for parameters in request.response_parameters:
             yield interop_pb2.StreamingOutputCallResponse(payload=payload(parameters.size))
         fail_if_asked(request, context)
 
     def StreamingInputCall(self, requests, context):
+        echo_metadata(context)
         total = 0
         try:
             for request in requests:
@@ -58,6 +76,7 @@ class TestService(interop_pb2_grpc.TestServiceServicer):
         return interop_pb2.StreamingInputCallResponse(aggregated_payload_size=total)
 
     def FullDuplexCall(self, requests, context):
+        echo_metadata(context)
         ended = threading.Event()
         context.add_callback(ended.set)
         context.add_callback(lambda: tell(event="ended", method="FullDuplexCall"))

@@ -225,7 +225,18 @@ def vkey(name, key):
     return f"{name}+{number}+{base64.b64encode(typed).decode()}"
 
 
-def consumer_claims(vectors, sequence, request_digest):
+def block(*entries):
+    """The application's metadata: sorted by key; `sorted` keeps the order within one."""
+    return b"".join(
+        struct.pack(">I", len(part)) + part for entry in sorted(entries, key=lambda entry: entry[0]) for part in entry
+    )
+
+
+def metadata_digest(nonce, kind, *parts):
+    return hmac.new(nonce, f"drawbridge.metadata.{kind}/v1\n".encode() + b"".join(parts), hashlib.sha256).digest()
+
+
+def consumer_claims(vectors, sequence, request_digest, metadata=b""):
     actor = message((1, "sw-1042"), (2, "social worker"))
     return message(
         (1, vectors.exchange), (2, "council.example"), (3, "main"), (4, "social-care"),
@@ -234,7 +245,7 @@ def consumer_claims(vectors, sequence, request_digest):
         (12, b"\xa9" * 32), (13, "safeguarding"), (14, "Children Act 2004, section 11"), (15, actor),
         (16, "CASE-2041"), (17, "née Müller"),
         (18, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), (19, vectors.time),
-        (20, vectors.nonce), (21, request_digest), (24, 1),
+        (20, vectors.nonce), (21, request_digest), (22, metadata), (24, 1),
     )  # fmt: skip
 
 
@@ -376,6 +387,23 @@ def main(path):
     assert found == v.exchange and v.hex("local refusal", "shared half") == shared
     assert one(leaf, 3) == leaf_of(shared, leaf)
     check_seal(seeds["consumer"], v["local refusal"]["tag"], found, seal, leaf)
+    # The application's metadata.
+    section = "application metadata of a request"
+    asked = block(
+        (b"x-trail", b"second"), (b"x-request-id", b"b"), (b"x-blob-bin", b"\0\1\xff"), (b"x-request-id", b"a"), (b"x-blob-bin", b"\xff")
+    )  # fmt: skip
+    digest = metadata_digest(v.nonce, "request", asked)
+    assert (v.hex(section, "block"), v.hex(section, "digest")) == (asked, digest), section
+    assert unpadded(v[section]["drawbridge-metadata-bin"]) == asked
+    ((found, seal, leaf),) = v.headers(section)
+    assert found == consumer_claims(v, 5, request_digest, digest) and leaf is None, f"{section}: claims"
+    check_seal(seeds["consumer"], v[section]["tag"], found, seal, None)
+    section = "application metadata of an answer"
+    initial, trailing = block((b"x-request-id", b"first")), block((b"x-trail", b""), (b"x-blob-bin", b"\xab\xab\xab"))
+    assert (v.hex(section, "initial"), v.hex(section, "trailing")) == (initial, trailing), section
+    for name, before, after in [("digest", initial, trailing), ("digest of initial alone", initial, b""), ("digest of trailing alone", b"", trailing)]:
+        expected = metadata_digest(v.nonce, "answer", struct.pack(">I", len(before)), before, after)
+        assert v.hex(section, name) == expected, f"{section}: {name}"
     print("all vectors agree with FORMATS.md")
 
 

@@ -130,6 +130,7 @@ async fn through(bindings: &Bindings, method: &str) -> f64 {
         deadline: None,
         metadata: Vec::new(),
         command: None,
+        listener: None,
     };
     let mut answer = binding.connector().answer(ask).await.unwrap();
     let mut count = 0_u32;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use http::HeaderMap;
 
 use crate::ConnectorError;
 
@@ -57,6 +58,8 @@ pub struct Ask {
     pub metadata: Vec<(String, String)>,
     /// Of a command: what it is known by. A statement that writes is carried out for a command alone.
     pub command: Option<CommandId>,
+    /// Hears what a gRPC back end says beside its messages; ignored by other kinds.
+    pub listener: Option<Arc<dyn Listener>>,
 }
 
 /// What a command is known by in the legacy system.
@@ -66,6 +69,17 @@ pub struct CommandId {
     pub key: String,
     /// The exchange that carries it out.
     pub exchange: String,
+}
+
+/// Hears the headers of an answer, before the messages that follow them.
+///
+/// Of a back end that says nothing but a status only the trailing ones are heard, also where the question fails with that status.
+pub trait Listener: Send + Sync {
+    /// Hears the headers that open an answer.
+    fn initial(&self, headers: &HeaderMap);
+
+    /// Hears what came with the status.
+    fn trailing(&self, headers: &HeaderMap);
 }
 
 /// The encoded messages of a streamed request, each of which has passed the contract's check. It ends only when the request is

@@ -150,7 +150,15 @@ async fn order(
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap().into();
     let command = Some(CommandId { key: key.to_owned(), exchange: "exchange-1".to_owned() });
-    let ask = Ask { method: method.clone(), request, requests: None, deadline, metadata: Vec::new(), command };
+    let ask = Ask {
+        method: method.clone(),
+        request,
+        requests: None,
+        deadline,
+        metadata: Vec::new(),
+        command,
+        listener: None,
+    };
     let mut answer = binding.connector().answer(ask).await?;
     let message = answer.messages.next().await.unwrap()?;
     assert!(answer.messages.next().await.is_none());
@@ -227,7 +235,8 @@ async fn a_question_cannot_change_anything<D: Database>() {
     let binding = bindings.iter().next().unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(ASHE).unwrap().into();
-    let ask = Ask { method, request, requests: None, deadline: None, metadata: Vec::new(), command: None };
+    let ask =
+        Ask { method, request, requests: None, deadline: None, metadata: Vec::new(), command: None, listener: None };
     let refused = binding.connector().answer(ask).await.unwrap_err();
     assert_eq!(refused, ConnectorError::Failed { why: Failure::ReadOnly });
     assert_eq!(database.count("journal").await, 0);

@@ -72,6 +72,7 @@ impl Library {
             deadline: None,
             metadata: Vec::new(),
             command: None,
+            listener: None,
         };
         let answer = binding.connector().answer(question).await.unwrap();
         let message = |message: Result<bytes::Bytes, _>| {

@@ -91,6 +91,7 @@ impl Legacy {
             deadline,
             metadata: Vec::new(),
             command: None,
+            listener: None,
         };
         Ok(connector.answer(ask).await?.messages)
     }

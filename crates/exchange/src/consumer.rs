@@ -3,6 +3,7 @@
 //! [`Consumer::serve`] reads from top to bottom like the column of verbs in `crates/README.md`.
 
 mod evidence;
+mod metadata;
 mod outcome;
 mod permit;
 mod send;
@@ -25,6 +26,7 @@ pub use self::stream::StreamAnswer;
 use self::{evidence::Verified, permit::Permitted, session::OwnSessions};
 use crate::{
     account::{Account, Settled},
+    application::Said,
     house::House,
     ports::{Peers, Promises, Request},
     provider::verify::Verifiers,
@@ -82,6 +84,8 @@ pub struct UnaryAnswer {
     pub head: Head,
     /// The message, with its prefix.
     pub message: Option<Bytes>,
+    /// The application's metadata that came with it.
+    pub said: Said,
     /// How it ended.
     pub status: Status,
     /// Where it failed.
@@ -150,7 +154,7 @@ impl Consumer {
 
     /// Makes the outcome durable; when this returns the answer may be handed over.
     async fn settle(&self, verified: Verified) -> UnaryAnswer {
-        let Verified { mut account, message, status, refusal, withheld } = verified;
+        let Verified { mut account, message, said, status, refusal, withheld } = verified;
         account.shared.messages = u64::from(message.is_some());
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
         account.end(refusal.as_ref(), status.code);
@@ -159,6 +163,7 @@ impl Consumer {
             Ok(recorded) => UnaryAnswer {
                 head: Head { exchange: account.id, withheld: Some(withheld) },
                 message,
+                said,
                 hop: refusal.as_ref().map(|r| r.hop).or((status.code != 0).then_some(Hop::Legacy)),
                 settled: account.settled(refusal.as_ref(), status.code, Some(recorded.index)),
                 status,
@@ -220,5 +225,6 @@ fn not_recorded(error: &ledger::AppendError) -> Refusal {
 }
 
 fn refusal_answer(exchange: ExchangeId, refusal: &Refusal, status: Status, settled: Settled) -> UnaryAnswer {
-    UnaryAnswer { head: Head { exchange, withheld: None }, message: None, status, hop: Some(refusal.hop), settled }
+    let (head, said) = (Head { exchange, withheld: None }, Said::default());
+    UnaryAnswer { head, message: None, said, status, hop: Some(refusal.hop), settled }
 }

@@ -4,6 +4,7 @@
 //! is erased with its record it says nothing. The formats are in `FORMATS.md`.
 
 use aws_lc_rs::{digest, hmac};
+use bytes::Bytes;
 
 use crate::refusal::Status;
 
@@ -50,6 +51,33 @@ impl Running {
 #[must_use]
 pub fn of_request(nonce: &[u8], framed: &[u8]) -> [u8; 32] {
     bytes_of(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, nonce), framed).as_ref())
+}
+
+/// Returns the digest of the application's metadata of a request, by the block that crossed. Empty where there is none.
+#[must_use]
+pub fn of_request_metadata(nonce: &[u8], block: &[u8]) -> Bytes {
+    if block.is_empty() {
+        return Bytes::new();
+    }
+    of_metadata(nonce, &[b"drawbridge.metadata.request/v1\n", block])
+}
+
+/// Returns the digest of the application's metadata of an answer, by the block that opened it and the one beside its status. Empty
+/// where there is none.
+#[must_use]
+pub fn of_answer_metadata(nonce: &[u8], initial: &[u8], trailing: &[u8]) -> Bytes {
+    if initial.is_empty() && trailing.is_empty() {
+        return Bytes::new();
+    }
+    let length = u32::try_from(initial.len()).unwrap_or(u32::MAX).to_be_bytes();
+    of_metadata(nonce, &[b"drawbridge.metadata.answer/v1\n", &length, initial, trailing])
+}
+
+/// No message and no end of an answer begins with a letter.
+fn of_metadata(nonce: &[u8], parts: &[&[u8]]) -> Bytes {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, nonce));
+    parts.iter().for_each(|part| context.update(part));
+    Bytes::copy_from_slice(context.sign().as_ref())
 }
 
 /// Returns SHA-256 over `bytes`.

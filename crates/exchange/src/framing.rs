@@ -11,8 +11,8 @@ pub const PREFIX: usize = 5;
 /// A body is not a sequence of gRPC messages that the link takes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// The compression flag is set; the link carries identity encoding only.
-    #[error("a message is compressed; only identity encoding is taken")]
+    /// The compression flag is set: the link carries messages as they are, and what a client compresses with gzip is unpacked before.
+    #[error("a message is compressed in a way that is not taken here")]
     Compressed,
     /// A message is above the limit.
     #[error("a message has {size} bytes, the limit is {limit}")]

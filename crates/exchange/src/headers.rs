@@ -20,6 +20,10 @@ pub const CLAIMS: HeaderName = HeaderName::from_static("drawbridge-claims-bin");
 pub const SIGNATURE: HeaderName = HeaderName::from_static("drawbridge-signature-bin");
 /// What opens the provider's leaf.
 pub const LEAF: HeaderName = HeaderName::from_static("drawbridge-leaf-bin");
+/// The application's metadata that crosses with a request, and with the status of an answer.
+pub const METADATA: HeaderName = HeaderName::from_static("drawbridge-metadata-bin");
+/// The application's metadata that opened an answer, where it does not stand before the first message.
+pub const INITIAL_METADATA: HeaderName = HeaderName::from_static("drawbridge-initial-metadata-bin");
 /// The exchange's id, to a partner system.
 pub const EXCHANGE_ID: HeaderName = HeaderName::from_static("drawbridge-exchange-id");
 /// Digest of the withheld list, to a partner system.
@@ -83,6 +87,23 @@ pub fn binary(bytes: &[u8]) -> HeaderValue {
         HeaderValue::from_maybe_shared(Bytes::from(BASE64.encode(bytes))).unwrap_or(HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
+}
+
+/// Writes a header, unless it is empty.
+pub(crate) fn write_block(name: HeaderName, block: &[u8], headers: &mut HeaderMap) {
+    if !block.is_empty() {
+        headers.insert(name, binary(block));
+    }
+}
+
+/// Reads a header that may be absent, which is as good as empty. `None` where it stands twice or cannot be read.
+pub(crate) fn read_block(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
+    if headers.contains_key(name) { read_binary(headers, name) } else { Some(Bytes::new()) }
+}
+
+/// Reads base64 with or without padding.
+pub(crate) fn from_base64(text: &[u8]) -> Option<Bytes> {
+    BASE64.decode(text).ok().map(Bytes::from)
 }
 
 fn read_binary(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {

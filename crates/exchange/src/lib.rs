@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests"))]
 
 mod account;
+mod application;
 mod commands;
 mod consumer;
 pub mod deadline;
@@ -25,6 +26,10 @@ mod replay;
 mod trace;
 
 pub use account::{Account, Settled};
+pub use application::{
+    ApplicationMetadata, Heard, MAX_ANSWER_BYTES as MAX_ANSWER_METADATA_BYTES,
+    MAX_REQUEST_BYTES as MAX_REQUEST_METADATA_BYTES, MAX_VALUES as MAX_METADATA_VALUES, Said, Unfit as UnfitMetadata,
+};
 pub use commands::claimed_key;
 pub use consumer::{Answer, Consumer, Head, Query, StreamAnswer, UnaryAnswer};
 pub use flood::Flood;

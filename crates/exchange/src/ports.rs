@@ -15,6 +15,7 @@ use proto::{
 use records::CommandKey;
 
 use crate::{
+    application::{ApplicationMetadata, Heard},
     headers::Signed,
     refusal::{Refusal, Status},
 };
@@ -57,6 +58,8 @@ pub struct Question {
     pub metadata: Vec<(String, String)>,
     /// Of a command: what it is known by, for systems that remember it themselves.
     pub command: Option<CommandId>,
+    /// Where the headers of a back end's answer are heard; none where the agreement lets no metadata cross.
+    pub heard: Option<Arc<Heard>>,
 }
 
 /// What a legacy system knows a command by.
@@ -106,6 +109,8 @@ pub struct LinkRequest {
     pub path: Arc<str>,
     /// Opening claims and signature.
     pub opening: Signed,
+    /// The application's metadata that goes with it.
+    pub metadata: ApplicationMetadata,
     /// The request. A stream ends in trailers: closing claims and signature.
     pub request: Request,
     /// How long the provider may take.
@@ -178,6 +183,9 @@ pub trait Promises: Send + Sync {
 
 /// Where the chunks of an answer go.
 pub trait Outlet: Send {
+    /// Says what opens the answer, before the first chunk. Not said of a stream that ends without one: then it comes with the end.
+    fn begin(&mut self, _metadata: &ApplicationMetadata) {}
+
     /// Hands on whole messages with their prefixes; waits while the reader does not read.
     ///
     /// # Errors

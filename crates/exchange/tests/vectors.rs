@@ -15,8 +15,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use drawbridge_exchange::{
-    Hop, Reason, Refusal, Status, digests, framing,
-    headers::{CLAIMS, LEAF, SIGNATURE, Signed},
+    ApplicationMetadata, Hop, Reason, Refusal, Status, digests, framing,
+    headers::{self, CLAIMS, LEAF, METADATA, SIGNATURE, Signed},
 };
 use http::HeaderMap;
 use ledger::{Entry, Hash, Leaf, Ledger, SealInput, SealVerifier, Sealer};
@@ -366,6 +366,55 @@ async fn local_refusal(out: &mut Writer) {
     ledger.close().await;
 }
 
+/// Metadata as a partner system sends it: out of order, one key twice, one of bytes, one that the agreement does not name.
+fn application(pairs: &[(&'static str, &'static str)]) -> ApplicationMetadata {
+    let headers: HeaderMap = pairs
+        .iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+        .fold(HeaderMap::new(), |mut map, (name, value)| {
+            map.append(name, value);
+            map
+        });
+    let named = ["x-request-id", "x-trail", "x-blob-bin"].map(str::to_owned).into();
+    ApplicationMetadata::select(&headers, &named, 4096).unwrap()
+}
+
+/// What crosses beside the messages, and what is signed of it.
+async fn application_metadata(out: &mut Writer) {
+    let given = [
+        ("x-trail", "second"),
+        ("x-request-id", "b"),
+        ("x-blob-bin", "AAH/"),
+        ("x-request-id", "a"),
+        ("x-blob-bin", "/w"),
+        ("cookie", "stays"),
+    ];
+    let asked = application(&given).encode();
+    out.section("application metadata of a request");
+    out.text("tag", receipt::CONSUMER_CLAIMS);
+    out.hex("block", &asked);
+    out.hex("digest", &digests::of_request_metadata(&nonce(), &asked));
+    out.text(METADATA.as_str(), headers::binary(&asked).to_str().unwrap());
+    let claims =
+        ConsumerClaims { metadata_digest: digests::of_request_metadata(&nonce(), &asked), ..consumer_claims(5) };
+    let claims = Bytes::from(claims.encode_to_vec());
+    let seal = Sealer::new(consumer_key()).seal(receipt::CONSUMER_CLAIMS, claims.to_vec()).await;
+    out.headers(&Signed { claims, seal: Some(receipt::seal_to_wire(&seal)), leaf: None });
+
+    let initial = application(&[("x-request-id", "first")]).encode();
+    let trailing = application(&[("x-blob-bin", "q6ur"), ("x-trail", "")]).encode();
+    out.section("application metadata of an answer");
+    out.hex("initial", &initial);
+    out.hex("trailing", &trailing);
+    for (name, initial, trailing) in [
+        ("digest", &initial, &trailing),
+        ("digest of initial alone", &initial, &Bytes::new()),
+        ("digest of trailing alone", &Bytes::new(), &trailing),
+    ] {
+        out.hex(name, &digests::of_answer_metadata(&nonce(), initial, trailing));
+    }
+}
+
 async fn made() -> String {
     let mut out = Writer::default();
     out.0.push_str(
@@ -377,6 +426,7 @@ async fn made() -> String {
     digests_part(&mut out);
     providers_part(&mut out, &opening).await;
     local_refusal(&mut out).await;
+    application_metadata(&mut out).await;
     out.0
 }
 
@@ -431,7 +481,7 @@ fn committed_headers_read_back_and_their_seals_verify() {
             }
         }
     }
-    assert_eq!(checked, 11);
+    assert_eq!(checked, 12);
 }
 
 /// The script knows `FORMATS.md` and Python's own library; it shares no line with the gateway.
@@ -450,9 +500,15 @@ fn a_second_implementation_agrees() {
     let text = fs::read_to_string(&vectors).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let changed = folder.path().join("changed.txt");
-    for line in
-        ["running digest: ", "request digest: ", "drawbridge-signature-bin: ", "drawbridge-leaf-bin: ", "shared half: "]
-    {
+    for line in [
+        "running digest: ",
+        "request digest: ",
+        "drawbridge-signature-bin: ",
+        "drawbridge-leaf-bin: ",
+        "shared half: ",
+        "block: ",
+        "digest of trailing alone: ",
+    ] {
         let at = text.find(line).unwrap() + line.len() + 20;
         let digit = if text.as_bytes()[at] == b'5' { "6" } else { "5" };
         fs::write(&changed, [&text[..at], digit, &text[at + 1..]].concat()).unwrap();

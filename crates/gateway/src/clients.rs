@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use exchange::{Answer, Consumer, Head, Hop, House, Query, Reason, Refusal, headers};
+use exchange::{
+    Answer, ApplicationMetadata, Consumer, Head, Hop, House, Query, Reason, Refusal, headers,
+    ports::{Gone, Outlet},
+};
 use federation::{MemberId, SystemId};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
@@ -18,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     calls::{self, Held, Place},
+    compression::{self, Coding, Packer},
     observe::Observer,
     ports::{BodyOutlet, STREAM_BUFFER},
     rest::Rest,
@@ -107,6 +111,8 @@ impl Clients {
             return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
                 .map(ClientBody::ours);
         };
+        let coding = Coding::of(&parts.headers);
+        let request = coding.unpack(request, self.message_limit).await;
         let query = Query {
             system: system.clone(),
             default_provider: self.systems.get(system).cloned().flatten(),
@@ -117,7 +123,7 @@ impl Clients {
             cancel,
         };
         let (begun, head) = tokio::sync::oneshot::channel();
-        let task = self.clone().run(query, place, begun);
+        let task = self.clone().run((query, coding), place, begun);
         // A stream outlives its head: only until then does this future stand for the caller.
         let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
         let response = head.await;
@@ -126,23 +132,21 @@ impl Clients {
     }
 
     /// Runs one exchange to its end; the head goes out as soon as it is there.
-    async fn run(self: Arc<Self>, query: Query, place: Place, begun: Begun) {
+    async fn run(self: Arc<Self>, (query, coding): (Query, Coding), place: Place, begun: Begun) {
         match self.consumer.serve(query).await {
             Answer::Unary(answer) => {
                 self.observer.settled(&answer.settled);
-                let _ = begun.send(whole(answer, place));
+                let _ = begun.send(whole(answer, coding, place));
             }
             Answer::Stream(stream) => {
                 let (sender, body) = Body::channel(STREAM_BUFFER);
-                // Where nobody waits any more the exchange learns it from the closed body.
-                let _ = begun.send(calls::respond(
-                    initial(&stream.head),
-                    ClientBody::Ours(Held::until_sent(body, place.clone())),
-                ));
-                let mut outlet = BodyOutlet(sender);
+                let body = ClientBody::Ours(Held::until_sent(body, place.clone()));
+                let head = calls::respond(initial(&stream.head, coding), body);
+                let (outlet, packer) = (BodyOutlet(sender), coding.packer());
+                let mut outlet = GrpcOutlet { outlet, packer, waiting: Some((begun, head)) };
                 let answer = Box::pin(stream.run(&self.consumer, &mut outlet)).await;
                 self.observer.settled(&answer.settled);
-                outlet.0.finish(Some(trailers(&answer.status, answer.hop)));
+                outlet.end(&answer);
                 drop(place);
             }
         }
@@ -152,8 +156,44 @@ impl Clients {
 /// Where the head of a response goes.
 type Begun = tokio::sync::oneshot::Sender<Response<ClientBody>>;
 
-fn initial(head: &Head) -> HeaderMap {
+/// A stream of answers in gRPC. Its head waits for what opens the answer, where metadata may cross.
+struct GrpcOutlet {
+    outlet: BodyOutlet,
+    /// Compresses the messages, where the caller does.
+    packer: Option<Packer>,
+    waiting: Option<(Begun, Response<ClientBody>)>,
+}
+
+impl GrpcOutlet {
+    fn end(mut self, answer: &exchange::UnaryAnswer) {
+        self.begin(&answer.said.initial);
+        self.outlet.0.finish(Some(trailers(answer)));
+    }
+}
+
+impl Outlet for GrpcOutlet {
+    fn begin(&mut self, metadata: &ApplicationMetadata) {
+        if let Some((begun, mut head)) = self.waiting.take() {
+            metadata.write(head.headers_mut());
+            // Where nobody waits any more the exchange learns it from the closed body.
+            let _ = begun.send(head);
+        }
+    }
+
+    async fn send(&mut self, chunk: Bytes) -> Result<(), Gone> {
+        let Some(packer) = &mut self.packer else { return self.outlet.send(chunk).await };
+        let packed = packer.feed(&chunk);
+        if packed.is_empty() { Ok(()) } else { self.outlet.send(packed).await }
+    }
+
+    async fn gone(&mut self) {
+        self.outlet.gone().await;
+    }
+}
+
+fn initial(head: &Head, coding: Coding) -> HeaderMap {
     let mut map = calls::grpc_head();
+    coding.write(&mut map);
     if let Ok(value) = HeaderValue::try_from(head.exchange.to_string()) {
         map.insert(headers::EXCHANGE_ID, value);
     }
@@ -164,21 +204,24 @@ fn initial(head: &Head) -> HeaderMap {
     map
 }
 
-fn trailers(status: &exchange::Status, hop: Option<Hop>) -> HeaderMap {
+fn trailers(answer: &exchange::UnaryAnswer) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(4);
-    headers::write_status(status, &mut map);
-    if let Some(hop) = hop {
+    headers::write_status(&answer.status, &mut map);
+    if let Some(hop) = answer.hop {
         map.insert(headers::HOP, HeaderValue::from_static(hop.as_str()));
     }
+    answer.said.trailing.write(&mut map);
     map
 }
 
-fn whole(answer: exchange::UnaryAnswer, place: Place) -> Response<ClientBody> {
-    let body = Body::full(answer.message.unwrap_or_default(), Some(trailers(&answer.status, answer.hop)));
-    let mut head = initial(&answer.head);
+fn whole(answer: exchange::UnaryAnswer, coding: Coding, place: Place) -> Response<ClientBody> {
+    let trailers = trailers(&answer);
+    let body = Body::full(coding.pack(answer.message.unwrap_or_default()), Some(trailers));
+    let mut head = initial(&answer.head, coding);
+    answer.said.initial.write(&mut head);
     if answer.status.code == tonic::Code::Unimplemented as i32 {
-        // Goes with `UNIMPLEMENTED` for a compressed message, so that the caller knows what is taken.
-        head.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+        // A message that says it is compressed, and not how, is told what is taken too.
+        compression::say_taken(&mut head);
     }
     calls::respond(head, ClientBody::Ours(Held::until_sent(body, place)))
 }

@@ -9,6 +9,7 @@ mod accepted;
 mod answers;
 mod calls;
 mod clients;
+mod compression;
 pub mod config;
 mod dialling;
 pub mod doctor;

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use connectors::{Bindings, ConnectorError};
 use exchange::{
-    Status, deadline, framing,
+    Heard, Status, deadline, framing,
+    headers::{METADATA, binary},
     ports::{
         LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question, Requests,
     },
@@ -43,7 +44,7 @@ impl LegacySystem for Legacy {
         let Some(binding) = self.bindings.get(question.method.path()) else {
             return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
         };
-        let Question { method, requests, deadline, metadata, command } = question;
+        let Question { method, requests, deadline, metadata, command, heard } = question;
         let is_command = command.is_some();
         let command = command.map(|id| connectors::CommandId { key: id.key, exchange: id.exchange });
         let (request, requests) = match requests {
@@ -53,7 +54,8 @@ impl LegacySystem for Legacy {
                 (Bytes::new(), Some(messages.boxed()))
             }
         };
-        let ask = connectors::Ask { method, request, requests, deadline, metadata, command };
+        let listener = heard.map(|heard| Arc::new(Listening(heard)) as Arc<dyn connectors::Listener>);
+        let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener };
         async move {
             let told = if is_command { command_error } else { legacy_error };
             let answer = binding.connector().answer(ask).await.map_err(told)?;
@@ -68,6 +70,19 @@ impl LegacySystem for Legacy {
 
     fn serves(&self, path: &str) -> bool {
         self.bindings.get(path).is_some()
+    }
+}
+
+/// An exchange that hears the headers of a back end.
+struct Listening(Arc<Heard>);
+
+impl connectors::Listener for Listening {
+    fn initial(&self, headers: &HeaderMap) {
+        self.0.initial(headers);
+    }
+
+    fn trailing(&self, headers: &HeaderMap) {
+        self.0.trailing(headers);
     }
 }
 
@@ -151,11 +166,14 @@ impl Peers for LinkPeers {
 
     fn ask<'a>(&'a self, to: &'a GatewayId, request: LinkRequest) -> BoxFuture<'a, Result<LinkReply, LinkError>> {
         async move {
-            let LinkRequest { path, opening, request, timeout, trace_parent } = request;
+            let LinkRequest { path, opening, metadata, request, timeout, trace_parent } = request;
             let mut headers = HeaderMap::with_capacity(8);
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             opening.write(&mut headers);
+            if !metadata.is_empty() {
+                headers.insert(METADATA, binary(&metadata.encode()));
+            }
             if let Some(value) = timeout.and_then(|t| HeaderValue::try_from(deadline::write_timeout(t)).ok()) {
                 headers.insert("grpc-timeout", value);
             }

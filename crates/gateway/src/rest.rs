@@ -4,6 +4,7 @@
 //! is refused by the exchange as well, once it is permitted, so that it is recorded.
 
 mod answers;
+mod connect;
 mod documents;
 mod lines;
 
@@ -61,6 +62,9 @@ impl Rest {
         system: &SystemId,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
+        if let Some(form) = connect::Form::of(request.headers()) {
+            return connect::serve(self, clients, system, (form, request)).await;
+        }
         let path = request.uri().path();
         if path == DOCUMENT {
             return match *request.method() {
@@ -100,7 +104,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn unrecorded(clients: &Clients, reason: Reason, told: &str) -> Response<ClientBody> {
     let status = clients.house.unrecorded_status(&Refusal::new(reason, Hop::Consumer, told));
-    Failed { status: &status, hop: Some(Hop::Consumer), head: None, violations: &[] }.response()
+    Failed { status: &status, hop: Some(Hop::Consumer), head: None, said: None, violations: &[] }.response()
 }
 
 async fn exchange(
@@ -216,6 +220,7 @@ async fn run(
                 status: &answer.status,
                 hop: answer.hop,
                 head: Some(&answer.head),
+                said: Some(&answer.said),
                 violations: violations_for(&answer.status, &violations),
             };
             let response = if answer.status.code != 0 {
@@ -225,7 +230,10 @@ async fn run(
                 let message =
                     if message.len() > framing::PREFIX { message.slice(framing::PREFIX..) } else { Bytes::new() };
                 match write(&call, message, limit).await {
-                    Ok(json) => answers::json(&answer.head, Held::until_sent(Body::full(json.into(), None), place)),
+                    Ok(json) => {
+                        let body = Held::until_sent(Body::full(json.into(), None), place);
+                        answers::json(&answer.head, &answer.said, body)
+                    }
                     Err(error) => answers::unshowable(&answer.head, error),
                 }
             };
@@ -237,7 +245,13 @@ async fn run(
             let mut outlet = JsonLines::new(BodyOutlet(sender), (begun, head), (call, limit));
             let answer = Box::pin(stream.run(&clients.consumer, &mut outlet)).await;
             clients.observer.settled(&answer.settled);
-            let failed = Failed { status: &answer.status, hop: answer.hop, head: Some(&answer.head), violations: &[] };
+            let failed = Failed {
+                status: &answer.status,
+                hop: answer.hop,
+                head: Some(&answer.head),
+                said: Some(&answer.said),
+                violations: &[],
+            };
             outlet.end(failed).await;
             drop(place);
         }

@@ -211,9 +211,9 @@ impl Known {
 // Source: google/rpc/status.proto and google/rpc/error_details.proto; the fields that are shown.
 
 #[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
+pub(crate) struct RpcStatus {
     #[prost(message, repeated, tag = "3")]
-    details: Vec<prost_types::Any>,
+    pub(crate) details: Vec<prost_types::Any>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -12,6 +12,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 mod answer;
+mod connect;
 mod details;
 mod diagnose;
 mod openapi;

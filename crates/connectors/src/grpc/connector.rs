@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 
 use crate::bindings::{Complaint, Limits};
-use crate::grpc::channel::{Channel, RequestBody};
+use crate::grpc::channel::{Channel, Reply, RequestBody};
 use crate::grpc::messages::{Messages, PREFIX};
 use crate::{Answer, Ask, Connector, ConnectorError, Failure, Requests, Withdrawn};
 
@@ -50,12 +50,13 @@ impl GrpcConnector {
     }
 
     async fn ask_in_time(&self, ask: Ask, deadline: Option<Instant>) -> Result<Answer, ConnectorError> {
-        let Ask { request, requests, metadata, .. } = ask;
+        let Ask { request, requests, metadata, listener, .. } = ask;
         let body = match requests {
             None => Outgoing::One(framed(&request)?),
             Some(requests) => Outgoing::Stream(Some(requests)),
         };
-        let mut messages = self.send(self.uri.clone(), body, &metadata, deadline).await?;
+        let reply = self.send(self.uri.clone(), body, &metadata, deadline).await?;
+        let mut messages = Messages::of(reply, self.limits.message, deadline, listener)?;
         if self.streams {
             let messages = stream::try_unfold(messages, |mut messages| async move {
                 let message = messages.next().await?;
@@ -75,7 +76,8 @@ impl GrpcConnector {
             .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
         let asked = async {
             let body = Outgoing::One(framed(&Bytes::new())?);
-            let mut messages = self.send(uri, body, &[], Some(deadline)).await?;
+            let reply = self.send(uri, body, &[], Some(deadline)).await?;
+            let mut messages = Messages::of(reply, self.limits.message, Some(deadline), None)?;
             only(&mut messages).await
         };
         tokio::time::timeout_at(deadline.into(), asked).await.unwrap_or(Err(ConnectorError::Timeout))
@@ -87,7 +89,7 @@ impl GrpcConnector {
         mut body: Outgoing,
         metadata: &[(String, String)],
         deadline: Option<Instant>,
-    ) -> Result<Messages, ConnectorError> {
+    ) -> Result<Reply, ConnectorError> {
         let request = || {
             let mut request = Request::new(body.next()?);
             *request.method_mut() = http::Method::POST;
@@ -95,8 +97,7 @@ impl GrpcConnector {
             *request.headers_mut() = headers(metadata, deadline)?;
             Ok(request)
         };
-        let reply = self.channel.send(request).await?;
-        Messages::of(reply, self.limits.message, deadline)
+        self.channel.send(request).await
     }
 }
 

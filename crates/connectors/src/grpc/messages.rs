@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -12,9 +13,9 @@ use http::HeaderMap;
 use hyper::body::{Body, Incoming};
 use tokio::time::Sleep;
 
-use crate::ConnectorError;
 use crate::grpc::channel::{End, Reply};
 use crate::grpc::status;
+use crate::{ConnectorError, Listener};
 
 /// Length of gRPC's prefix: a flag and a length. Source: the gRPC protocol over HTTP/2, `Length-Prefixed-Message`.
 pub(crate) const PREFIX: usize = 5;
@@ -25,6 +26,7 @@ pub(crate) struct Messages {
     cutter: Cutter,
     connection: End,
     timer: Option<Pin<Box<Sleep>>>,
+    listener: Option<Arc<dyn Listener>>,
     /// The status, once it is known, which it may be from the head.
     status: Option<Result<(), ConnectorError>>,
 }
@@ -35,15 +37,29 @@ impl Messages {
     /// # Errors
     ///
     /// If its head is not that of a gRPC response.
-    pub(crate) fn of(reply: Reply, limit: usize, deadline: Option<Instant>) -> Result<Self, ConnectorError> {
+    pub(crate) fn of(
+        reply: Reply,
+        limit: usize,
+        deadline: Option<Instant>,
+        listener: Option<Arc<dyn Listener>>,
+    ) -> Result<Self, ConnectorError> {
         let (head, body) = reply.response.into_parts();
         status::check_head(head.status, &head.headers)?;
+        let status = status::read(&head.headers);
+        if let Some(listener) = &listener {
+            // A status in the head makes it the trailers.
+            match status {
+                None => listener.initial(&head.headers),
+                Some(_) => listener.trailing(&head.headers),
+            }
+        }
         Ok(Self {
             body,
             cutter: Cutter::new(limit),
             connection: reply.connection,
             timer: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into()))),
-            status: status::read(&head.headers),
+            listener,
+            status,
         })
     }
 
@@ -70,6 +86,9 @@ impl Messages {
     fn end(&mut self, trailers: &HeaderMap) {
         if let Some(status) = status::read(trailers) {
             self.status = Some(status);
+        }
+        if let Some(listener) = &self.listener {
+            listener.trailing(trailers);
         }
     }
 

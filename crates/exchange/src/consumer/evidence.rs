@@ -10,13 +10,14 @@ use proto::link::ProviderClosing;
 use records::{provider_leaf_of, receipt};
 
 use super::{
-    Consumer, Refused,
+    Consumer, Refused, metadata,
     permit::Permitted,
     send::{Sent, unanswered, within},
     upload::Uploaded,
 };
 use crate::{
     account::Account,
+    application::Said,
     digests, framing,
     headers::{self, Signed},
     ports::{LinkError, ReplyBody},
@@ -29,6 +30,7 @@ pub(super) struct Verified {
     /// The message, with its prefix.
     pub(super) message: Option<Bytes>,
     pub(super) status: Status,
+    pub(super) said: Said,
     pub(super) refusal: Option<Refusal>,
     pub(super) withheld: [u8; 32],
 }
@@ -77,10 +79,14 @@ impl Consumer {
             Err(mismatch("the answer is not one message"))
         };
         let withheld = permitted.plan.withheld_digest.0;
+        let proven = proven.and_then(|proven| match proven.refusal {
+            None => Ok((metadata::of_answer(&mut permitted, &nonce, &trailers, None)?, proven)),
+            Some(_) => Ok((Said::default(), proven)),
+        });
         match proven {
-            Ok(Proven { status, refusal }) => {
+            Ok((said, Proven { status, refusal })) => {
                 let message = if status.code == 0 { message } else { None };
-                Ok(Verified { account: permitted.account, message, status, refusal, withheld })
+                Ok(Verified { account: permitted.account, message, status, said, refusal, withheld })
             }
             Err(refusal) => Err(permitted.refuse(refusal)),
         }

@@ -75,6 +75,8 @@ fn settled(response: OutcomeResponse, lost: &Refusal) -> Option<Result<(Bytes, H
             let status = Status { code, message: answer.status_message, details: answer.status_details };
             let mut trailers = HeaderMap::new();
             headers::write_status(&status, &mut trailers);
+            headers::write_block(headers::INITIAL_METADATA, &answer.initial_metadata, &mut trailers);
+            headers::write_block(headers::METADATA, &answer.trailing_metadata, &mut trailers);
             Signed { claims: answer.claims, seal: answer.seal, leaf: answer.leaf }.write(&mut trailers);
             Some(Ok((answer.message, trailers)))
         }

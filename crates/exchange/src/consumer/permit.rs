@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Consumer, Query, Refused};
 use crate::{
     account::Account,
+    application::{ApplicationMetadata, MAX_REQUEST_BYTES},
     commands::claimed_key,
     deadline,
     framing::{self, FramingError},
@@ -35,6 +36,8 @@ pub(super) struct Permitted {
     pub(super) account: Box<Account>,
     pub(super) rules: Arc<Rules>,
     pub(super) metadata: CallMetadata,
+    /// The application's metadata that the agreement names.
+    pub(super) application: ApplicationMetadata,
     pub(super) provider: MemberId,
     pub(super) system: SystemId,
     pub(super) method: Arc<Method>,
@@ -169,7 +172,12 @@ impl Consumer {
         };
         agreement.id().clone_into(&mut account.private.agreement);
         account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        let Query { system, request, cancel, deadline, .. } = *query;
+        let Query { system, headers, request, cancel, deadline, .. } = *query;
+        let application = match ApplicationMetadata::select(&headers, &plan.application_metadata, MAX_REQUEST_BYTES) {
+            Ok(application) => application,
+            Err(unfit) => return Err(Refused::new(account, refuse(Reason::Metadata, unfit.to_string()))),
+        };
+        account.private.request_metadata = application.keys();
         let (message, stream) = match self.one_or_stream(&method, request) {
             Ok(request) => request,
             Err(refusal) => return Err(Refused::new(account, refusal)),
@@ -184,6 +192,7 @@ impl Consumer {
             account,
             rules,
             metadata,
+            application,
             provider,
             system,
             method,

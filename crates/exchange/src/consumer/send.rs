@@ -112,6 +112,7 @@ impl Consumer {
         let request = LinkRequest {
             path: permitted.method.path().into(),
             opening,
+            metadata: permitted.application.clone(),
             request,
             timeout,
             trace_parent: permitted.account.trace_parent.clone(),
@@ -175,7 +176,7 @@ impl Consumer {
                 None => Bytes::copy_from_slice(&digests::of_request(&nonce, &permitted.message)),
                 Some(_) => Bytes::new(),
             },
-            metadata_digest: Bytes::new(),
+            metadata_digest: digests::of_request_metadata(&nonce, &permitted.application.encode()),
             idempotency_key: permitted.command.map(|key| key.to_vec().into()).unwrap_or_default(),
             shape: shape_of(method.shape()).into(),
         };

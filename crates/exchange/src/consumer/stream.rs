@@ -13,12 +13,14 @@ use records::receipt;
 use super::{
     Consumer, Head, Refused, UnaryAnswer,
     evidence::{Proven, mismatch},
+    metadata,
     permit::Permitted,
     send::{Sent, late, unanswered},
     upload::{Outgoing, Uploaded, upload},
 };
 use crate::{
     account::Account,
+    application::{ApplicationMetadata, Prelude, Said},
     deadline, digests,
     framing::{FramingError, MessageWalker},
     headers::Signed,
@@ -47,6 +49,10 @@ pub struct StreamAnswer {
     opened: bool,
     digest: digests::Running,
     walker: MessageWalker,
+    /// Until it is known what opens the answer; none where the agreement lets no metadata cross.
+    prelude: Option<Prelude>,
+    /// The application's metadata that opened it.
+    initial: Option<ApplicationMetadata>,
     progress: Progress,
     activity: Arc<Activity>,
     nonce: Bytes,
@@ -71,6 +77,8 @@ impl Consumer {
             house: self.house.clone(),
             digest: digests::Running::new(&nonce),
             walker: MessageWalker::new(self.house.limits.message),
+            prelude: (!permitted.plan.application_metadata.is_empty()).then(Prelude::default),
+            initial: None,
             progress: Progress::new(&self.house, Direction::Answers),
             permitted,
             gateway,
@@ -152,6 +160,9 @@ impl StreamAnswer {
         if let Some(only) = self.only.take() {
             return Ok(only);
         }
+        if self.prelude.is_none() {
+            outlet.begin(&ApplicationMetadata::default());
+        }
         let cancel = self.permitted.cancel.clone();
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -196,6 +207,7 @@ impl StreamAnswer {
         outlet: &mut O,
         look: &mut tokio::time::Interval,
     ) -> Result<(), Refusal> {
+        let Some(chunk) = self.after_prelude(chunk, outlet)? else { return Ok(()) };
         let before = self.walker.messages();
         self.walker.feed(&chunk).map_err(|error| framing(&error))?;
         self.digest.update(&chunk);
@@ -237,13 +249,26 @@ impl StreamAnswer {
         Ok(())
     }
 
+    /// Takes what opens the answer off its first chunks. `None` where nothing else is there yet.
+    fn after_prelude<O: Outlet>(&mut self, chunk: Bytes, outlet: &mut O) -> Result<Option<Bytes>, Refusal> {
+        let Some(prelude) = &mut self.prelude else { return Ok(Some(chunk)) };
+        let opened = prelude.feed(chunk).map_err(|_| mismatch("the metadata that opens the answer is malformed"))?;
+        let Some((initial, rest)) = opened else { return Ok(None) };
+        self.prelude = None;
+        self.activity.note();
+        metadata::all_named(&self.permitted, &initial)?;
+        outlet.begin(&initial);
+        self.initial = Some(initial);
+        Ok((!rest.is_empty()).then_some(rest))
+    }
+
     async fn settle(
         self,
         consumer: &Consumer,
         end: Result<HeaderMap, Refusal>,
         uploaded: Option<Uploaded>,
     ) -> UnaryAnswer {
-        let Self { head, mut permitted, gateway, opened, digest, walker, progress, .. } = self;
+        let Self { head, mut permitted, gateway, opened, digest, walker, progress, initial, nonce, .. } = self;
         let whole = walker.at_boundary();
         permitted.account.shared.messages = walker.messages();
         permitted.account.shared.running_digest = digest.so_far().to_vec().into();
@@ -264,11 +289,15 @@ impl StreamAnswer {
             if proven.refusal.is_none() && !counted {
                 return Err(mismatch("the answer is not one message"));
             }
-            Ok(proven)
+            let said = match proven.refusal {
+                None => metadata::of_answer(&mut permitted, &nonce, &trailers, initial)?,
+                Some(_) => Said::default(),
+            };
+            Ok((said, proven))
         });
-        let (status, refusal) = match proven {
-            Ok(Proven { status, refusal }) => (status, refusal),
-            Err(refusal) => (permitted.account.status(&refusal), Some(refusal)),
+        let (said, status, refusal) = match proven {
+            Ok((said, Proven { status, refusal })) => (said, status, refusal),
+            Err(refusal) => (Said::default(), permitted.account.status(&refusal), Some(refusal)),
         };
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);
@@ -277,6 +306,7 @@ impl StreamAnswer {
             Ok(recorded) => UnaryAnswer {
                 head,
                 message: None,
+                said,
                 hop: refusal.as_ref().map(|r| r.hop).or((status.code != 0).then_some(Hop::Legacy)),
                 settled: account.settled(refusal.as_ref(), status.code, Some(recorded.index)),
                 status,

@@ -8,6 +8,7 @@ use proto::{link::ProviderClosing, records::Kind};
 
 use super::{Provider, Whole, permit::Permitted, whole};
 use crate::{
+    application::Said,
     deadline, digests, framing,
     ports::{LegacyError, Messages, Requests},
     refusal::{Hop, Reason, Refusal, Status},
@@ -16,7 +17,7 @@ use crate::{
 /// A permitted question with what came of it.
 pub(super) struct Answered {
     pub(super) permitted: Permitted,
-    pub(super) result: Result<Answer, Refusal>,
+    pub(super) result: Result<(Answer, Said), Refusal>,
 }
 
 pub(super) enum Answer {
@@ -24,6 +25,17 @@ pub(super) enum Answer {
     Message(Bytes),
     /// The legacy system's own status.
     Status(Status),
+}
+
+impl Answer {
+    /// Adds the application's metadata that came with it.
+    pub(super) fn with_metadata(self, permitted: &Permitted) -> Result<(Self, Said), Refusal> {
+        let said = match &self {
+            Self::Message(_) => permitted.said(&Status::OK),
+            Self::Status(status) => permitted.said(status),
+        };
+        Ok((self, said?))
+    }
 }
 
 impl Provider {
@@ -38,6 +50,7 @@ impl Provider {
             () = deadline::wait(until) => Err(timeout()),
             result = self.ask(&permitted, until) => result,
         };
+        let result = result.and_then(|answer| answer.with_metadata(&permitted));
         Answered { permitted, result }
     }
 
@@ -74,22 +87,25 @@ impl Provider {
     pub(super) async fn settle(&self, answered: Answered) -> Whole {
         let Answered { permitted, result } = answered;
         let mut digest = digests::Running::new(&permitted.verified.claims.nonce);
-        let (message, status, refusal) = match result {
-            Ok(Answer::Message(message)) => {
+        let (message, said, status, refusal) = match result {
+            Ok((Answer::Message(message), said)) => {
                 let framed = framing::framed(&message);
                 digest.update(&framed);
-                (Some(framed), Status::OK, None)
+                (Some(framed), said, Status::OK, None)
             }
-            Ok(Answer::Status(status)) => (None, status, None),
-            Err(refusal) => (None, permitted.verified.account.status(&refusal), Some(refusal)),
+            Ok((Answer::Status(status), said)) => (None, said, status, None),
+            Err(refusal) => (None, Said::default(), permitted.verified.account.status(&refusal), Some(refusal)),
         };
+        let metadata_digest = said.digest(&permitted.verified.claims.nonce);
         let (mut account, plan) = permitted.into_account();
+        account.private.answer_metadata = said.keys();
         account.shared.messages = u64::from(message.is_some());
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
         account.end(refusal.as_ref(), status.code);
         let closing = ProviderClosing {
             refusal: refusal.as_ref().map(|r| r.reason.as_str().to_owned()).unwrap_or_default(),
             response_digest: digest.close(&status).to_vec().into(),
+            metadata_digest,
             released_digest: plan.released_digest(),
             withheld_digest: plan.withheld_digest(),
             ..self.closing(&account, &status)
@@ -98,7 +114,9 @@ impl Provider {
         match self.close(&mut account, kind, closing).await {
             Ok((signed, index)) => {
                 let settled = account.settled(refusal.as_ref(), status.code, Some(index));
-                whole(message, &status, Some(&signed), settled)
+                let mut whole = whole(message, &status, Some(&signed), settled);
+                said.write_to_link(&mut whole.trailers);
+                whole
             }
             Err(error) => {
                 let told = "the provider's gateway could not record the outcome, so the answer is withheld";

@@ -16,6 +16,7 @@ use super::{
     permit::Permitted,
 };
 use crate::{
+    application::Said,
     deadline,
     ports::{LegacyError, Requests},
     refusal::{Hop, Reason, Refusal, Status},
@@ -83,6 +84,7 @@ impl Provider {
             return Err(permitted.verified.refuse(not_recorded(&error)));
         }
         let (result, step) = self.ask_once(&permitted).await;
+        let result = result.and_then(|answer| answer.with_metadata(&permitted).map_err(Refusal::unknown));
         if let (Ok(answer), CommandStep::Done) = (&result, step) {
             self.answers.keep(&command.key, kept(permitted.verified.account.id, answer)).await;
         }
@@ -137,6 +139,8 @@ impl Provider {
                 format!("the exchange {by} has carried out the command of this key; its answer is no longer kept");
             return Err(permitted.verified.refuse(Refusal::new(Reason::AlreadyDone, Hop::Provider, told)));
         };
+        let named = &permitted.plan.application_metadata;
+        let said = Said::kept((&kept.initial_metadata, &kept.trailing_metadata), named);
         let result = if kept.has_message {
             // The agreement of this exchange may release less than the one it was carried out under.
             permitted
@@ -150,6 +154,7 @@ impl Provider {
         };
         permitted.verified.account.private.detail =
             format!("the kept answer of exchange {by}; nothing was carried out");
+        let result = result.map(|answer| (answer, said));
         Ok(self.settle(Answered { permitted, result }).await)
     }
 }
@@ -160,18 +165,20 @@ fn note(private: &mut records::Private, command: &Command, step: CommandStep) {
     private.command_step = step.into();
 }
 
-fn kept(exchange: ExchangeId, answer: &Answer) -> KeptAnswer {
-    let exchange_id = exchange.as_bytes().to_vec().into();
+fn kept(exchange: ExchangeId, (answer, said): &(Answer, Said)) -> KeptAnswer {
+    let kept = KeptAnswer {
+        exchange_id: exchange.as_bytes().to_vec().into(),
+        initial_metadata: said.initial.encode(),
+        trailing_metadata: said.trailing.encode(),
+        ..KeptAnswer::default()
+    };
     match answer {
-        Answer::Message(message) => {
-            KeptAnswer { exchange_id, message: message.clone(), has_message: true, ..KeptAnswer::default() }
-        }
+        Answer::Message(message) => KeptAnswer { message: message.clone(), has_message: true, ..kept },
         Answer::Status(status) => KeptAnswer {
-            exchange_id,
             status: status.code,
             status_message: status.message.clone(),
             status_details: status.details.clone(),
-            ..KeptAnswer::default()
+            ..kept
         },
     }
 }

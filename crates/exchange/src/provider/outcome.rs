@@ -66,6 +66,8 @@ impl Provider {
             status: u32::try_from(kept.status).unwrap_or(2),
             status_message: kept.status_message,
             status_details: kept.status_details,
+            initial_metadata: kept.initial_metadata,
+            trailing_metadata: kept.trailing_metadata,
             claims: opened.shared.provider_closing,
             seal: record.seal.as_ref().map(receipt::seal_to_wire),
             leaf: Some(leaf),

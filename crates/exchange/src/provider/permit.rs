@@ -14,12 +14,13 @@ use records::Command;
 use super::{Provider, Refused, verify::Verified};
 use crate::{
     account::Account,
+    application::{Heard, Said},
     commands,
     consumer::shape_of,
     deadline,
     house::House,
     ports::{CommandId, Question, Requests},
-    refusal::{Hop, Reason, Refusal},
+    refusal::{Hop, Reason, Refusal, Status},
 };
 
 /// The one text for all that a peer may not know more about.
@@ -32,6 +33,8 @@ pub(crate) struct Permitted {
     pub(super) plan: Arc<Plan>,
     /// What a command is known by; `None` for a query.
     pub(super) command: Option<Command>,
+    /// Hears the application's metadata of the answer, where the agreement names any.
+    pub(super) heard: Option<Arc<Heard>>,
 }
 
 /// The digests of a plan's lists, as claims carry them.
@@ -76,6 +79,10 @@ impl Provider {
                 verified.refuse(refuse(Reason::BadClaims, "the claims name another legal basis than the agreement"))
             );
         }
+        if let Some(key) = verified.application.unnamed(&plan.application_metadata) {
+            let told = format!("the agreement does not name the metadata key `{key}`");
+            return Err(verified.refuse(refuse(Reason::BadClaims, &told)));
+        }
         let streamed = verified.stream.is_some();
         if claims.shape != i32::from(shape_of(method.shape())) || streamed != method.shape().streams_requests() {
             let told = "the claims name another kind of call than the contract";
@@ -94,7 +101,8 @@ impl Provider {
         verified.account.command = command.is_some();
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        Ok(Permitted { verified, method, plan, command })
+        let heard = Heard::new(&plan.application_metadata);
+        Ok(Permitted { verified, method, plan, command, heard })
     }
 
     /// Returns what a command is known by. A command carried as if it were a query could be done twice.
@@ -202,6 +210,7 @@ impl Permitted {
             deadline: until,
             metadata: self.told(),
             command: self.command_id(),
+            heard: self.heard.clone(),
         }
     }
 
@@ -209,6 +218,11 @@ impl Permitted {
         let key =
             self.command?.key.0.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
         Some(CommandId { key, exchange: self.verified.account.id.to_string() })
+    }
+
+    /// Returns the application's metadata of an answer that ended with `status`.
+    pub(super) fn said(&self, status: &Status) -> Result<Said, Refusal> {
+        self.heard.as_ref().map_or_else(|| Ok(Said::default()), |heard| heard.said(status))
     }
 
     /// What back ends are told of the asker, as metadata.
@@ -232,6 +246,7 @@ impl Permitted {
         if let Some(trace) = &self.verified.account.trace_parent {
             told.push(("traceparent".to_owned(), trace.clone()));
         }
+        told.extend(self.verified.application.pairs());
         told
     }
 

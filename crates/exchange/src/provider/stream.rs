@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     account::Account,
+    application::{self, Heard, Said},
     deadline, digests, framing,
     headers::Signed,
     house::House,
@@ -58,6 +59,8 @@ pub struct Stream {
     progress: Progress,
     until: Option<Instant>,
     activity: Arc<Activity>,
+    /// What the back end opened its answer with has gone out, or the first message without it.
+    begun: bool,
 }
 
 /// What ended a stream.
@@ -104,6 +107,7 @@ impl Provider {
             messages: None,
             requests: None,
             activity: Activity::new(),
+            begun: false,
         }
     }
 }
@@ -177,10 +181,15 @@ impl Stream {
                     self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
                     continue;
                 }
+                () = opened(self.permitted.heard.as_deref()), if !self.begun => {
+                    self.begin(outlet, &mut look).await?;
+                    continue;
+                }
                 next = messages.next() => next,
             };
             let (chunk, count, end) = self.gather(next).await?;
             if !chunk.is_empty() {
+                self.begin(outlet, &mut look).await?;
                 self.digest.update(&chunk);
                 let shared = &mut self.permitted.verified.account.shared;
                 shared.messages = shared.messages.saturating_add(count);
@@ -190,6 +199,21 @@ impl Stream {
             if let Some(end) = end {
                 return self.one_answer(end);
             }
+        }
+    }
+
+    /// Sends what the back end opened its answer with, before any message.
+    async fn begin<O: Outlet>(&mut self, outlet: &mut O, look: &mut tokio::time::Interval) -> Result<(), Refusal> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        let initial = match &self.permitted.heard {
+            Some(heard) => heard.opening()?,
+            None => None,
+        };
+        match initial {
+            Some(initial) => self.hand_on(application::framed(&initial), outlet, look).await,
+            None => Ok(()),
         }
     }
 
@@ -281,12 +305,20 @@ impl Stream {
     }
 
     async fn settle(self, provider: &Provider, end: End, received: Option<Received>) -> Whole {
-        let Self { permitted, digest, progress, .. } = self;
+        let Self { permitted, digest, progress, begun, .. } = self;
+        let ended = end.and_then(|status| permitted.said(&status).map(|said| (said, status)));
+        let nonce = permitted.verified.claims.nonce.clone();
         let (mut account, plan) = permitted.into_account();
-        let (status, refusal) = match end {
-            Ok(status) => (status, None),
-            Err(refusal) => (account.status(&refusal), Some(refusal)),
+        let (mut said, status, refusal) = match ended {
+            Ok((said, status)) => (said, status, None),
+            Err(refusal) => (Said::default(), account.status(&refusal), Some(refusal)),
         };
+        account.private.answer_metadata = said.keys();
+        let metadata_digest = said.digest(&nonce);
+        if begun {
+            // It has gone before.
+            said.initial = application::ApplicationMetadata::default();
+        }
         account.private.bytes = progress.released();
         if let Some(received) = &received {
             note(&mut account, received);
@@ -295,6 +327,7 @@ impl Stream {
         let closing = ProviderClosing {
             refusal: refusal.as_ref().map(|r| r.reason.as_str().to_owned()).unwrap_or_default(),
             response_digest: digest.close(&status).to_vec().into(),
+            metadata_digest,
             released_digest: plan.released_digest(),
             withheld_digest: plan.withheld_digest(),
             request_digest: account.shared.request_digest.clone(),
@@ -305,7 +338,10 @@ impl Stream {
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
         match provider.close(&mut account, kind, closing).await {
             Ok((signed, index)) => {
-                whole(None, &status, Some(&signed), account.settled(refusal.as_ref(), status.code, Some(index)))
+                let settled = account.settled(refusal.as_ref(), status.code, Some(index));
+                let mut whole = whole(None, &status, Some(&signed), settled);
+                said.write_to_link(&mut whole.trailers);
+                whole
             }
             Err(error) => {
                 let told = "the provider's gateway could not record how the stream ended";
@@ -335,6 +371,14 @@ async fn refused(requests: &mut Option<Running<Received>>) -> Refusal {
         if let Some(refusal) = requests.ended().await.and_then(|received| received.refusal.clone()) {
             return refusal;
         }
+    }
+}
+
+/// Waits until the back end has opened its answer; for ever where nobody listens.
+async fn opened(heard: Option<&Heard>) {
+    match heard {
+        Some(heard) => heard.opened().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Call, Provider, Refused};
 use crate::{
     account::Account,
+    application::ApplicationMetadata,
     digests,
     framing::{self, FramingError},
     headers::Signed,
@@ -55,6 +56,8 @@ impl Verifiers {
 pub(crate) struct Verified {
     pub(super) account: Box<Account>,
     pub(super) claims: Box<ConsumerClaims>,
+    /// The application's metadata, as it was signed.
+    pub(super) application: ApplicationMetadata,
     pub(super) rules: Arc<Rules>,
     /// The gateway in the link's certificate.
     pub(super) peer: GatewayId,
@@ -99,24 +102,26 @@ impl Provider {
         fill(&mut account, &claims, bytes, seal);
         let nonce = claims.nonce.clone();
         let fresh = self.fresh(&claims, &call);
+        let application = ApplicationMetadata::of_request(&call.headers, &claims).map_err(|what| (bad(what), 0));
         let Call { peer, path, deadline, cancel, request, .. } = call;
-        let checked = fresh.and_then(|()| match request {
+        let checked = fresh.and(application).and_then(|application| match request {
             Request::One(message) => {
                 let request = framing::single(&message, self.house.limits.message).map_err(|e| framing_refusal(&e))?;
                 let digest = digests::of_request(&claims.nonce, &message);
                 if claims.request_digest.as_ref() == digest {
-                    return Ok((request, None));
+                    return Ok((application, request, None));
                 }
                 Err((bad("the request is not the one that was signed"), 0))
             }
             Request::Unfit(refusal) => Err((*refusal, 0)),
             // Its digest comes with the closing claims.
-            Request::Stream(body) if claims.request_digest.is_empty() => Ok((Bytes::new(), Some(body))),
+            Request::Stream(body) if claims.request_digest.is_empty() => Ok((application, Bytes::new(), Some(body))),
             Request::Stream(_) => Err((bad("the claims hold the digest of a request that is a stream"), 0)),
         });
         match checked {
-            Ok((request, stream)) => {
-                Ok(Verified { account, claims, rules, peer, request, stream, path, deadline, cancel })
+            Ok((application, request, stream)) => {
+                account.private.request_metadata = application.keys();
+                Ok(Verified { account, claims, application, rules, peer, request, stream, path, deadline, cancel })
             }
             Err((refusal, clock_difference)) => {
                 let mut refused = Refused::new(account, refusal);

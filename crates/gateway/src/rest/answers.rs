@@ -1,6 +1,6 @@
 //! The responses to calls in JSON.
 
-use exchange::{Head, Hop, Status, headers};
+use exchange::{Head, Hop, Said, Status, headers};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use link::Body;
 use rest::{Failure, NoJson, PROBLEM_JSON, Violation};
@@ -14,6 +14,8 @@ pub(super) struct Failed<'a> {
     pub(super) status: &'a Status,
     pub(super) hop: Option<Hop>,
     pub(super) head: Option<&'a Head>,
+    /// The application's metadata that came with it.
+    pub(super) said: Option<&'a Said>,
     pub(super) violations: &'a [Violation],
 }
 
@@ -42,6 +44,9 @@ impl Failed<'_> {
         if let Some(head) = self.head {
             initial(head, map);
         }
+        if let Some(said) = self.said {
+            write(said, map);
+        }
         if let Some(hop) = self.hop {
             map.insert(headers::HOP, HeaderValue::from_static(hop.as_str()));
         }
@@ -62,7 +67,8 @@ impl Failed<'_> {
     }
 }
 
-fn initial(head: &Head, map: &mut HeaderMap) {
+/// What every answer of an exchange says in its headers.
+pub(super) fn initial(head: &Head, map: &mut HeaderMap) {
     insert(map, headers::EXCHANGE_ID, &head.exchange.to_string());
     if let Some(withheld) = head.withheld {
         insert(map, headers::WITHHELD, &contract::Digest(withheld).to_string());
@@ -70,9 +76,17 @@ fn initial(head: &Head, map: &mut HeaderMap) {
     map.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
+/// The application's metadata of a whole answer: initial and trailing both stand in its headers.
+fn write(said: &Said, map: &mut HeaderMap) {
+    said.initial.write(map);
+    said.trailing.write(map);
+}
+
 /// A whole answer.
-pub(super) fn json(head: &Head, body: Held) -> Response<ClientBody> {
-    answer(head, "application/json", body)
+pub(super) fn json(head: &Head, said: &Said, body: Held) -> Response<ClientBody> {
+    let mut response = answer(head, "application/json", body);
+    write(said, response.headers_mut());
+    response
 }
 
 /// The head of a stream of answers, and its body.

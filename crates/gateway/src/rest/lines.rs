@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use exchange::ports::{Gone, Outlet};
+use exchange::{
+    ApplicationMetadata,
+    ports::{Gone, Outlet},
+};
 use http::Response;
 use rest::{Lines, NoJson};
 
@@ -33,7 +36,7 @@ impl JsonLines {
         Self { outlet, waiting: Some(waiting), call, limit, lines: Lines::default(), broken: None }
     }
 
-    fn begin(&mut self) {
+    fn say_head(&mut self) {
         if let Some((begun, head)) = self.waiting.take() {
             // Where nobody waits any more the exchange learns it from the closed body.
             let _ = begun.send(head);
@@ -52,16 +55,22 @@ impl JsonLines {
                 return;
             }
             let line = format!("{}\n", serde_json::json!({"@problem": problem}));
-            self.begin();
+            self.say_head();
             // Who has gone away needs no last line.
             let _ = self.outlet.send(Bytes::from(line)).await;
         }
-        self.begin();
+        self.say_head();
         self.outlet.0.finish(Some(failed.trailers()));
     }
 }
 
 impl Outlet for JsonLines {
+    fn begin(&mut self, metadata: &ApplicationMetadata) {
+        if let Some((_, head)) = &mut self.waiting {
+            metadata.write(head.headers_mut());
+        }
+    }
+
     async fn send(&mut self, chunk: Bytes) -> Result<(), Gone> {
         let mut text = Vec::new();
         for message in self.lines.feed(&chunk) {
@@ -77,7 +86,7 @@ impl Outlet for JsonLines {
             }
         }
         if !text.is_empty() {
-            self.begin();
+            self.say_head();
             self.outlet.send(text.into()).await?;
         }
         // There is no more that could be shown, so the stream is given up.

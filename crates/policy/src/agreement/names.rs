@@ -21,25 +21,40 @@ pub(crate) fn is_metadata_key(text: &str) -> bool {
 
 /// Returns whether a metadata key belongs to gateways, to gRPC or to HTTP, so that an agreement cannot let it cross.
 pub(crate) fn is_reserved_metadata(key: &str) -> bool {
-    const KEYS: [&str; 16] = [
+    const KEYS: [&str; 30] = [
+        "accept",
+        "accept-encoding",
+        "allow",
         "authorization",
+        "cache-control",
         "connection",
-        "content-length",
-        "content-type",
         "cookie",
+        "date",
+        "etag",
+        "expect",
+        "forwarded",
         "host",
         "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
+        "location",
+        "origin",
+        "range",
+        "retry-after",
+        "server",
         "set-cookie",
+        "strict-transport-security",
         "te",
+        "traceparent",
+        "tracestate",
         "trailer",
         "transfer-encoding",
         "upgrade",
         "user-agent",
-        "traceparent",
+        "vary",
+        "via",
+        "www-authenticate",
     ];
-    key.starts_with("drawbridge-") || key.starts_with("grpc-") || KEYS.contains(&key)
+    const PREFIXES: [&str; 6] = ["drawbridge-", "grpc-", "proxy-", "content-", "access-control-", "sec-"];
+    PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || KEYS.contains(&key)
 }
 
 /// Returns whether `text` is a full name such as `health.v1.Patients`.
@@ -80,10 +95,13 @@ mod tests {
         for text in ["", "health..v1", "health.v1.Patients/Find", ".a.b", "1.2"] {
             assert!(!looks_like_service(text), "{text}");
         }
-        assert!(
-            is_reserved_metadata("drawbridge-x")
-                && is_reserved_metadata("cookie")
-                && !is_reserved_metadata("x-request-id")
-        );
+        for key in
+            ["drawbridge-x", "grpc-timeout", "cookie", "authorization", "content-encoding", "location", "proxy-x"]
+        {
+            assert!(is_reserved_metadata(key), "{key}");
+        }
+        for key in ["x-request-id", "accept-language", "tenant-bin", "contents"] {
+            assert!(!is_reserved_metadata(key), "{key}");
+        }
     }
 }

@@ -88,6 +88,7 @@ pub(in crate::commands) fn consumer_json(claims: &ConsumerClaims) -> Value {
     text("time", moments::for_programs(claims.time));
     text("session", hex::encode(&claims.session));
     text("request_digest", hmac(&claims.request_digest));
+    text("metadata_digest", hmac(&claims.metadata_digest));
     map.insert("sequence".to_owned(), claims.sequence.into());
     Value::Object(map)
 }
@@ -105,6 +106,7 @@ pub(in crate::commands) fn provider_json(closing: &ProviderClosing) -> Value {
     text("status", status_name(i32::try_from(closing.status).unwrap_or(i32::MAX)));
     text("refusal", closing.refusal.clone());
     text("response_digest", hmac(&closing.response_digest));
+    text("metadata_digest", hmac(&closing.metadata_digest));
     text("released_digest", digest(&closing.released_digest));
     text("withheld_digest", digest(&closing.withheld_digest));
     text("time", moments::for_programs(closing.time));

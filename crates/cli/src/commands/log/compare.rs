@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use records::{Kind, Record, compare};
+use records::{Comparison, Kind, Record, compare};
+use serde_json::{Value, json};
 
 use super::records;
 use crate::{
@@ -21,6 +22,9 @@ pub(crate) struct Compare {
     /// The data folder of the other
     #[arg(value_name = "DATA")]
     right: PathBuf,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Compare {
@@ -38,6 +42,11 @@ impl Compare {
         let compared = compare((a, left_records.iter()), (b, right_records.iter()));
         let mut out = Out::new();
         let unexplained = compared.differences.iter().filter(|difference| !difference.explained).count();
+        if self.json {
+            out.line(json_of((a, b), &compared, unexplained))?;
+            out.flush()?;
+            return if unexplained == 0 { Ok(()) } else { Err(Failure::told()) };
+        }
         out.heading(format_args!("{a} and {b}: both logs tell {} alike", some(compared.agreeing, "exchange")))?;
         for difference in &compared.differences {
             let mark = if difference.explained { "explained  " } else { "UNEXPLAINED" };
@@ -53,6 +62,22 @@ impl Compare {
         out.flush()?;
         if unexplained == 0 { Ok(()) } else { Err(Failure::told()) }
     }
+}
+
+fn json_of((left, right): (&str, &str), compared: &Comparison, unexplained: usize) -> Value {
+    let differences = compared.differences.iter().map(|difference| {
+        json!({
+            "exchange": difference.exchange.to_string(),
+            "what": difference.what,
+            "explained": difference.explained,
+        })
+    });
+    json!({
+        "members": [left, right],
+        "agreeing": compared.agreeing,
+        "unexplained": unexplained,
+        "differences": differences.collect::<Vec<_>>(),
+    })
 }
 
 /// The records of exchanges between two members, and the events, which say when a gateway was killed. The rest is not kept in

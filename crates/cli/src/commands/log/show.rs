@@ -84,6 +84,8 @@ fn tell(record: &Record, out: &mut Out) -> Outcome {
     if view.messages > 0 || view.bytes > 0 {
         line("passed on", &format!("{}, {}", some(view.messages, "message"), some(view.bytes, "byte")))?;
     }
+    line("metadata asked", &view.request_metadata.join(", "))?;
+    line("and answered", &view.answer_metadata.join(", "))?;
     if view.count > 0 {
         let since = view.since.as_deref().unwrap_or_default();
         line("refusals", &format!("{} since {since}", view.count))?;

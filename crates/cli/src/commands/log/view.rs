@@ -52,6 +52,12 @@ pub(super) struct View {
     /// gRPC's name of the status that the caller had.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) status: String,
+    /// Keys of the application's metadata that came with the request; its values are nowhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) request_metadata: Vec<String>,
+    /// As the last, of the answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) answer_metadata: Vec<String>,
     pub(super) messages: u64,
     pub(super) bytes: u64,
     /// From arrival to settling, in milliseconds.
@@ -109,6 +115,8 @@ impl View {
             view.status = status_name(i32::try_from(status).unwrap_or(i32::MAX));
         }
         view.messages = closing.map_or(0, |closing| closing.messages).max(shared.messages);
+        view.request_metadata.clone_from(&private.request_metadata);
+        view.answer_metadata.clone_from(&private.answer_metadata);
         view.bytes = private.bytes;
         view.duration_ms = private.duration;
         view.detail.clone_from(&private.detail);

@@ -1,0 +1,174 @@
+//! The Connect protocol as curl speaks it: unary calls and streams of answers, in JSON and in protobuf.
+
+use std::process::Command;
+
+use drawbridge_tests::{Agreement, COUNCIL, TRUST, TestFederation, python::Backend};
+use records::Record;
+use serde_json::{Value, json};
+
+/// What curl was answered.
+struct Answered {
+    status: u16,
+    headers: String,
+    body: Vec<u8>,
+}
+
+impl Answered {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The envelopes of a stream: flag and message.
+    fn envelopes(&self) -> Vec<(u8, Vec<u8>)> {
+        let mut rest = self.body.as_slice();
+        let mut found = Vec::new();
+        while let Some((prefix, after)) = rest.split_first_chunk::<5>() {
+            let [flag, length @ ..] = *prefix;
+            let (message, after) = after.split_at(usize::try_from(u32::from_be_bytes(length)).unwrap());
+            found.push((flag, message.to_vec()));
+            rest = after;
+        }
+        assert!(rest.is_empty(), "{rest:?}");
+        found
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim)
+    }
+}
+
+fn curl(federation: &TestFederation, path: &str, media_type: &str, body: &[u8], more: &[&str]) -> Answered {
+    let council = federation.member(COUNCIL);
+    let file = |name: &str| council.folder.join(name).display().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let (asked, head, said) = (folder.path().join("asked"), folder.path().join("head"), folder.path().join("said"));
+    std::fs::write(&asked, body).unwrap();
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20"])
+        .args(["--cacert", &file("offline/authority.pem")])
+        .args(["--cert", &file("systems/revenues.pem"), "--key", &file("systems/revenues.key.pem")])
+        .args(["--header", "Drawbridge-Provider: trust.example", "--header", "Drawbridge-Purpose: safeguarding"])
+        .args(["--header", "Drawbridge-Case: case-1", "--header", "Connect-Protocol-Version: 1"])
+        .args(["--header", &format!("Content-Type: {media_type}"), "--data-binary", &format!("@{}", asked.display())])
+        .args(["--dump-header", &head.display().to_string(), "--output", &said.display().to_string()])
+        .args(["--write-out", "%{http_code}"])
+        .args(more)
+        .arg(format!("https://localhost:{}{path}", council.clients.port()))
+        .output()
+        .expect("curl is needed: on Debian, `apt-get install curl`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Answered {
+        status: String::from_utf8_lossy(&output.stdout).parse().unwrap(),
+        headers: std::fs::read_to_string(&head).unwrap().to_ascii_lowercase(),
+        body: std::fs::read(&said).unwrap_or_default(),
+    }
+}
+
+fn enveloped(message: &[u8]) -> Vec<u8> {
+    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+#[tokio::test]
+async fn connect_asks_one_question_in_json_and_in_protobuf_over_both_versions_of_http() {
+    let federation = TestFederation::new().await.start();
+    let expected = json!({"id": "1", "name": {"family": "Archer"}, "note": "checked"});
+    let find = "/test.v1.Records/Find";
+    let question = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
+    for version in ["--http2", "--http1.1"] {
+        let answer = curl(&federation, find, "application/json", br#"{"id": "1"}"#, &[version]);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        assert_eq!(answer.json(), expected);
+        let answer = curl(&federation, find, "application/proto", &question, &[version]);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/proto")));
+        assert_eq!(federation.answer("test.v1.Records/Find", &answer.body), expected);
+        let exchange = answer.header("drawbridge-exchange-id").unwrap();
+        for member in [COUNCIL, TRUST] {
+            assert!(federation.member(member).records_of(exchange).iter().any(Record::settles), "{member}");
+        }
+    }
+    let missing = curl(&federation, find, "application/json", br#"{"id": "9"}"#, &[]);
+    assert_eq!((missing.status, missing.json()["code"].clone()), (404, json!("not_found")));
+    assert_eq!(missing.header("trailer-drawbridge-hop"), Some("legacy"), "{}", missing.headers);
+    // Refusals are told in the protocol's own way, with the details that gRPC has, and are recorded.
+    for (path, body, status, code) in [
+        ("/test.v1.Records/Hidden", &b"{}"[..], 403, "permission_denied"),
+        (find, br#"{"unheard": 1}"#, 400, "invalid_argument"),
+        ("/test.v1.Records/NoSuch", b"{}", 501, "unimplemented"),
+    ] {
+        let refused = curl(&federation, path, "application/json", body, &[]);
+        let error = refused.json();
+        assert_eq!((refused.status, error["code"].as_str()), (status, Some(code)), "{path} {error}");
+        let types: Vec<_> = error["details"].as_array().unwrap().iter().map(|detail| &detail["type"]).collect();
+        assert!(types.contains(&&json!("google.rpc.ErrorInfo")), "{path} {error}");
+        let exchange = refused.header("drawbridge-exchange-id").unwrap();
+        assert_eq!(federation.member(COUNCIL).records_of(exchange).len(), 1, "{path}");
+    }
+    let late =
+        curl(&federation, "/test.v1.Records/Slow", "application/json", b"{}", &["--header", "Connect-Timeout-Ms: 500"]);
+    assert_eq!((late.status, late.json()["code"].clone()), (504, json!("deadline_exceeded")));
+    let compressed = curl(&federation, find, "application/json", b"{}", &["--header", "Content-Encoding: br"]);
+    assert_eq!((compressed.status, compressed.json()["code"].clone()), (501, json!("unimplemented")));
+}
+
+#[tokio::test]
+async fn connect_reads_a_stream_and_its_end_in_json_and_in_protobuf() {
+    let federation = TestFederation::new().await.start();
+    let list = "/test.v1.Records/List";
+    let json = curl(&federation, list, "application/connect+json", &enveloped(br#"{"count": "300"}"#), &[]);
+    let (end, messages) = json.envelopes().split_last().map(|(end, rest)| (end.clone(), rest.to_vec())).unwrap();
+    assert_eq!((json.status, messages.len(), end), (200, 300, (2, b"{}".to_vec())));
+    let last: Value = serde_json::from_slice(&messages[299].1).unwrap();
+    assert_eq!(last["id"], "300");
+    let question = federation.request("test.v1.Records/List", r#"{"count": "300"}"#);
+    let proto = curl(&federation, list, "application/connect+proto", &enveloped(&question), &[]);
+    let envelopes = proto.envelopes();
+    assert_eq!((envelopes.len(), envelopes[300].0), (301, 2));
+    assert_eq!(federation.answer("test.v1.Records/List", &envelopes[299].1), last);
+    // A stream that is refused, and one whose envelope is none: HTTP's status is 200 all the same.
+    for (body, purpose, code) in [
+        (enveloped(&question), "Drawbridge-Purpose: other", "permission_denied"),
+        (question.clone(), "Drawbridge-Actor: a", "invalid_argument"),
+    ] {
+        let refused = curl(&federation, list, "application/connect+proto", &body, &["--header", purpose]);
+        let envelopes = refused.envelopes();
+        assert_eq!((refused.status, envelopes.len(), envelopes[0].0), (200, 1, 2), "{purpose}");
+        let end: Value = serde_json::from_slice(&envelopes[0].1).unwrap();
+        let code = if purpose.contains("other") { "invalid_argument" } else { code };
+        assert_eq!(end["error"]["code"], code, "{end}");
+        assert_eq!(end["metadata"]["drawbridge-hop"], json!(["consumer"]), "{end}");
+    }
+    for (path, media_type) in [(list, "application/json"), ("/test.v1.Records/Find", "application/connect+json")] {
+        assert_eq!(curl(&federation, path, media_type, b"{}", &[]).status, 415, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_the_agreement_names_crosses_for_json_and_for_connect_too() {
+    let federation = TestFederation::without_agreement().await;
+    let standard = Agreement::default();
+    // The last grant of the standard agreement is the back end's.
+    let grants = format!("{}application_metadata = [\"x-application\"]\n", standard.grants);
+    federation.agree(&Agreement { grants, ..standard });
+    let _backend = Backend::behind(&federation);
+    let federation = federation.start();
+    let given = ["--header", "X-Application: named", "--header", "X-Other: unnamed"];
+    let answer = curl(&federation, "/test.v1.Echo/Say", "application/json", br#"{"text": "a"}"#, &given);
+    assert_eq!(answer.header("trailer-x-application"), Some("named"), "{}", answer.headers);
+    let seen = answer.json()["metadata"].to_string();
+    assert!(seen.contains("x-application=named") && !seen.contains("unnamed"), "{seen}");
+    // The same in JSON without the protocol: there both stand in the headers.
+    let plain = [&given[..], &["--header", "Connect-Protocol-Version:"]].concat();
+    let answer = curl(&federation, "/test.v1.Echo/Say", "application/json", br#"{"text": "a"}"#, &plain);
+    assert_eq!(answer.header("x-application"), Some("named"), "{}", answer.headers);
+    let streamed = curl(
+        &federation,
+        "/test.v1.Echo/Repeat",
+        "application/connect+json",
+        &enveloped(br#"{"text": "a", "times": "2"}"#),
+        &given,
+    );
+    let envelopes = streamed.envelopes();
+    let end: Value = serde_json::from_slice(&envelopes[2].1).unwrap();
+    assert_eq!(end["metadata"]["x-application"], json!(["named"]), "{end}");
+}
