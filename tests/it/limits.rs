@@ -1,5 +1,7 @@
 //! What a gateway does not take, and that honest callers are served all the while.
 
+mod agreed;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,

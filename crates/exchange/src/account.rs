@@ -161,7 +161,8 @@ pub fn outcome(refusal: Option<Reason>) -> &'static str {
             | Reason::StaleSession
             | Reason::ClockSkew
             | Reason::NotRecorded
-            | Reason::Overloaded,
+            | Reason::Overloaded
+            | Reason::QuotaExceeded,
         ) => "refused",
     }
 }

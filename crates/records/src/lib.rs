@@ -12,6 +12,7 @@ mod id;
 pub mod receipt;
 mod record;
 mod store;
+mod usage;
 
 pub use compare::{Comparison, Difference, compare};
 pub use draft::{Draft, Prepared, half_hash, provider_leaf_of, provider_shared};
@@ -20,6 +21,7 @@ pub use id::{ExchangeId, NotAnExchangeId};
 pub use receipt::{FORMAT as RECEIPT_FORMAT, Fault as ReceiptFault, Verified as VerifiedReceipt};
 pub use record::{Halves, Record, Unreadable};
 pub use store::{FindError, Found, Opened, Recorded, Records, STARTED, STOPPED, Unsettled, promises_checked};
+pub use usage::Usage;
 
 /// The kinds and sides as they lie on disk.
 pub use proto::records::{Kind, Private, Shared, Side};

@@ -64,6 +64,8 @@ impl Consumer {
         let withheld = permitted.plan.withheld_digest.0;
         match proven {
             Ok(Proven { status, refusal }) => {
+                permitted.counted.passed(count);
+                permitted.counted.end(refusal.as_ref(), &mut permitted.account);
                 let message = if status.code == 0 { message } else { None };
                 Ok(Verified { account: permitted.account, message, status, refusal, withheld })
             }

@@ -17,6 +17,7 @@ use crate::{
     house::{House, Rules},
     metadata::CallMetadata,
     ports::{Request, RequestBody},
+    quota::Counted,
     refusal::{Hop, Reason, Refusal},
     trace,
 };
@@ -45,6 +46,7 @@ pub(super) struct Permitted {
     pub(super) stream: Option<RequestBody>,
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: CancellationToken,
+    pub(super) counted: Counted,
 }
 
 impl Permitted {
@@ -53,7 +55,8 @@ impl Permitted {
         self.method.shape() != Shape::Unary
     }
 
-    pub(super) fn refuse(self, refusal: Refusal) -> Box<Refused> {
+    pub(super) fn refuse(mut self, refusal: Refusal) -> Box<Refused> {
+        self.counted.end(Some(&refusal), &mut self.account);
         Refused::new(self.account, refusal)
     }
 
@@ -147,6 +150,10 @@ impl Consumer {
             return Err(Refused::new(account, refuse(Reason::UnknownMethod, ONLY_QUERIES)));
         }
         let deadline = self.deadline(&account, &method, deadline);
+        let counted = match self.house.admit((&agreement, &plan), &method, self.house.millis(), &mut account) {
+            Ok(counted) => counted,
+            Err(refusal) => return Err(Refused::new(account, refusal)),
+        };
         Ok(Permitted {
             account,
             rules,
@@ -160,6 +167,7 @@ impl Consumer {
             stream,
             deadline,
             cancel,
+            counted,
         })
     }
 

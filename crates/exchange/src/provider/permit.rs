@@ -17,6 +17,7 @@ use crate::{
     deadline,
     house::House,
     ports::{Question, Requests},
+    quota::Counted,
     refusal::{Hop, Reason, Refusal},
 };
 
@@ -28,6 +29,7 @@ pub(crate) struct Permitted {
     pub(super) verified: Verified,
     pub(super) method: Arc<Method>,
     pub(super) plan: Arc<Plan>,
+    pub(super) counted: Counted,
 }
 
 /// The digests of a plan's lists, as claims carry them.
@@ -90,7 +92,11 @@ impl Provider {
         let mut verified = verified;
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        Ok(Permitted { verified, method, plan })
+        let (time, account) = (verified.claims.time, &mut verified.account);
+        match self.house.admit((&agreement, &plan), &method, time, account) {
+            Ok(counted) => Ok(Permitted { verified, method, plan, counted }),
+            Err(refusal) => Err(verified.refuse(refusal)),
+        }
     }
 }
 
@@ -201,7 +207,8 @@ impl Permitted {
         }
     }
 
-    pub(super) fn into_account(self) -> (Box<Account>, Lists) {
+    pub(super) fn into_account(mut self) -> (Box<Account>, Lists) {
+        self.counted.keep();
         (self.verified.account, Lists(self.plan))
     }
 }
