@@ -1,6 +1,7 @@
 //! What a gateway does not take, and that honest callers are served all the while.
 
 mod agreed;
+mod shares;
 
 use std::{
     io::{Read as _, Write as _},
