@@ -15,7 +15,7 @@ use federation::MemberId;
 use tokio::sync::{Mutex as Turn, Notify};
 
 /// Exchanges that a member may always have under way, however far behind the gateway is.
-const ALWAYS: usize = 8;
+const ALWAYS: usize = 4;
 /// What is left to others is one of so many parts of all places.
 const RESERVE: usize = 8;
 /// How long it takes a task to get its turn from when on the gateway is behind.
