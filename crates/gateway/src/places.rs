@@ -280,7 +280,7 @@ mod tests {
         assert!(contended(&state, "council", now) && !contended(&state, "police", now));
         // Twenty-one are under way, so ten are a share; those that wait are not under way.
         assert!(!state.within_share(&member("council"), now) && state.within_share(&member("police"), now));
-        state.wait(&member("council"), |_| 13);
+        state.wait(&member("council"), |_| 17);
         assert!(state.within_share(&member("council"), now));
     }
 
