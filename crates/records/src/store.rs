@@ -172,7 +172,9 @@ impl Records {
         }
         let mut unsettled: Vec<_> = open.into_values().collect();
         unsettled.sort_by_key(|u| u.intent.index);
-        unsettled.iter().for_each(|unsettled| tally.unsettled(unsettled));
+        for open in &unsettled {
+            tally.unsettled(open);
+        }
         let records = Self { inner: Arc::new(Inner { ledger, folder, places: Mutex::new(places) }) };
         let promises = promises.into_iter().map(|(_, leaf)| leaf).collect();
         Ok(Opened { records, unsettled, promises, usage: tally.into_usage(), read })

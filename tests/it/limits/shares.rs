@@ -10,7 +10,10 @@ const LIST: &str = "/test.v1.Records/List";
 /// Three members, and so many places at the one that is asked.
 async fn federation(places: usize) -> TestFederation {
     let federation = TestFederation::of_three().await;
-    federation.member(TRUST).reconfigure("[limits]\n", &format!("[limits]\nexchanges = {places}\n"));
+    let trust = federation.member(TRUST);
+    trust.reconfigure("[limits]\n", &format!("[limits]\nexchanges = {places}\n"));
+    // As many statements at once as places: nothing else is to hold a call up.
+    trust.reconfigure("legacy.db\"\n", &format!("legacy.db\"\nconnections = {places}\n"));
     federation.start()
 }
 

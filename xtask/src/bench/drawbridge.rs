@@ -216,6 +216,7 @@ impl Party {
 
 /// The agreement that lets the one ask the other, signed by both.
 fn agreement(contracts: &Contracts, members: &[&Party; 2], now: SystemTime) -> Result<String> {
+    let [consumer, provider] = members;
     let service = contracts.service("bench.v1.Echo").context("the contract has lost its service")?;
     let instant = |time: SystemTime| Timestamp::from_second(Timestamp::try_from(time)?.as_second());
     let (from, until) = (instant(now - DAY)?, instant(now + 30 * DAY)?);
@@ -227,8 +228,8 @@ fn agreement(contracts: &Contracts, members: &[&Party; 2], now: SystemTime) -> R
          [[grant]]\nservice = \"{}\"\ndigest = \"{}\"\nmethods = [\"Say\", \"Rows\"]\nsystems = [\"{SYSTEM}\"]\n\
          purposes = [\"{PURPOSE}\"]\nfields = \"all\"\n",
         policy::AGREEMENT_FORMAT,
-        members[0].id,
-        members[1].id,
+        consumer.id,
+        provider.id,
         service.name,
         service.digest,
     );

@@ -79,8 +79,9 @@ fn text(status: &Status, hop: Option<&str>, exchange: Option<ExchangeId>, colour
 
 fn again(reason: Reason, told: Option<Duration>) -> String {
     match (reason.retry(), told) {
-        (Retry::Later(_) | Retry::Told, Some(after)) => format!("ask again after {}", pause(after)),
-        (Retry::Later(after), None) => format!("ask again after {}", pause(after)),
+        (Retry::Later(_) | Retry::Told, Some(after)) | (Retry::Later(after), None) => {
+            format!("ask again after {}", pause(after))
+        }
         (Retry::No | Retry::Told, _) => "asking again does not help until something is changed".to_owned(),
         (Retry::QueryOnly, _) => "a query may be asked again; a command only once its outcome is known".to_owned(),
     }
