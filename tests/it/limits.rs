@@ -1,5 +1,8 @@
 //! What a gateway does not take, and that honest callers are served all the while.
 
+mod agreed;
+mod shares;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,

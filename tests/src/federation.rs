@@ -29,6 +29,8 @@ use crate::{
 pub const COUNCIL: &str = "council.example";
 /// The member that answers.
 pub const TRUST: &str = "trust.example";
+/// Another member that asks, where there are three.
+pub const POLICE: &str = "police.example";
 /// The purpose of the standard agreement.
 pub const PURPOSE: &str = "safeguarding";
 /// A case, for calls that need one.
@@ -61,7 +63,7 @@ method = "test.v1.Records/Hidden"
 connector = { kind = "sql", database = "legacy", query = '''SELECT id FROM rec WHERE id = :id''' }
 "#;
 
-/// A federation of two members.
+/// A federation of two members, or of three.
 pub struct TestFederation {
     root: TempDir,
     members: BTreeMap<&'static str, Member>,
@@ -97,6 +99,8 @@ pub struct Member {
 pub struct Agreement {
     /// Its id.
     pub id: String,
+    /// The member that may ask.
+    pub consumer: &'static str,
     /// Its grants, as TOML; `@digest:SERVICE@` stands for a digest.
     pub grants: String,
     /// The purposes with their legal bases, as TOML.
@@ -113,6 +117,7 @@ impl Default for Agreement {
         let now = SystemTime::now();
         Self {
             id: "standard".to_owned(),
+            consumer: COUNCIL,
             grants: r#"
 [[grant]]
 service = "test.v1.Records"
@@ -157,10 +162,22 @@ impl TestFederation {
 
     /// Makes both members with no agreement between them.
     pub async fn without_agreement() -> Self {
+        Self::of(&[(COUNCIL, &["revenues", "planning"]), (TRUST, &["discharge"])]).await
+    }
+
+    /// Makes three members: the police ask the trust as the council does, with a system and an agreement of their own. Nothing runs yet.
+    pub async fn of_three() -> Self {
+        let federation = Self::of(&[(COUNCIL, &["revenues"]), (POLICE, &["revenues"]), (TRUST, &["discharge"])]).await;
+        federation.agree(&Agreement::default());
+        federation.agree(&Agreement { id: "police".to_owned(), consumer: POLICE, ..Agreement::default() });
+        federation
+    }
+
+    async fn of(of: &[(&'static str, &[&str])]) -> Self {
         let root = tempfile::Builder::new().prefix("drawbridge-it-").tempdir().unwrap();
         let contracts = contracts();
         let mut members = BTreeMap::new();
-        for (id, systems) in [(COUNCIL, &["revenues", "planning"][..]), (TRUST, &["discharge"])] {
+        for (id, systems) in of.iter().copied() {
             members.insert(id, Member::make(root.path(), id, systems).await);
         }
         let federation = Self { root, members, contracts };
@@ -187,16 +204,16 @@ impl TestFederation {
 
     /// Makes an agreement, signed by both, and puts it into both folders.
     pub fn agree(&self, agreement: &Agreement) {
-        for member in self.members.values() {
-            self.agree_at(agreement, member);
+        for party in [agreement.consumer, TRUST] {
+            self.agree_at(agreement, self.member(party));
         }
     }
 
     /// Makes an agreement, signed by both, and puts it into the folder of one member alone.
     pub fn agree_at(&self, agreement: &Agreement, member: &Member) {
         let mut file = AgreementFile::parse("agreement.toml", &self.text(agreement)).unwrap();
-        for party in self.members.values() {
-            file.sign(&party.member_key).unwrap();
+        for party in [agreement.consumer, TRUST] {
+            file.sign(&self.member(party).member_key).unwrap();
         }
         gateway::write_atomically(&member.folder.join(format!("agreements/{}.note", agreement.id)), &file.to_string())
             .unwrap();
@@ -220,9 +237,9 @@ impl TestFederation {
             jiff::Timestamp::from_second(seconds).unwrap().to_string()
         };
         let review = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::try_from(agreement.from).unwrap()).date();
-        let Agreement { id, grants, purposes, from, until } = agreement;
+        let Agreement { id, consumer, grants, purposes, from, until } = agreement;
         let mut text = format!(
-            "format = \"drawbridge.agreement/v1\"\nid = \"{id}\"\nconsumer = \"{COUNCIL}\"\nprovider = \"{TRUST}\"\nvalid_from = {}\nvalid_until = {}\nreview_on = {review}\nretention = \"6 years\"\n{purposes}{grants}",
+            "format = \"drawbridge.agreement/v1\"\nid = \"{id}\"\nconsumer = \"{consumer}\"\nprovider = \"{TRUST}\"\nvalid_from = {}\nvalid_until = {}\nreview_on = {review}\nretention = \"6 years\"\n{purposes}{grants}",
             time(*from),
             time(*until),
         );
@@ -232,10 +249,11 @@ impl TestFederation {
         text
     }
 
-    /// Starts both gateways.
+    /// Starts all gateways, the one that is asked first.
     #[must_use]
     pub fn start(mut self) -> Self {
-        for id in [TRUST, COUNCIL] {
+        let asking: Vec<&str> = self.members.keys().copied().filter(|id| *id != TRUST).collect();
+        for id in [TRUST].into_iter().chain(asking) {
             self.restart(id);
         }
         self

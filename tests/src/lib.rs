@@ -21,7 +21,7 @@ pub mod stand_in;
 pub mod watch;
 
 pub use client::{Client, Reply};
-pub use federation::{Agreement, CASE, COUNCIL, Member, PURPOSE, TRUST, TestFederation};
+pub use federation::{Agreement, CASE, COUNCIL, Member, POLICE, PURPOSE, TRUST, TestFederation};
 pub use process::Gateway;
 pub use stand_in::StandIn;
 

@@ -8,6 +8,7 @@ mod case;
 mod certificates;
 mod contender;
 mod drawbridge;
+mod fair;
 mod haproxy;
 mod load;
 mod messages;
@@ -39,6 +40,9 @@ pub(crate) struct Options {
     /// Also stream five million small rows and watch the memory. Takes minutes.
     #[arg(long)]
     long: bool,
+    /// Measure only how long calls of one member take while another member floods the same gateway.
+    #[arg(long, conflicts_with_all = ["only", "contenders", "long", "json"])]
+    fair: bool,
     /// Everything for a fraction of a second, with the binaries of a debug build: does it run at all?
     #[arg(long)]
     smoke: bool,
@@ -94,6 +98,7 @@ pub(crate) fn smoke() -> Result<()> {
         only: Vec::new(),
         contenders: Vec::new(),
         long: false,
+        fair: false,
         smoke: true,
         client_tls: false,
         repetitions: 1,
@@ -143,6 +148,14 @@ fn measure(options: &Options) -> Result<()> {
     let folder = workspace::target()?.join("bench").join(std::process::id().to_string());
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     process::end_on_interrupt(folder.clone())?;
+    if options.fair {
+        let pace = Pace { warm_up: Duration::from_secs(2), window: Duration::from_secs_f64(options.seconds) };
+        let outcome = fair::measure(&folder, options.repetitions, pace);
+        if !options.keep {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        return outcome;
+    }
     let workshop = Workshop::open(&folder, options.client_tls)?;
     let mut report = Report::begin(&folder, options)?;
     let repetitions = if options.smoke { 1 } else { options.repetitions };

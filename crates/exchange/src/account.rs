@@ -176,7 +176,8 @@ pub fn outcome(refusal: Option<Reason>) -> &'static str {
             | Reason::KeyRequired
             | Reason::KeyReused
             | Reason::InProgress
-            | Reason::AlreadyDone,
+            | Reason::AlreadyDone
+            | Reason::QuotaExceeded,
         ) => "refused",
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use contract::Contracts;
 use federation::{Federation, GatewayId};
 use ledger::Sealer;
-use policy::Agreements;
+use policy::{Agreements, Meters};
 use records::{ExchangeId, Records};
 
 use crate::{
@@ -59,6 +59,8 @@ pub struct House {
     pub limits: Limits,
     /// Counts refusals that come in floods.
     pub flood: Arc<Flood>,
+    /// What was used of agreements' limits. Shared by all runtimes.
+    pub meters: Arc<Meters>,
     /// What an auditor should know of every record, as `development`.
     pub conditions: Vec<String>,
 }
@@ -84,6 +86,12 @@ impl House {
     pub fn millis(&self) -> u64 {
         millis((self.clock)())
     }
+}
+
+/// Returns the moment so many milliseconds after the Unix epoch.
+#[must_use]
+pub fn moment(millis: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }
 
 /// Returns `time` in milliseconds since the Unix epoch.

@@ -21,6 +21,7 @@ mod pipe;
 pub mod ports;
 mod progress;
 mod provider;
+mod quota;
 mod refusal;
 mod replay;
 mod trace;
@@ -33,7 +34,7 @@ pub use application::{
 pub use commands::claimed_key;
 pub use consumer::{Answer, Consumer, Head, Query, StreamAnswer, UnaryAnswer};
 pub use flood::Flood;
-pub use house::{House, Limits, Rules, millis};
+pub use house::{House, Limits, Rules, millis, moment};
 pub use metadata::{CallMetadata, MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES};
 pub use progress::WINDOW_BYTES;
 pub use provider::{Call, Provider, Reply, Stream, Whole};

@@ -145,6 +145,8 @@ impl Provider {
         let Refused { mut account, refusal, clock_difference, nonce } = refused;
         let status = account.status(&refusal);
         account.end(Some(&refusal), status.code);
+        // What was declined before the legacy system was asked counts against no limit.
+        account.private.counted_grant = 0;
         let closing = ProviderClosing {
             refusal: refusal.reason.as_str().to_owned(),
             response_digest: if nonce.is_empty() {

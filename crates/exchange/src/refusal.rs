@@ -45,6 +45,8 @@ pub enum Retry {
     No,
     /// Yes, after a while.
     Later(Duration),
+    /// Yes, after the while that the refusal names; where it names none, never.
+    Told,
     /// A query yes; a command only once its outcome is known.
     QueryOnly,
 }
@@ -125,6 +127,8 @@ reasons! {
     EvidenceMismatch = "EVIDENCE_MISMATCH", DataLoss, Retry::No;
     /// The gateway has as many exchanges as it takes.
     Overloaded = "OVERLOADED", ResourceExhausted, SOON;
+    /// A limit that the agreement sets is reached.
+    QuotaExceeded = "QUOTA_EXCEEDED", ResourceExhausted, Retry::Told;
     /// The caller went away, or the exchange was stopped.
     Cancelled = "CANCELLED", Cancelled, Retry::No;
     /// The legacy system did not answer in time.
@@ -172,6 +176,10 @@ pub struct Refusal {
     pub violations: Option<Violations>,
     /// Whether a command may have been done all the same.
     pub unknown: bool,
+    /// The limit of the agreement that is reached, where that is the reason.
+    pub limit: Option<&'static str>,
+    /// After how long asking again may help, where that is another time than the reason's.
+    pub after: Option<Duration>,
 }
 
 impl Refusal {
@@ -186,6 +194,8 @@ impl Refusal {
             prescribed: None,
             violations: None,
             unknown: false,
+            limit: None,
+            after: None,
         }
     }
 
@@ -221,8 +231,23 @@ impl Refusal {
         self
     }
 
+    /// Names the limit that is reached.
+    #[must_use]
+    pub fn limit(mut self, key: &'static str) -> Self {
+        self.limit = Some(key);
+        self
+    }
+
+    /// Says after how long asking again may help.
+    #[must_use]
+    pub fn after(mut self, pause: Duration) -> Self {
+        self.after = Some(pause);
+        self
+    }
+
     /// Returns the gRPC status with `ErrorInfo`, `RequestInfo` and, where waiting helps, `RetryInfo`; where the request breaks
-    /// rules of the contract with `BadRequest`, and their number in the `violations` of `ErrorInfo.metadata`.
+    /// rules of the contract with `BadRequest`, and their number in the `violations` of `ErrorInfo.metadata`; where a limit of the
+    /// agreement is reached with its key in the `limit` of it.
     #[must_use]
     pub fn status(&self, exchange: ExchangeId) -> Status {
         let mut details = ErrorDetails::new();
@@ -231,10 +256,16 @@ impl Refusal {
             metadata.insert(VIOLATIONS.to_owned(), violations.total().to_string());
             details.set_bad_request(violations.listed().iter().map(field_violation).collect::<Vec<_>>());
         }
+        metadata.extend(self.limit.map(|key| (LIMIT.to_owned(), key.to_owned())));
         details.set_error_info(self.reason.as_str(), "drawbridge", metadata);
         details.set_request_info(exchange.to_string(), "");
-        if let Retry::Later(after) = self.reason.retry() {
-            details.set_retry_info(Some(after));
+        let pause = match self.reason.retry() {
+            Retry::Later(pause) => Some(self.after.unwrap_or(pause)),
+            Retry::Told => self.after,
+            Retry::No | Retry::QueryOnly => None,
+        };
+        if pause.is_some() {
+            details.set_retry_info(pause);
         }
         let message = format!("{}: {}", self.reason, self.told);
         let code = self.prescribed.unwrap_or_else(|| self.reason.code());
@@ -245,6 +276,8 @@ impl Refusal {
 
 /// The key in `ErrorInfo.metadata` for how many rules are broken. `BadRequest` lists only as many as fit.
 const VIOLATIONS: &str = "violations";
+/// The key in `ErrorInfo.metadata` for the limit of the agreement that is reached.
+const LIMIT: &str = "limit";
 
 fn field_violation(violation: &contract::Violation) -> FieldViolation {
     FieldViolation {
@@ -299,6 +332,19 @@ impl Status {
             listed.map(|listed| listed.field_violations.into_iter().map(Into::into).collect()).unwrap_or_default();
         let total = self.info().and_then(|info| info.metadata.get(VIOLATIONS)?.parse().ok()).unwrap_or(listed.len());
         (listed, total)
+    }
+
+    /// Returns after how long asking again may help, as the details say.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let info: tonic_types::pb::RetryInfo = self.detail("google.rpc.RetryInfo")?;
+        info.retry_delay.and_then(|delay| Duration::try_from(delay).ok())
+    }
+
+    /// Returns the key of the limit of the agreement that is reached, where that is the reason.
+    #[must_use]
+    pub fn limit(&self) -> Option<String> {
+        self.info()?.metadata.remove(LIMIT)
     }
 
     fn info(&self) -> Option<tonic_types::pb::ErrorInfo> {
@@ -356,6 +402,18 @@ mod tests {
         let decoded = tonic_types::pb::Status::decode(status.details.clone()).unwrap();
         assert_eq!(decoded.details.len(), 3);
         assert_eq!(decoded.code, 14);
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_named_with_the_pause_until_there_is_room() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let reached = Refusal::new(Reason::QuotaExceeded, Hop::Provider, "enough").limit("calls_per_day");
+        let status = reached.clone().after(Duration::from_millis(61_500)).status(id);
+        assert_eq!((status.code, status.limit().as_deref()), (8, Some("calls_per_day")));
+        assert_eq!(status.retry_after(), Some(Duration::from_millis(61_500)));
+        assert_eq!(reached.status(id).retry_after(), None);
+        let overloaded = Refusal::new(Reason::Overloaded, Hop::Provider, "full").status(id);
+        assert_eq!((overloaded.retry_after(), overloaded.limit()), (Some(Duration::from_secs(1)), None));
     }
 
     /// A request that breaks `count` rules, each of the longest path that a contract of this kind has.

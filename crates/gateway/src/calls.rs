@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -12,25 +11,16 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use link::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use exchange::{deadline, headers, ports::Withdrawn};
 
-use crate::ports::body_limit;
+use crate::{places::Place, ports::body_limit};
 
 /// Returns a token and what fires it when dropped.
 pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
     let token = CancellationToken::new();
     (token.clone(), token.drop_guard())
-}
-
-/// A place among the exchanges at once, held until the exchange has settled and its answer has left.
-pub(crate) type Place = Arc<OwnedSemaphorePermit>;
-
-/// Takes a place, if there is one.
-pub(crate) fn place(places: &Arc<Semaphore>) -> Option<Place> {
-    places.clone().try_acquire_owned().ok().map(Arc::new)
 }
 
 /// Reads when the caller stops waiting.

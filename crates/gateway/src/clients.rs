@@ -17,17 +17,20 @@ use federation::{MemberId, SystemId};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use link::{Body, Incoming, server::Caller};
-use tokio::sync::Semaphore;
 
 use crate::{
-    calls::{self, Held, Place},
+    calls::{self, Held},
     compression::{self, Coding, Packer},
     observe::Observer,
+    places::{Place, Places},
     ports::{BodyOutlet, STREAM_BUFFER},
     rest::Rest,
     services::Services,
     web,
 };
+
+/// What a system of the own member is told for whose exchange there is no place.
+pub(crate) const NO_PLACE: &str = "the gateway has as many exchanges at once as it takes";
 
 /// Serves the clients' port on one runtime.
 pub(crate) struct Clients {
@@ -36,7 +39,7 @@ pub(crate) struct Clients {
     pub(crate) services: Services,
     pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
     pub(crate) observer: Arc<Observer>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
     pub(crate) message_limit: usize,
     pub(crate) request_timeout: Duration,
     /// JSON over HTTP, where the configuration allows it.
@@ -81,13 +84,9 @@ impl Clients {
         if Services::serve(path) {
             return self.services.call(caller.peer.clone(), request).await.map(ClientBody::Tonic);
         }
-        let Some(place) = calls::place(&self.places) else {
+        let Some(place) = self.places.take(caller.peer.member()).await else {
             self.observer.shed("consumer");
-            let refusal = Refusal::new(
-                Reason::Overloaded,
-                Hop::Consumer,
-                "the gateway has as many exchanges at once as it takes",
-            );
+            let refusal = Refusal::new(Reason::Overloaded, Hop::Consumer, NO_PLACE);
             return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
                 .map(ClientBody::ours);
         };

@@ -20,7 +20,6 @@ use link::{
 use records::{Commands, Records};
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,7 +28,9 @@ use crate::{
     config::ClientsConfig,
     load::{Prepared, chain},
     observe::{Gauge, Observer},
-    operations, recovery, services,
+    operations,
+    places::Places,
+    recovery, services,
     status::{self, Source},
     upkeep::Upkeep,
     workers::{Shared, Workers},
@@ -165,6 +166,7 @@ impl Gateway {
             tracing::warn!(bytes = torn.bytes, moved_to = %torn.moved_to.display(), "the last batch of the journal was incomplete and was moved aside");
             recovery::event(&house, what).await?;
         }
+        recovery::restore(&house, &opened.usage);
         let settled = recovery::settle(&house, opened.unsettled).await?;
         if settled > 0 {
             tracing::warn!(count = settled, "exchanges that the last run left open are settled as UNANSWERED");
@@ -231,7 +233,7 @@ impl Gateway {
             options,
             ledgers: ledgers.clone(),
             observer,
-            places: Arc::new(Semaphore::new(config.limits.exchanges)),
+            places: Places::new(config.limits.exchanges),
             sessions: Arc::new(Sessions::default()),
             commands: (Arc::new(commands), answers),
             health,
@@ -351,6 +353,7 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         sealer: Sealer::new(prepared.gateway_key.clone()),
         clock: now,
         flood: Arc::default(),
+        meters: Arc::default(),
         limits: Limits { message: config.limits.message.bytes(), ..Limits::default() },
         conditions,
     }

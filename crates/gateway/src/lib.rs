@@ -20,6 +20,7 @@ pub mod load;
 pub mod logging;
 mod observe;
 mod operations;
+mod places;
 mod ports;
 mod promises;
 mod recovery;

@@ -12,12 +12,12 @@ use proto::link::{
     ConsumerClaims, EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, OutcomeRequest,
     ProveRequest, ProveResponse,
 };
-use tokio::sync::Semaphore;
 
 use crate::{
     calls::{self, Held},
     ends,
     observe::Observer,
+    places::Places,
     ports::{BodyOutlet, END_AGREEMENT, OPEN, OUTCOME, PROTOCOL, PROVE, STREAM_BUFFER},
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct LinksPort {
     pub(crate) provider: Arc<Provider>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) observer: Arc<Observer>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
     pub(crate) agreements: PathBuf,
     pub(crate) message_limit: usize,
     pub(crate) request_timeout: Duration,
@@ -57,12 +57,12 @@ impl LinksPort {
     }
 
     async fn exchange(self: Arc<Self>, peer: &GatewayId, request: Request<Incoming>) -> Response<Held> {
-        let Some(place) = calls::place(&self.places) else {
+        let Some(place) = self.places.take(peer.member()).await else {
             self.observer.shed("provider");
             let refusal = exchange::Refusal::new(
                 exchange::Reason::Overloaded,
                 exchange::Hop::Provider,
-                "the provider's gateway has as many exchanges at once as it takes",
+                "the provider's gateway has as many exchanges of this member, or of all, at once as it takes",
             );
             return calls::status_only(&self.house.unrecorded_status(&refusal), None).map(Held::free);
         };

@@ -7,7 +7,17 @@ use proto::{
     link::ConsumerClaims,
     records::{CommandStep, Kind, Private, Shared},
 };
-use records::{Draft, Unsettled};
+use records::{Draft, Unsettled, Usage};
+
+/// Counts what the log says was used of agreements' limits.
+pub(crate) fn restore(house: &House, usage: &[Usage]) {
+    for Usage { agreement, grant, day, calls, rows } in usage {
+        house
+            .meters
+            .of(contract::Digest(*agreement), *grant)
+            .restore(*day, policy::Used { calls: *calls, rows: *rows });
+    }
+}
 
 /// Settles every intent without outcome as `UNANSWERED`, with its last progress.
 pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<usize, AppendError> {

@@ -18,8 +18,9 @@ use link::{Body, Incoming};
 use rest::{Found, Route, Routes, Unfit, Violation};
 
 use crate::{
-    calls::{self, Held, Place, Unread},
-    clients::{ClientBody, Clients},
+    calls::{self, Held, Unread},
+    clients::{ClientBody, Clients, NO_PLACE},
+    places::Place,
     ports::{BodyOutlet, STREAM_BUFFER},
 };
 use answers::Failed;
@@ -84,10 +85,9 @@ impl Rest {
         if !is_json(request.headers()) {
             return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be `application/json`");
         }
-        let Some(place) = calls::place(&clients.places) else {
+        let Some(place) = clients.places.take(system.member()).await else {
             clients.observer.shed("consumer");
-            let told = "the gateway has as many exchanges at once as it takes";
-            return unrecorded(&clients, Reason::Overloaded, told);
+            return unrecorded(&clients, Reason::Overloaded, NO_PLACE);
         };
         exchange(clients, call, system, request, place).await
     }

@@ -154,6 +154,30 @@ pub struct Agreements {
     pub ended: usize,
     /// Those that somebody should look at: they end, or are to be reviewed, within 30 days, or that is past. The soonest end first.
     pub attention: Vec<Attention>,
+    /// What is used today, by UTC, of limits that agreements in force set for a day, as this gateway counts it.
+    #[serde(default)]
+    pub limits: Vec<DayLimit>,
+}
+
+/// How much is used of what a grant allows in a day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayLimit {
+    /// The agreement's id.
+    pub agreement: String,
+    /// The member that may ask.
+    pub consumer: String,
+    /// The member that answers.
+    pub provider: String,
+    /// The position of the grant in the agreement, from 1.
+    pub grant: usize,
+    /// Its service.
+    pub service: String,
+    /// `calls_per_day` or `rows_per_day`.
+    pub limit: String,
+    /// What is used.
+    pub used: u64,
+    /// What is allowed.
+    pub most: u64,
 }
 
 /// An agreement that somebody should look at.

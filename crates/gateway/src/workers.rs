@@ -18,7 +18,6 @@ use link::{
 use note::SigningKey;
 use proto::link::LeafOpening;
 use records::{Commands, receipt};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -31,6 +30,7 @@ use crate::{
     dialling,
     links::LinksPort,
     observe::Observer,
+    places::Places,
     ports::{Legacy, LinkPeers, shared},
     promises::Ledgers,
     services::Services,
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     pub(crate) options: TlsOptions,
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) observer: Arc<Observer>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
     pub(crate) sessions: Arc<Sessions>,
     /// What is known of commands, and the answers that are kept.
     pub(crate) commands: (Arc<Commands>, Arc<AnswerStore>),
@@ -77,9 +77,8 @@ impl Shared {
 
     /// Waits until no exchange is open, at most `patience`.
     pub(crate) async fn settle_rest(&self, patience: Duration) {
-        let all = u32::try_from(self.file.config.limits.exchanges).unwrap_or(u32::MAX);
-        // All places free means that every exchange has settled.
-        let _ = tokio::time::timeout(patience, self.places.acquire_many(all)).await;
+        // No place taken means that every exchange has settled.
+        let _ = tokio::time::timeout(patience, self.places.emptied()).await;
     }
 }
 
@@ -186,6 +185,7 @@ impl Worker {
             clock: house.clock,
             flood: house.flood.clone(),
             limits: house.limits,
+            meters: house.meters.clone(),
             conditions: house.conditions.clone(),
         })
     }

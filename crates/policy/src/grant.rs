@@ -101,10 +101,10 @@ impl Required {
     }
 }
 
-/// How much may be asked under a grant. `None` is no limit. Each is at least 1. They are carried, and not yet counted.
+/// How much may be asked under a grant. `None` is no limit. Each is at least 1. [`crate::Meter`] counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls in one second.
+    /// Calls in one second, by UTC.
     pub calls_per_second: Option<u64>,
     /// Calls in one day, by UTC.
     pub calls_per_day: Option<u64>,

@@ -13,6 +13,7 @@ mod id;
 pub mod receipt;
 mod record;
 mod store;
+mod usage;
 
 pub use commands::{Command, CommandKey, Commands, Taken};
 pub use compare::{Comparison, Difference, compare};
@@ -22,6 +23,7 @@ pub use id::{ExchangeId, NotAnExchangeId};
 pub use receipt::{FORMAT as RECEIPT_FORMAT, Fault as ReceiptFault, Verified as VerifiedReceipt};
 pub use record::{Halves, Record, Unreadable};
 pub use store::{FindError, Found, Opened, Recorded, Records, STARTED, STOPPED, Unsettled, promises_checked};
+pub use usage::Usage;
 
 /// The kinds and sides as they lie on disk.
 pub use proto::records::{CommandStep, Kind, Private, Shared, Side};

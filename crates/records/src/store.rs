@@ -15,7 +15,10 @@ use proto::{
     records::{Kind, Shared, Side},
 };
 
-use crate::{Commands, Draft, ExchangeId, Record, Unreadable};
+use crate::{
+    Commands, Draft, ExchangeId, Record, Unreadable,
+    usage::{Tally, Usage},
+};
 
 /// How many of the newest settled exchanges are found without reading the log.
 const RECENT: usize = 65_536;
@@ -68,6 +71,8 @@ pub struct Opened {
     pub promises: Vec<LeafOpening>,
     /// What the provider's side knows of commands.
     pub commands: Commands,
+    /// What was used of agreements' limits on the newest day and the one before it.
+    pub usage: Vec<Usage>,
     /// Number of records read.
     pub read: u64,
 }
@@ -120,8 +125,8 @@ fn checked_before(detail: &str) -> Option<u64> {
 }
 
 impl Records {
-    /// Reads the whole log behind `ledger`, which lies in `folder`, once: finds intents without outcome, and learns where
-    /// exchanges lie.
+    /// Reads the whole log behind `ledger`, which lies in `folder`, once: finds intents without outcome, learns where exchanges
+    /// lie, and counts what was used of agreements' limits.
     ///
     /// # Errors
     ///
@@ -131,11 +136,12 @@ impl Records {
         let mut open: HashMap<(ExchangeId, bool), Unsettled> = HashMap::new();
         let mut promises: Vec<(u64, LeafOpening)> = Vec::new();
         let commands = Commands::default();
-        let mut read = 0_u64;
+        let (mut tally, mut read) = (Tally::default(), 0_u64);
         for stored in Reader::open(&folder)?.entries() {
             let record = Record::open(stored?)?;
             let index = record.index;
             read = read.saturating_add(1);
+            tally.settled(&record);
             let side = record.side() == Side::Consumer;
             if let Some(opened) = &record.opened {
                 places.note(opened.private.time, index);
@@ -170,9 +176,12 @@ impl Records {
         }
         let mut unsettled: Vec<_> = open.into_values().collect();
         unsettled.sort_by_key(|u| u.intent.index);
+        for open in &unsettled {
+            tally.unsettled(open);
+        }
         let records = Self { inner: Arc::new(Inner { ledger, folder, places: Mutex::new(places) }) };
         let promises = promises.into_iter().map(|(_, leaf)| leaf).collect();
-        Ok(Opened { records, unsettled, promises, commands, read })
+        Ok(Opened { records, unsettled, promises, commands, usage: tally.into_usage(), read })
     }
 
     /// Returns the ledger behind the records.

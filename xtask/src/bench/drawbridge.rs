@@ -54,41 +54,72 @@ pub(super) struct Pair {
 ///
 /// When something cannot be made or a gateway does not come up.
 pub(super) fn start(folder: &Path, binary: &Path, backend: SocketAddr, client_tls: bool) -> Result<Pair> {
+    let Several { mut askers, provider } = start_several(folder, binary, backend, (&[CONSUMER], client_tls))?;
+    let (target, consumer) = askers.pop().context("no gateway asks")?;
+    Ok(Pair { target, consumer, provider })
+}
+
+/// Several members' gateways that ask the same provider's, and how to call each.
+pub(super) struct Several {
+    pub(super) askers: Vec<(Target, Process)>,
+    pub(super) provider: Process,
+}
+
+/// Starts gateways of these members afresh in `folder`, and of the provider that they ask, in front of `backend`.
+///
+/// # Errors
+///
+/// When something cannot be made or a gateway does not come up.
+pub(super) fn start_several(
+    folder: &Path,
+    binary: &Path,
+    backend: SocketAddr,
+    (consumers, client_tls): (&[&str], bool),
+) -> Result<Several> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    let [links, clients, operations, other] = process::free_ports()?;
+    let [links, operations, others @ ..]: [SocketAddr; 8] = process::free_ports()?;
     let now = SystemTime::now();
     let source = Source::Protos { name: "proto".into(), files: vec![("bench/v1/echo.proto".into(), PROTO.into())] };
     let contracts = Contracts::load(&[source]).map_err(|problems| told("the contract", &problems))?;
-    let consumer = Party::make(CONSUMER, None, &contracts, now)?;
     let provider = Party::make(PROVIDER, Some(links), &contracts, now)?;
-    let (ours, theirs) = (folder.join("consumer"), folder.join("provider"));
-
+    let theirs = folder.join("provider");
+    provider.write(&theirs, operations, &provider_tables(links, backend))?;
     let clients_table = if client_tls { String::new() } else { format!("dangerous_plaintext_system = \"{SYSTEM}\"\n") };
-    consumer.write(&ours, operations, &format!("[clients]\nlisten = \"{clients}\"\n{clients_table}"))?;
-    provider.write(&theirs, other, &provider_tables(links, backend))?;
+    let mut askers = Vec::new();
+    for (id, ports) in consumers.iter().zip(others.chunks_exact(2)) {
+        let &[clients, operations] = ports else { continue };
+        let consumer = Party::make(id, None, &contracts, now)?;
+        // The first is called as it always was.
+        let ours = folder.join(if askers.is_empty() { "consumer" } else { id });
+        consumer.write(&ours, operations, &format!("[clients]\nlisten = \"{clients}\"\n{clients_table}"))?;
+        askers.push((consumer, ours, clients));
+    }
     let mut directory = Directory::new();
-    for member in [&consumer, &provider] {
+    for member in askers.iter().map(|(consumer, ..)| consumer).chain([&provider]) {
         let entry = member.draft.sign(&member.member_key, &[]).map_err(|problems| told("an entry", &problems))?;
         directory.add(entry).context("the directory")?;
     }
-    let agreement = agreement(&contracts, &[&consumer, &provider], now)?;
-    for folder in [&ours, &theirs] {
-        write(&folder.join("directory.note"), &directory.to_text())?;
-        write(&folder.join("agreements/comparison.note"), &agreement)?;
+    write(&theirs.join("directory.note"), &directory.to_text())?;
+    for (consumer, ours, _) in &askers {
+        write(&ours.join("directory.note"), &directory.to_text())?;
+        let agreement = agreement(&contracts, &[consumer, &provider], now)?;
+        for folder in [ours, &theirs] {
+            write(&folder.join(format!("agreements/{}.note", consumer.id)), &agreement)?;
+        }
     }
 
     // The provider first: a consumer may dial at once.
-    let provider_process = run(binary, &theirs, links).context("the provider's gateway")?;
-    let consumer_process = run(binary, &ours, clients).context("the consumer's gateway")?;
-    let tls = client_tls.then(|| consumer.client()).transpose()?;
+    let provider = run(binary, &theirs, links).context("the provider's gateway")?;
     let metadata = vec![("drawbridge-provider", PROVIDER.to_owned()), ("drawbridge-purpose", PURPOSE.to_owned())];
-    Ok(Pair {
-        target: Target { address: clients, tls, metadata },
-        consumer: consumer_process,
-        provider: provider_process,
-    })
+    let start = |(consumer, ours, clients): (Party, PathBuf, SocketAddr)| {
+        let process = run(binary, &ours, clients).context("a consumer's gateway")?;
+        let tls = client_tls.then(|| consumer.client()).transpose()?;
+        Ok((Target { address: clients, tls, metadata: metadata.clone() }, process))
+    };
+    let askers = askers.into_iter().map(start).collect::<Result<_>>()?;
+    Ok(Several { askers, provider })
 }
 
 fn provider_tables(links: SocketAddr, backend: SocketAddr) -> String {
@@ -185,17 +216,20 @@ impl Party {
 
 /// The agreement that lets the one ask the other, signed by both.
 fn agreement(contracts: &Contracts, members: &[&Party; 2], now: SystemTime) -> Result<String> {
+    let [consumer, provider] = members;
     let service = contracts.service("bench.v1.Echo").context("the contract has lost its service")?;
     let instant = |time: SystemTime| Timestamp::from_second(Timestamp::try_from(time)?.as_second());
     let (from, until) = (instant(now - DAY)?, instant(now + 30 * DAY)?);
     let review = Offset::UTC.to_datetime(until).date();
     let text = format!(
-        "format = \"{}\"\nid = \"comparison\"\nconsumer = \"{CONSUMER}\"\nprovider = \"{PROVIDER}\"\n\
+        "format = \"{}\"\nid = \"comparison\"\nconsumer = \"{}\"\nprovider = \"{}\"\n\
          valid_from = {from}\nvalid_until = {until}\nreview_on = {review}\nretention = \"1 year\"\n\n\
          [purpose.{PURPOSE}]\nlegal_basis = \"none: nothing here is about anybody\"\n\n\
          [[grant]]\nservice = \"{}\"\ndigest = \"{}\"\nmethods = [\"Say\", \"Rows\"]\nsystems = [\"{SYSTEM}\"]\n\
          purposes = [\"{PURPOSE}\"]\nfields = \"all\"\n",
         policy::AGREEMENT_FORMAT,
+        consumer.id,
+        provider.id,
         service.name,
         service.digest,
     );

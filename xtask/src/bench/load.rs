@@ -48,7 +48,12 @@ pub(crate) struct Pressure {
     pub(crate) connections: usize,
     pub(crate) warm_up: Duration,
     pub(crate) length: Length,
+    /// After how many failures a caller gives up.
+    pub(crate) patience: u32,
 }
+
+/// [`Pressure::patience`] of callers that none of whose calls should fail.
+pub(crate) const LITTLE_PATIENCE: u32 = 10;
 
 /// When to stop.
 #[derive(Clone, Copy)]
@@ -116,7 +121,7 @@ async fn drive(target: &Target, call: &Call, pressure: Pressure, mut mark: impl 
         .zip(connections.iter().cycle())
         .map(|(_, connection)| {
             let (caller, connection) = (Rc::clone(&caller), connection.clone());
-            tokio::task::spawn_local(async move { caller.repeat(connection, pressure.length).await })
+            tokio::task::spawn_local(async move { caller.repeat(connection, pressure).await })
         })
         .collect();
     let elapsed = match pressure.length {
@@ -182,8 +187,7 @@ impl Caller {
     }
 
     /// Calls until told to stop. A failed call is counted; after a few the caller gives up.
-    async fn repeat(&self, connection: SendRequest<Bytes>, length: Length) {
-        let mut patience = 10;
+    async fn repeat(&self, connection: SendRequest<Bytes>, Pressure { length, mut patience, .. }: Pressure) {
         while !self.tally.stopping.get() {
             let begun = Instant::now();
             match self.call(&connection).await {
@@ -198,7 +202,7 @@ impl Caller {
                     self.tally.failures.set(self.tally.failures.get() + 1);
                     let first = self.tally.first_failure.take().unwrap_or_else(|| format!("{error:#}"));
                     self.tally.first_failure.set(Some(first));
-                    patience -= 1;
+                    patience = patience.saturating_sub(1);
                     if patience == 0 {
                         break;
                     }

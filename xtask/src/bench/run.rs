@@ -57,7 +57,7 @@ pub(crate) fn once(workshop: &Workshop, contender: Contender, case: &Case, pace:
     let running = workshop.start(contender)?;
     let (callers, connections) = case.callers();
     let length = if case.is_long() { Length::OneCall } else { Length::Time(pace.window) };
-    let pressure = Pressure { callers, connections, warm_up: pace.warm_up, length };
+    let pressure = Pressure { callers, connections, warm_up: pace.warm_up, length, patience: load::LITTLE_PATIENCE };
     let mut marks = Vec::new();
     let done = AtomicBool::new(false);
     let (seen, watched) = std::thread::scope(|scope| {

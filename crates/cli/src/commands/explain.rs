@@ -62,7 +62,7 @@ fn list(out: &mut Out) -> Outcome {
 fn again(reason: Reason) -> &'static str {
     match reason.retry() {
         Retry::No => "no",
-        Retry::Later(_) => "later",
+        Retry::Later(_) | Retry::Told => "later",
         Retry::QueryOnly => "queries",
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use gateway::{
-    status::{self, Attention, Certificate, FetchError, Peer, Status},
+    status::{self, Attention, Certificate, DayLimit, FetchError, Peer, Status},
     when,
 };
 use problem::Problem;
@@ -84,6 +84,7 @@ fn tell(status: &Status, all: bool, out: &mut Out) -> Outcome {
     peers(&status.peers, out)?;
     systems(status, out)?;
     agreements(status, out)?;
+    limits(&status.agreements.limits, out)?;
     certificates(&status.certificates, all, out)
 }
 
@@ -202,6 +203,34 @@ fn agreements(status: &Status, out: &mut Out) -> Outcome {
     {
         let review = if *review_overdue { format!("OVERDUE since {review_on}") } else { format!("due on {review_on}") };
         table.row([agreement.clone(), consumer.clone(), provider.clone(), when::end(*ends_in_seconds), review], out)?;
+    }
+    table.finish(out)
+}
+
+fn limits(limits: &[DayLimit], out: &mut Out) -> Outcome {
+    if limits.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let mut table = Table::new([
+        Column::left("LIMIT OF AGREEMENT"),
+        Column::left("CONSUMER"),
+        Column::left("PROVIDER"),
+        Column::left("GRANT"),
+        Column::right("USED TODAY"),
+        Column::right("OF"),
+    ]);
+    for DayLimit { agreement, consumer, provider, grant, service, limit, used, most } in limits {
+        let counted = if limit == "rows_per_day" { "rows" } else { "calls" };
+        let cells = [
+            agreement.clone(),
+            consumer.clone(),
+            provider.clone(),
+            format!("{grant}: {service}"),
+            grouped(*used),
+            format!("{} {counted}", grouped(*most)),
+        ];
+        table.row(cells, out)?;
     }
     table.finish(out)
 }

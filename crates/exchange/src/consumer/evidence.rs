@@ -85,6 +85,8 @@ impl Consumer {
         });
         match proven {
             Ok((said, Proven { status, refusal })) => {
+                permitted.counted.passed(count);
+                permitted.counted.end(refusal.as_ref(), &mut permitted.account);
                 let message = if status.code == 0 { message } else { None };
                 Ok(Verified { account: permitted.account, message, status, said, refusal, withheld })
             }

@@ -19,6 +19,7 @@ use crate::{
     house::{House, Rules},
     metadata::CallMetadata,
     ports::{Request, RequestBody},
+    quota::Counted,
     refusal::{Hop, Reason, Refusal},
     trace,
 };
@@ -51,6 +52,7 @@ pub(super) struct Permitted {
     pub(super) cancel: CancellationToken,
     /// Of a command: its key, as claims have it.
     pub(super) command: Option<[u8; 32]>,
+    pub(super) counted: Counted,
 }
 
 impl Permitted {
@@ -65,7 +67,8 @@ impl Permitted {
         if self.command.is_some() { CancellationToken::new() } else { self.cancel.clone() }
     }
 
-    pub(super) fn refuse(self, refusal: Refusal) -> Box<Refused> {
+    pub(super) fn refuse(mut self, refusal: Refusal) -> Box<Refused> {
+        self.counted.end(Some(&refusal), &mut self.account);
         Refused::new(self.account, refusal)
     }
 
@@ -188,6 +191,10 @@ impl Consumer {
         };
         account.command = command.is_some();
         let deadline = self.deadline(&account, &method, deadline);
+        let counted = match self.house.admit((&agreement, &plan), &method, self.house.millis(), &mut account) {
+            Ok(counted) => counted,
+            Err(refusal) => return Err(Refused::new(account, refusal)),
+        };
         Ok(Permitted {
             account,
             rules,
@@ -203,6 +210,7 @@ impl Consumer {
             deadline,
             cancel,
             command,
+            counted,
         })
     }
 

@@ -212,6 +212,7 @@ impl StreamAnswer {
         self.walker.feed(&chunk).map_err(|error| framing(&error))?;
         self.digest.update(&chunk);
         self.permitted.account.shared.messages = self.walker.messages();
+        self.permitted.counted.passed(self.walker.messages().saturating_sub(before));
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.activity.passed(bytes, self.walker.messages() > before);
         let cancel = self.permitted.cancel.clone();
@@ -299,6 +300,7 @@ impl StreamAnswer {
             Ok((said, Proven { status, refusal })) => (said, status, refusal),
             Err(refusal) => (Said::default(), permitted.account.status(&refusal), Some(refusal)),
         };
+        permitted.counted.end(refusal.as_ref(), &mut permitted.account);
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };

@@ -85,7 +85,12 @@ impl Provider {
 
     /// Signs and records the outcome; when this returns it is durable, and the answer may leave.
     pub(super) async fn settle(&self, answered: Answered) -> Whole {
-        let Answered { permitted, result } = answered;
+        let Answered { mut permitted, result } = answered;
+        let result = result.and_then(|answer| match answer.0 {
+            // Of a command it would be too late to say that nothing was done.
+            Answer::Message(_) => permitted.counted.row().map(|()| answer).map_err(Refusal::unknown),
+            Answer::Status(_) => Ok(answer),
+        });
         let mut digest = digests::Running::new(&permitted.verified.claims.nonce);
         let (message, said, status, refusal) = match result {
             Ok((Answer::Message(message), said)) => {

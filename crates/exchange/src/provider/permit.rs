@@ -20,6 +20,7 @@ use crate::{
     deadline,
     house::House,
     ports::{CommandId, Question, Requests},
+    quota::Counted,
     refusal::{Hop, Reason, Refusal, Status},
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct Permitted {
     pub(super) command: Option<Command>,
     /// Hears the application's metadata of the answer, where the agreement names any.
     pub(super) heard: Option<Arc<Heard>>,
+    pub(super) counted: Counted,
 }
 
 /// The digests of a plan's lists, as claims carry them.
@@ -102,7 +104,11 @@ impl Provider {
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
         let heard = Heard::new(&plan.application_metadata);
-        Ok(Permitted { verified, method, plan, command, heard })
+        let (time, account) = (verified.claims.time, &mut verified.account);
+        match self.house.admit((&agreement, &plan), &method, time, account) {
+            Ok(counted) => Ok(Permitted { verified, method, plan, command, heard, counted }),
+            Err(refusal) => Err(verified.refuse(refusal)),
+        }
     }
 
     /// Returns what a command is known by. A command carried as if it were a query could be done twice.
@@ -261,7 +267,8 @@ impl Permitted {
         }
     }
 
-    pub(super) fn into_account(self) -> (Box<Account>, Lists) {
+    pub(super) fn into_account(mut self) -> (Box<Account>, Lists) {
+        self.counted.keep();
         (self.verified.account, Lists(self.plan))
     }
 }

@@ -234,6 +234,9 @@ impl Stream {
                         Ok(message) => message,
                         Err(refusal) => return Ok((chunk.freeze(), count, Some(Err(refusal)))),
                     };
+                    if let Err(refusal) = self.permitted.counted.row() {
+                        return Ok((chunk.freeze(), count, Some(Err(refusal))));
+                    }
                     framing::write_framed(&mut chunk, &message);
                     count = count.saturating_add(1);
                 }

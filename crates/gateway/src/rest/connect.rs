@@ -18,8 +18,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Asked, Begun, Call, EXPANSION, Rest, answers, read, write};
 use crate::{
-    calls::{self, Held, Place, Unread},
+    calls::{self, Held, Unread},
     clients::{ClientBody, Clients},
+    places::Place,
     ports::{BodyOutlet, STREAM_BUFFER},
 };
 
@@ -97,7 +98,7 @@ pub(super) async fn serve(
         let refusal = Refusal::new(Reason::Malformed, Hop::Consumer, "compressed requests are not taken here");
         return unrecorded(&clients, form, &refusal.prescribed(tonic::Code::Unimplemented));
     }
-    let Some(place) = calls::place(&clients.places) else {
+    let Some(place) = clients.places.take(system.member()).await else {
         clients.observer.shed("consumer");
         let told = "the gateway has as many exchanges at once as it takes";
         return unrecorded(&clients, form, &Refusal::new(Reason::Overloaded, Hop::Consumer, told));

@@ -10,11 +10,11 @@ use std::{
 use exchange::Rules;
 use federation::{Entry, GatewayId, MemberId, SystemId, certificate::Facts};
 use link::{client::Links, server::Server};
-use policy::Agreement;
+use policy::{Agreement, Limit, Meters};
 
 use super::{
-    Agreements, Attention, Certificate, Dialled, Down, Exchanges, Health, Log, Open, Peer, Ports, STATUS_FORMAT,
-    Status, System,
+    Agreements, Attention, Certificate, DayLimit, Dialled, Down, Exchanges, Health, Log, Open, Peer, Ports,
+    STATUS_FORMAT, Status, System,
 };
 use crate::{dialling, when, workers::Shared};
 
@@ -49,14 +49,14 @@ impl Source {
             log: self.log(now).await,
             peers: self.peers(),
             systems: self.systems(),
-            agreements: agreements(&rules, own, now),
+            agreements: agreements(&rules, own, now, &self.shared.house.meters),
             certificates: self.certificates(&rules, own, now),
         }
     }
 
     fn exchanges(&self) -> Exchanges {
         let most = self.shared.file.config.limits.exchanges;
-        Exchanges { now: most.saturating_sub(self.shared.places.available_permits()), most }
+        Exchanges { now: self.shared.places.taken(), most }
     }
 
     async fn log(&self, now: SystemTime) -> Log {
@@ -159,7 +159,7 @@ impl Seen {
     }
 }
 
-fn agreements(rules: &Rules, own: &MemberId, now: SystemTime) -> Agreements {
+fn agreements(rules: &Rules, own: &MemberId, now: SystemTime, meters: &Meters) -> Agreements {
     let mut told = Agreements::default();
     for agreement in rules.agreements.iter().filter(|agreement| agreement.is_party(own)) {
         let over = rules.agreements.ended(&agreement.digest(), now);
@@ -167,14 +167,44 @@ fn agreements(rules: &Rules, own: &MemberId, now: SystemTime) -> Agreements {
         match over {
             Some(_) => told.ended = told.ended.saturating_add(1),
             None if agreement.valid_from() > now => told.to_come = told.to_come.saturating_add(1),
-            None => told.in_force = told.in_force.saturating_add(1),
+            None => {
+                told.in_force = told.in_force.saturating_add(1);
+                told.limits.extend(limits(agreement, now, meters));
+            }
         }
         // Who ended it by a note knows that it is over.
         if !noted && let Some(attention) = attention(agreement, now) {
             told.attention.push(attention);
         }
     }
+    told.limits.sort_by(|a, b| (&a.agreement, a.grant, &a.limit).cmp(&(&b.agreement, b.grant, &b.limit)));
     told.attention.sort_by(|a, b| (a.ends_in_seconds, &a.agreement).cmp(&(b.ends_in_seconds, &b.agreement)));
+    told
+}
+
+/// Tells how much is used of the limits that an agreement sets for a day.
+fn limits(agreement: &Agreement, now: SystemTime, meters: &Meters) -> Vec<DayLimit> {
+    let mut told = Vec::new();
+    for (position, grant) in agreement.grants().iter().enumerate() {
+        let (calls, rows) = (grant.limits.calls_per_day, grant.limits.rows_per_day);
+        if calls.is_none() && rows.is_none() {
+            continue;
+        }
+        let used = meters.of(agreement.digest(), position).used(now);
+        for (limit, most, used) in [(Limit::CallsPerDay, calls, used.calls), (Limit::RowsPerDay, rows, used.rows)] {
+            let Some(most) = most else { continue };
+            told.push(DayLimit {
+                agreement: agreement.id().to_owned(),
+                consumer: agreement.consumer().to_string(),
+                provider: agreement.provider().to_string(),
+                grant: position.saturating_add(1),
+                service: grant.service.to_string(),
+                limit: limit.key().to_owned(),
+                used,
+                most,
+            });
+        }
+    }
     told
 }
 

@@ -1,5 +1,7 @@
 //! How a call ended that was not answered, for people.
 
+use std::time::Duration;
+
 use exchange::{Reason, Retry, Status};
 use records::ExchangeId;
 
@@ -72,14 +74,26 @@ fn text(status: &Status, hop: Option<&str>, exchange: Option<ExchangeId>, colour
         text = format!("{text}\n  {message}");
     }
     let Some(reason) = reason else { return text };
-    format!("{text}\n  {}\n  help: `drawbridge explain {reason}`", again(reason))
+    format!("{text}\n  {}\n  help: `drawbridge explain {reason}`", again(reason, status.retry_after()))
 }
 
-fn again(reason: Reason) -> String {
-    match reason.retry() {
-        Retry::No => "asking again does not help until something is changed".to_owned(),
-        Retry::Later(after) => format!("ask again after {}", moments::took(after)),
-        Retry::QueryOnly => "a query may be asked again; a command only once its outcome is known".to_owned(),
+fn again(reason: Reason, told: Option<Duration>) -> String {
+    match (reason.retry(), told) {
+        (Retry::Later(_) | Retry::Told, Some(after)) | (Retry::Later(after), None) => {
+            format!("ask again after {}", pause(after))
+        }
+        (Retry::No | Retry::Told, _) => "asking again does not help until something is changed".to_owned(),
+        (Retry::QueryOnly, _) => "a query may be asked again; a command only once its outcome is known".to_owned(),
+    }
+}
+
+/// Writes a pause; one of minutes and hours is rounded up, so that nobody comes too early.
+fn pause(pause: Duration) -> String {
+    let minutes = pause.as_secs().div_ceil(60);
+    match (minutes / 60, minutes % 60) {
+        (0, 0..=2) => moments::took(pause),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
     }
 }
 
@@ -103,6 +117,19 @@ mod tests {
                  after 1.0 s\n  help: `drawbridge explain LINK_DOWN`"
             )
         );
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_told_with_the_time_until_there_is_room() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let reached = Refusal::new(Reason::QuotaExceeded, Hop::Provider, "enough").limit("calls_per_day");
+        let told = |after: Option<u64>| {
+            let reached = reached.clone();
+            text_of(&after.map_or(reached.clone(), |after| reached.after(Duration::from_secs(after))).status(id))
+        };
+        assert!(told(Some(9 * 3600 + 61)).contains("\n  ask again after 9 h 2 min\n"), "{}", told(Some(9 * 3600 + 61)));
+        assert!(told(Some(90)).contains("\n  ask again after 90.0 s\n") && told(Some(500)).contains(" 9 min\n"));
+        assert!(told(None).contains("\n  asking again does not help"), "{}", told(None));
     }
 
     #[test]
