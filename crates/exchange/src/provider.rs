@@ -33,6 +33,7 @@ use crate::{
     ports::{LegacySystem, Request},
     refusal::{Reason, Refusal, Status},
     replay::Sessions,
+    trace::Verb,
 };
 
 /// Answers the exchanges that other gateways open.
@@ -131,6 +132,7 @@ impl Provider {
     /// same, as `NOT_RECORDED` without a promise.
     async fn refuse(&self, refused: Refused) -> Whole {
         let Refused { mut account, refusal, clock_difference, nonce } = refused;
+        account.begin(Verb::Settle);
         let status = refusal.status(account.id);
         account.end(Some(&refusal), status.code);
         let closing = ProviderClosing {

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -96,6 +96,7 @@ impl Clients {
         request: Request<Incoming>,
         place: Place,
     ) -> Response<ClientBody> {
+        let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
@@ -117,7 +118,7 @@ impl Clients {
             cancel,
         };
         let (begun, head) = tokio::sync::oneshot::channel();
-        let task = self.clone().run(query, place, begun);
+        let task = self.clone().run((query, arrived), place, begun);
         // A stream outlives its head: only until then does this future stand for the caller.
         let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
         let response = head.await;
@@ -126,10 +127,10 @@ impl Clients {
     }
 
     /// Runs one exchange to its end; the head goes out as soon as it is there.
-    async fn run(self: Arc<Self>, query: Query, place: Place, begun: Begun) {
+    async fn run(self: Arc<Self>, (query, arrived): (Query, Instant), place: Place, begun: Begun) {
         match self.consumer.serve(query).await {
             Answer::Unary(answer) => {
-                self.observer.settled(&answer.settled);
+                self.observer.settled(&answer.settled, arrived);
                 let _ = begun.send(whole(answer, place));
             }
             Answer::Stream(stream) => {
@@ -141,7 +142,7 @@ impl Clients {
                 ));
                 let mut outlet = BodyOutlet(sender);
                 let answer = Box::pin(stream.run(&self.consumer, &mut outlet)).await;
-                self.observer.settled(&answer.settled);
+                self.observer.settled(&answer.settled, arrived);
                 outlet.0.finish(Some(trailers(&answer.status, answer.hop)));
                 drop(place);
             }

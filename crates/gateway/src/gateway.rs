@@ -15,8 +15,9 @@ use federation::{
 use ledger::{Ledger, Sealer};
 use link::{
     Http2, Keepalive,
-    server::{self, Identified, Server, Sharing, Transport},
+    server::{self, Event, Identified, Server, Sharing, Transport},
 };
+use opentelemetry_sdk::{Resource, metrics::ManualReader};
 use records::Records;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
@@ -27,9 +28,12 @@ use crate::{
     accepted,
     config::ClientsConfig,
     load::{Prepared, chain},
-    observe::{Gauge, Observer},
-    operations, recovery, services,
+    observe::{Gauge, Observer, Setup},
+    operations, recovery,
+    security::Security,
+    services,
     status::{self, Source},
+    telemetry::{self, Spans, Telemetry},
     upkeep::Upkeep,
     workers::{Shared, Workers},
 };
@@ -45,6 +49,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     drain: Duration,
     health: tonic_health::server::HealthReporter,
+    telemetry: Option<Telemetry>,
 }
 
 /// What a gateway serves, for people.
@@ -185,15 +190,13 @@ impl Gateway {
         accepted::write(&prepared.file, prepared.trust.federation())
             .map_err(|error| StartError::Other(format!("cannot remember the directory in the data folder: {error}")))?;
         let members = prepared.trust.federation().members().len();
-        let trust = TrustStore::observed(
-            prepared.trust,
-            Arc::new(|distrust| {
-                tracing::warn!(reason = %distrust, "a certificate was refused");
-            }),
-        );
+        let security = Arc::new(Security::default());
+        let noted = security.clone();
+        let trust = TrustStore::observed(prepared.trust, Arc::new(move |distrust| noted.distrusted(distrust)));
         let options = TlsOptions { post_quantum: config.tls.post_quantum };
         let limits = server_limits(&config.limits);
-        let ports = Ports { tls: &prepared.tls, trust: &trust, options: &options, limits: &limits, count };
+        let ports =
+            Ports { tls: &prepared.tls, trust: &trust, options: &options, limits: &limits, count, security: &security };
         let links = config.links.as_ref().map(|links| ports.links(links.listen)).transpose()?;
         let clients = config.clients.as_ref().map(|clients| ports.clients(clients, &prepared.gateway)).transpose()?;
         let address = |pair: &Vec<TcpListener>| pair.first().and_then(|l| l.local_addr().ok());
@@ -219,7 +222,11 @@ impl Gateway {
         let ledgers = Arc::new(crate::promises::Ledgers::default());
         let gauges =
             gauges(ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
-        let observer = Arc::new(Observer::new(rules.clone(), gauges).map_err(StartError::Other)?);
+        let counts = Arc::default();
+        let (exporting, spans, export) = exported(prepared.telemetry, &prepared.gateway, &counts);
+        let setup = Setup { rules: rules.clone(), gauges, security, counts, spans, export };
+        let observer = Arc::new(Observer::new(setup).map_err(StartError::Other)?);
+        let telemetry = exporting.map(Exporting::start).transpose()?;
         let drain = config.limits.drain.duration();
         let shared = Arc::new(Shared {
             house,
@@ -258,9 +265,11 @@ impl Gateway {
             ports: serving.ports(),
             started: (now(), Instant::now()),
         };
+        let source = Arc::new(source);
+        shared.observer.watch(&source);
         let upkeep = tokio::spawn(upkeep.run());
-        let operations = tokio::spawn(operations::serve(operations_listener, Arc::new(source)));
-        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter })
+        let operations = tokio::spawn(operations::serve(operations_listener, source));
+        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter, telemetry })
     }
 
     /// Returns what is served.
@@ -301,8 +310,42 @@ impl Gateway {
         }
         let ledger = self.shared.house.records.ledger().clone();
         ledger.close().await;
+        if let Some(telemetry) = self.telemetry {
+            // Nobody waits for more than a moment.
+            let _ = tokio::task::spawn_blocking(|| telemetry.stop()).await;
+        }
         clients.saturating_add(links)
     }
+}
+
+/// What is exported, before anybody does it.
+struct Exporting {
+    plan: telemetry::Plan,
+    waiting: telemetry::Waiting,
+    reader: Arc<ManualReader>,
+    resource: Resource,
+}
+
+impl Exporting {
+    fn start(self) -> Result<Telemetry, StartError> {
+        let Self { plan, waiting, reader, resource } = self;
+        if plan.plaintext() {
+            tracing::warn!(endpoint = plan.endpoint(), "DANGEROUS: telemetry crosses the network in plain text");
+        }
+        Telemetry::start(plan, waiting, reader, resource)
+            .map_err(|error| StartError::Other(format!("telemetry cannot be exported: {}", chain(&error))))
+    }
+}
+
+type Exported = (Option<Exporting>, Option<Spans>, Option<(Arc<ManualReader>, Resource)>);
+
+/// Returns what an observer hands to the exporting thread, where there is a plan.
+fn exported(plan: Option<telemetry::Plan>, gateway: &GatewayId, counts: &Arc<telemetry::Counts>) -> Exported {
+    let Some(plan) = plan else { return (None, None, None) };
+    let (spans, waiting) = telemetry::queue(&plan, counts);
+    let (reader, resource) = (Arc::new(ManualReader::default()), plan.resource(gateway));
+    let exporting = Exporting { plan, waiting, reader: reader.clone(), resource: resource.clone() };
+    (Some(exporting), Some(spans), Some((reader, resource)))
 }
 
 /// Where the ledger lies: a folder of its own in the data folder.
@@ -342,6 +385,7 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         flood: Arc::default(),
         limits: Limits { message: config.limits.message.bytes(), ..Limits::default() },
         conditions,
+        sampling: prepared.telemetry.as_ref().map(telemetry::Plan::sampling).unwrap_or_default(),
     }
 }
 
@@ -368,6 +412,7 @@ struct Ports<'a> {
     options: &'a TlsOptions,
     limits: &'a server::Limits,
     count: usize,
+    security: &'a Arc<Security>,
 }
 
 type Port<P> = (Server<P>, Vec<TcpListener>);
@@ -375,7 +420,7 @@ type Port<P> = (Server<P>, Vec<TcpListener>);
 impl Ports<'_> {
     fn links(&self, address: SocketAddr) -> Result<Port<GatewayId>, StartError> {
         let transport = self.tls(self.trust.links_verifier(), false)?;
-        let server = Server::new(self.limits.clone(), transport, identify_gateway);
+        let server = Server::observed(self.limits.clone(), transport, identify_gateway, self.noted("links"));
         Ok((server, listeners(address, self.count, "links.listen")?))
     }
 
@@ -389,8 +434,13 @@ impl Ports<'_> {
         let plain = plain_system(own, config.dangerous_plaintext_system.as_deref())?;
         let identify = move |certificates: &[CertificateDer<'static>]| identify_system(certificates, plain.as_ref());
         let limits = server::Limits { http1: config.rest, ..self.limits.clone() };
-        let server = Server::new(limits, transport, identify);
+        let server = Server::observed(limits, transport, identify, self.noted("clients"));
         Ok((server, listeners(config.listen, self.count, "clients.listen")?))
+    }
+
+    fn noted(&self, port: &'static str) -> impl Fn(Event) + Send + Sync + use<> {
+        let security = self.security.clone();
+        move |event| security.on_port(port, &event)
     }
 
     fn tls(&self, verifier: Arc<dyn ClientCertVerifier>, http1: bool) -> Result<Transport, StartError> {

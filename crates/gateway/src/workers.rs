@@ -184,6 +184,7 @@ impl Worker {
             flood: house.flood.clone(),
             limits: house.limits,
             conditions: house.conditions.clone(),
+            sampling: house.sampling,
         })
     }
 

@@ -18,6 +18,7 @@ use crate::{
     house::House,
     ports::{Question, Requests},
     refusal::{Hop, Reason, Refusal},
+    trace::Verb,
 };
 
 /// The one text for all that a peer may not know more about.
@@ -46,6 +47,8 @@ impl Lists {
 impl Provider {
     /// Looks up method and agreement, and holds the request against its contract.
     pub(super) fn permit(&self, verified: Verified) -> Result<Permitted, Box<Refused>> {
+        let mut verified = verified;
+        verified.account.begin(Verb::Permit);
         let refuse = |reason, told: &str| Refusal::new(reason, Hop::Provider, told);
         let rules = verified.rules.clone();
         let Some(method) = rules.contracts.method(&verified.path).filter(|m| self.legacy.serves(m.path())) else {
@@ -87,7 +90,6 @@ impl Provider {
             return Err(verified.refuse(Refusal::misfit(misfit, Hop::Provider)));
         }
         let method = method.clone();
-        let mut verified = verified;
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
         Ok(Permitted { verified, method, plan })

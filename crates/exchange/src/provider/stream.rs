@@ -33,6 +33,7 @@ use crate::{
     ports::{LegacyError, Messages, Outlet, Requests},
     progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal, Status},
+    trace::Verb,
 };
 
 /// How often an open stream looks whether it still may go on.
@@ -65,7 +66,8 @@ type End = Result<Status, Refusal>;
 
 impl Provider {
     /// Makes the intent durable, and signs opening claims with the promise of its leaf.
-    pub(super) async fn record(&self, permitted: Permitted) -> Result<Recorded, Box<Refused>> {
+    pub(super) async fn record(&self, mut permitted: Permitted) -> Result<Recorded, Box<Refused>> {
+        permitted.verified.account.begin(Verb::Record);
         let account = &permitted.verified.account;
         let claims = ProviderOpening {
             exchange_id: account.shared.exchange_id.clone(),
@@ -93,6 +95,7 @@ impl Provider {
     /// Opens the reply: its intent is in the log, and its closing claims will settle it.
     pub(super) fn open(&self, recorded: Recorded) -> Stream {
         let Recorded { mut permitted, opening } = recorded;
+        permitted.verified.account.begin(Verb::Answer);
         permitted.verified.account.shared.provider_opening = opening.claims.clone();
         Stream {
             house: self.house.clone(),
@@ -283,6 +286,7 @@ impl Stream {
     async fn settle(self, provider: &Provider, end: End, received: Option<Received>) -> Whole {
         let Self { permitted, digest, progress, .. } = self;
         let (mut account, plan) = permitted.into_account();
+        account.begin(Verb::Settle);
         let (status, refusal) = match end {
             Ok(status) => (status, None),
             Err(refusal) => (refusal.status(account.id), Some(refusal)),
