@@ -22,3 +22,4 @@ mod rest;
 mod restart;
 mod rules;
 mod status;
+mod telemetry;

@@ -269,6 +269,13 @@ impl Gateway {
         shared.observer.watch(&source);
         let upkeep = tokio::spawn(upkeep.run());
         let operations = tokio::spawn(operations::serve(operations_listener, source));
+        tracing::info!(
+            event = "gateway-started",
+            gateway = %serving.gateway,
+            version = env!("CARGO_PKG_VERSION"),
+            records = serving.records,
+            "the gateway has started"
+        );
         Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter, telemetry })
     }
 
@@ -283,6 +290,7 @@ impl Gateway {
     /// Returns how many connections had to be closed with exchanges open.
     pub async fn stop(self) -> usize {
         self.shared.draining.cancel();
+        tracing::info!(event = "gateway-stopping", gateway = %self.serving.gateway, "the gateway takes nothing new");
         self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         let clients = async {
             match &self.clients {
