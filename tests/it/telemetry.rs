@@ -135,23 +135,32 @@ async fn a_trace_goes_from_the_caller_through_both_gateways_to_the_back_end_verb
         assert_eq!(resource["deployment.environment.name"], "test");
     }
 
-    let streamed = ask(&federation, "test.v1.Echo/Repeat", r#"{"text": "a", "times": "5"}"#, &traced()).await;
-    let (_, asking) = exchange_in(&collector, &streamed.exchange(), "consumer").await;
-    let (_, answering) = exchange_in(&collector, &streamed.exchange(), "provider").await;
+    streams_and_refusals(&federation, &collector).await;
+    metrics_of_both(&federation, &collector).await;
+}
+
+/// What differs in the spans of a stream and of a refusal.
+async fn streams_and_refusals(federation: &TestFederation, collector: &Backend) {
+    let streamed = ask(federation, "test.v1.Echo/Repeat", r#"{"text": "a", "times": "5"}"#, &traced()).await;
+    let (_, asking) = exchange_in(collector, &streamed.exchange(), "consumer").await;
+    let (_, answering) = exchange_in(collector, &streamed.exchange(), "provider").await;
     assert_eq!(names(&asking), ["receive", "identify", "permit", "open", "sign", "record", "send", "verify", "settle"]);
     assert_eq!(names(&answering), ["receive", "verify", "permit", "record", "answer", "settle"]);
     assert_eq!(named(&asking, "verify")["status"], 0);
 
     let mut wrong = traced();
     wrong.insert("drawbridge-purpose", "curiosity".parse().unwrap());
-    let refused = ask(&federation, "test.v1.Echo/Say", r#"{"text": "a"}"#, &wrong).await;
+    let refused = ask(federation, "test.v1.Echo/Say", r#"{"text": "a"}"#, &wrong).await;
     assert_eq!(refused.reason(), Some(Reason::WrongPurpose));
-    let (whole, verbs) = exchange_in(&collector, &refused.exchange(), "consumer").await;
+    let (whole, verbs) = exchange_in(collector, &refused.exchange(), "consumer").await;
     assert_eq!(names(&verbs), ["receive", "identify", "permit", "settle"]);
     assert_eq!(named(&verbs, "permit")["attributes"]["error.type"], "WRONG_PURPOSE");
     // A refusal is an answer of the server, and no failure of it.
     assert_eq!((&whole["status"], &whole["attributes"]["drawbridge.reason"]), (&0.into(), &"WRONG_PURPOSE".into()));
+}
 
+/// The metrics of both members come too.
+async fn metrics_of_both(federation: &TestFederation, collector: &Backend) {
     for member in [COUNCIL, TRUST] {
         let found = eventually("metrics are exported", 20, async || {
             let of = |event: &Value| event["event"] == "metrics" && event["resource"]["service.namespace"] == member;

@@ -17,7 +17,6 @@ use link::{
     Http2, Keepalive,
     server::{self, Event, Identified, Server, Sharing, Transport},
 };
-use opentelemetry_sdk::{Resource, metrics::ManualReader};
 use records::Records;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
@@ -33,7 +32,7 @@ use crate::{
     security::Security,
     services,
     status::{self, Source},
-    telemetry::{self, Spans, Telemetry},
+    telemetry::{self, Exporting, Telemetry},
     upkeep::Upkeep,
     workers::{Shared, Workers},
 };
@@ -223,10 +222,10 @@ impl Gateway {
         let gauges =
             gauges(ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
         let counts = Arc::default();
-        let (exporting, spans, export) = exported(prepared.telemetry, &prepared.gateway, &counts);
+        let (exporting, spans, export) = telemetry::prepare(prepared.telemetry, &prepared.gateway, &counts);
         let setup = Setup { rules: rules.clone(), gauges, security, counts, spans, export };
         let observer = Arc::new(Observer::new(setup).map_err(StartError::Other)?);
-        let telemetry = exporting.map(Exporting::start).transpose()?;
+        let telemetry = exporting.map(Exporting::start).transpose().map_err(|error| other(&error))?;
         let drain = config.limits.drain.duration();
         let shared = Arc::new(Shared {
             house,
@@ -324,36 +323,6 @@ impl Gateway {
         }
         clients.saturating_add(links)
     }
-}
-
-/// What is exported, before anybody does it.
-struct Exporting {
-    plan: telemetry::Plan,
-    waiting: telemetry::Waiting,
-    reader: Arc<ManualReader>,
-    resource: Resource,
-}
-
-impl Exporting {
-    fn start(self) -> Result<Telemetry, StartError> {
-        let Self { plan, waiting, reader, resource } = self;
-        if plan.plaintext() {
-            tracing::warn!(endpoint = plan.endpoint(), "DANGEROUS: telemetry crosses the network in plain text");
-        }
-        Telemetry::start(plan, waiting, reader, resource)
-            .map_err(|error| StartError::Other(format!("telemetry cannot be exported: {}", chain(&error))))
-    }
-}
-
-type Exported = (Option<Exporting>, Option<Spans>, Option<(Arc<ManualReader>, Resource)>);
-
-/// Returns what an observer hands to the exporting thread, where there is a plan.
-fn exported(plan: Option<telemetry::Plan>, gateway: &GatewayId, counts: &Arc<telemetry::Counts>) -> Exported {
-    let Some(plan) = plan else { return (None, None, None) };
-    let (spans, waiting) = telemetry::queue(&plan, counts);
-    let (reader, resource) = (Arc::new(ManualReader::default()), plan.resource(gateway));
-    let exporting = Exporting { plan, waiting, reader: reader.clone(), resource: resource.clone() };
-    (Some(exporting), Some(spans), Some((reader, resource)))
 }
 
 /// Where the ledger lies: a folder of its own in the data folder.

@@ -19,7 +19,8 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry_sdk::metrics::ManualReader;
+use federation::GatewayId;
+use opentelemetry_sdk::{Resource, metrics::ManualReader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -86,16 +87,46 @@ impl Spans {
     }
 }
 
-/// What waits to be exported, before anybody does it.
-pub(crate) struct Waiting {
+/// What waits to be exported.
+struct Waiting {
     queue: mpsc::Receiver<Finished>,
     counts: Arc<Counts>,
 }
 
-/// Makes the queue of a plan.
-pub(crate) fn queue(plan: &Plan, counts: &Arc<Counts>) -> (Spans, Waiting) {
+/// Telemetry that is ready to be exported, while nobody does it yet.
+pub(crate) struct Exporting {
+    plan: Plan,
+    waiting: Waiting,
+    reader: Arc<ManualReader>,
+    resource: Resource,
+}
+
+/// Where an observer's metrics are collected for export, and as whose.
+pub(crate) type Collected = (Arc<ManualReader>, Resource);
+
+/// Makes what an observer is joined to the exporting thread by, where there is a plan.
+pub(crate) fn prepare(
+    plan: Option<Plan>,
+    gateway: &GatewayId,
+    counts: &Arc<Counts>,
+) -> (Option<Exporting>, Option<Spans>, Option<Collected>) {
+    let Some(plan) = plan else { return (None, None, None) };
     let (sender, receiver) = mpsc::channel(plan.queue);
-    (Spans { queue: sender, counts: counts.clone() }, Waiting { queue: receiver, counts: counts.clone() })
+    let (reader, resource) = (Arc::new(ManualReader::default()), plan.resource(gateway));
+    let waiting = Waiting { queue: receiver, counts: counts.clone() };
+    let exporting = Exporting { plan, waiting, reader: reader.clone(), resource: resource.clone() };
+    (Some(exporting), Some(Spans { queue: sender, counts: counts.clone() }), Some((reader, resource)))
+}
+
+/// Telemetry cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportError {
+    /// The exporters refuse the plan.
+    #[error("the exporter of telemetry cannot be made")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The system gives no thread.
+    #[error("the thread that exports telemetry cannot be started")]
+    Thread(#[from] io::Error),
 }
 
 /// The thread that exports.
@@ -104,35 +135,36 @@ pub(crate) struct Telemetry {
     ended: std::sync::mpsc::Receiver<()>,
 }
 
-impl Telemetry {
-    /// Starts to export what waits, and the metrics that `reader` collects.
+impl Exporting {
+    /// Starts to export what waits, and the metrics that are collected.
     ///
     /// # Errors
     ///
     /// When the system gives no thread, or the exporters refuse the plan.
-    pub(crate) fn start(
-        plan: Plan,
-        waiting: Waiting,
-        reader: Arc<ManualReader>,
-        resource: opentelemetry_sdk::Resource,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(self) -> Result<Telemetry, ExportError> {
+        let Self { plan, waiting, reader, resource } = self;
+        if plan.plaintext() {
+            tracing::warn!(endpoint = plan.endpoint(), "DANGEROUS: telemetry crosses the network in plain text");
+        }
         let stop = CancellationToken::new();
         let (end, ended) = std::sync::mpsc::sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let exporting = {
+        let exporters = {
             // Channels to the collector are driven by this runtime.
             let _guard = runtime.enter();
-            export::Exporting::new(&plan, waiting, reader, &resource).map_err(io::Error::other)?
+            export::Exporters::new(&plan, waiting, reader, &resource)?
         };
         let stopped = stop.clone();
         thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
-            runtime.block_on(exporting.run(&plan, stopped));
+            runtime.block_on(exporters.run(&plan, stopped));
             // Nobody may wait any more.
             let _ = end.send(());
         })?;
-        Ok(Self { stop, ended })
+        Ok(Telemetry { stop, ended })
     }
+}
 
+impl Telemetry {
     /// Exports what waits, once, and ends; waits 3 s at most. Blocks.
     pub(crate) fn stop(self) {
         self.stop.cancel();

@@ -30,14 +30,14 @@ const GATHER: Duration = Duration::from_millis(500);
 const BATCH: usize = 256;
 
 /// Exports what waits.
-pub(super) struct Exporting {
+pub(super) struct Exporters {
     spans: SpanExporter,
     metrics: MetricExporter,
     waiting: Waiting,
     reader: Arc<ManualReader>,
 }
 
-impl Exporting {
+impl Exporters {
     pub(super) fn new(
         plan: &Plan,
         waiting: Waiting,
@@ -148,7 +148,7 @@ async fn traces(
             if batch.is_empty() {
                 break;
             }
-            let spans: Vec<_> = batch.drain(..).flat_map(|finished| finished.spans()).collect();
+            let spans: Vec<_> = batch.drain(..).flat_map(Finished::spans).collect();
             let count = u64::try_from(spans.len()).unwrap_or(u64::MAX);
             let ok = health.tell(within(stop, exporter.export(spans)).await);
             counts.sent(count, ok);
