@@ -22,20 +22,23 @@ pub(super) struct Exemplar {
     pub(super) at: f64,
 }
 
-/// By side, method and bucket.
+/// Those of one series, by bucket.
+type Buckets = Vec<Option<Exemplar>>;
+
+/// By side and method.
 #[derive(Debug, Default)]
 pub(super) struct Exemplars {
-    series: Mutex<HashMap<(&'static str, String), Vec<Option<Exemplar>>>>,
+    series: Mutex<HashMap<String, Buckets>>,
 }
 
 impl Exemplars {
     /// Keeps a traced exchange for the bucket that its duration falls into.
-    pub(super) fn note(&self, (side, method): (&'static str, &str), bounds: &[f64], value: f64, trace: &[u8; 16]) {
+    pub(super) fn note(&self, (side, method): (&str, &str), bounds: &[f64], value: f64, trace: &[u8; 16]) {
         let bucket = bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len());
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let trace = format!("{:032x}", u128::from_be_bytes(*trace));
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (side, method.to_owned());
+        let key = key(side, method);
         if series.len() >= MAX_SERIES && !series.contains_key(&key) {
             return;
         }
@@ -45,10 +48,13 @@ impl Exemplars {
         }
     }
 
-    /// Returns the exemplar of a bucket, counted from 0.
-    pub(super) fn of(&self, side: &str, method: &str, bucket: usize) -> Option<Exemplar> {
+    /// Returns those of a series.
+    pub(super) fn of(&self, side: &str, method: &str) -> Buckets {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = series.iter().filter(|((s, m), _)| *s == side && m == method);
-        found.next().and_then(|(_, buckets)| buckets.get(bucket)?.clone())
+        series.get(&key(side, method)).cloned().unwrap_or_default()
     }
+}
+
+fn key(side: &str, method: &str) -> String {
+    format!("{side} {method}")
 }

@@ -45,12 +45,13 @@ fn histogram(text: &mut String, name: &str, metric: &Metric, exemplars: &Exempla
         metric.get_label().iter().find(|pair| pair.name() == wanted).map_or("", LabelPair::value).to_owned()
     };
     let (side, method) = (label("side"), label("method"));
+    let mut exemplars = exemplars.of(&side, &method).into_iter();
     let histogram = metric.get_histogram();
     let total = histogram.get_sample_count();
     let bounded = histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
     let buckets = bounded.map(|bucket| (number(bucket.upper_bound()), bucket.cumulative_count()));
-    for (at, (bound, count)) in buckets.chain([("+Inf".to_owned(), total)]).enumerate() {
-        let exemplar = exemplars.of(&side, &method, at);
+    for (bound, count) in buckets.chain([("+Inf".to_owned(), total)]) {
+        let exemplar = exemplars.next().flatten();
         sample(text, (name, "_bucket"), (metric, Some(&bound)), counted(count), exemplar);
     }
     sample(text, (name, "_count"), (metric, None), counted(total), None);
