@@ -43,7 +43,9 @@ impl Run {
         };
         let outcome = super::block_on(async {
             let prepared = Box::pin(Prepared::load(file, moments::now())).await?;
-            check::warnings(&prepared).iter().for_each(|warning| attention(warning));
+            for warning in check::warnings(&prepared) {
+                attention(&warning);
+            }
             let who = who_may_ask(&prepared);
             let mut signals = Signals::listen()?;
             let gateway = Box::pin(Gateway::start(prepared)).await.map_err(|error| refused(&error))?;
