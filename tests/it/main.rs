@@ -26,3 +26,4 @@ mod rest;
 mod restart;
 mod rules;
 mod status;
+mod telemetry;

@@ -1,7 +1,7 @@
 //! What is personal appears in answers and in the exchange log, and nowhere else.
 //!
 //! A canary stands in everything that a partner system, a database and a back end can say. Then all that both processes wrote,
-//! at the finest level there is, and all that they count is searched for it.
+//! at the finest level there is, all that they count, and all that a collector of telemetry got is searched for it.
 
 use std::collections::BTreeMap;
 
@@ -49,8 +49,8 @@ connector = { kind = "sql", database = "legacy", query = '''SELECT json_extract(
 "#;
 const UNFIT: &str = "SELECT CASE WHEN :id > 0 THEN sec ELSE 1 END AS id FROM rec LIMIT 1";
 
-/// Two gateways that write all they can, before a database and a back end full of canaries.
-async fn federation(format: &str) -> (TestFederation, Backend) {
+/// Two gateways that write and export all they can, before a database and a back end full of canaries.
+async fn federation(format: &str, protocol: &str) -> (TestFederation, Backend, Backend) {
     let federation = TestFederation::without_agreement().await;
     let standard = Agreement::default();
     // The last grant of the standard agreement is the back end's.
@@ -68,10 +68,18 @@ async fn federation(format: &str) -> (TestFederation, Backend) {
             backend.port
         ));
     }
+    let collector = Backend::of("collector.py", if protocol == "http" { &["--http"] } else { &[] });
     for member in [COUNCIL, TRUST] {
-        federation.member(member).configure(&format!("\n[log]\nlevel = \"trace\"\nformat = \"{format}\"\n"));
+        let member = federation.member(member);
+        member.configure(&format!("\n[log]\nlevel = \"trace\"\nformat = \"{format}\"\n"));
+        // Every exchange is traced; what opens the collector is a secret too.
+        std::fs::write(member.folder.join("headers"), format!("authorization: Bearer {CANARY}\n")).unwrap();
+        member.configure(&format!(
+            "\n[telemetry]\nendpoint = \"http://127.0.0.1:{}\"\nprotocol = \"{protocol}\"\nheaders = \"headers\"\nsample = 1.0\ninterval = \"1s\"\n",
+            collector.port
+        ));
     }
-    (federation.start(), backend)
+    (federation.start(), backend, collector)
 }
 
 /// Replaces or removes one pair.
@@ -183,8 +191,29 @@ fn clean(what: &str, text: &str) {
     }
 }
 
-async fn look_everywhere(format: &str) {
-    let (mut federation, _backend) = federation(format).await;
+/// Looks at all that a collector got, which has all exchanges of both sides.
+async fn look_at(collector: &Backend, exchanges: &BTreeMap<String, Vec<String>>) {
+    let wanted: Vec<&String> = exchanges.values().flatten().collect();
+    let got = eventually("the collector has every exchange", 20, async || {
+        let got: Vec<String> = collector.events().iter().map(|event| event["whole"].to_string()).collect();
+        let all = got.concat();
+        wanted.iter().all(|exchange| all.contains(exchange.as_str())).then_some(got)
+    })
+    .await;
+    let all = got.concat();
+    for part in ["\"provider\"", "NO_AGREEMENT", "drawbridge.exchange.duration", "test.v1.Records/Find"] {
+        assert!(all.contains(part), "the collector did not get `{part}`");
+    }
+    for one in got {
+        clean("what the collector got", &one);
+    }
+    // It was let in, or the test says nothing of the secret that opens it.
+    let opened = |event: &serde_json::Value| event["headers"]["authorization"] == format!("Bearer {CANARY}");
+    assert!(collector.events().iter().all(opened));
+}
+
+async fn look_everywhere(format: &str, protocol: &str) {
+    let (mut federation, _backend, collector) = federation(format, protocol).await;
     let found = provoke(&federation).await;
     let expected = [
         Reason::NoAgreement,
@@ -226,6 +255,7 @@ async fn look_everywhere(format: &str) {
         federation.revenues().await.call("/test.v1.Records/Find", &metadata(PERSONAL), b"\x08\x01").await.unwrap();
     assert_eq!(reply.reason(), Some(Reason::LinkDown), "{}", reply.status.message);
     federation.take(COUNCIL).terminate();
+    look_at(&collector, &found).await;
     for member in [COUNCIL, TRUST] {
         let file = federation.member(member).folder.join("gateway.log");
         let log = eventually("the log is written", 10, async || {
@@ -240,11 +270,11 @@ async fn look_everywhere(format: &str) {
 }
 
 #[tokio::test]
-async fn nothing_personal_is_in_a_log_for_people_a_metric_or_a_refusal() {
-    look_everywhere("human").await;
+async fn nothing_personal_is_in_a_log_for_people_a_metric_a_trace_or_a_refusal() {
+    look_everywhere("human", "grpc").await;
 }
 
 #[tokio::test]
-async fn nothing_personal_is_in_a_log_for_machines_a_metric_or_a_refusal() {
-    look_everywhere("json").await;
+async fn nothing_personal_is_in_a_log_for_machines_a_metric_a_trace_or_a_refusal() {
+    look_everywhere("json", "http").await;
 }

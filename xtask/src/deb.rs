@@ -38,6 +38,11 @@ const FILES: &[(&str, &str)] = &[
     ("deploy/drawbridge.service", "usr/lib/systemd/system/drawbridge.service"),
     ("deploy/drawbridge.sysusers", "usr/lib/sysusers.d/drawbridge.conf"),
     ("deploy/README.md", "usr/share/doc/drawbridge/README.md"),
+    ("deploy/TELEMETRY.md", "usr/share/doc/drawbridge/TELEMETRY.md"),
+    ("deploy/log.schema.json", "usr/share/doc/drawbridge/log.schema.json"),
+    ("deploy/prometheus/alerts.yaml", "usr/share/doc/drawbridge/prometheus/alerts.yaml"),
+    ("deploy/prometheus/alerts.test.yaml", "usr/share/doc/drawbridge/prometheus/alerts.test.yaml"),
+    ("deploy/grafana/dashboard.json", "usr/share/doc/drawbridge/grafana/dashboard.json"),
 ];
 /// Where each shell looks for completions.
 const COMPLETIONS: &[(&str, &str)] = &[

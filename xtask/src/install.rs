@@ -30,8 +30,11 @@ const POSTGRESQL: Program =
 const SYSTEMD: Program =
     Program { name: "systemd-analyze", package: "systemd", present: || step::present("systemd-analyze") };
 
+/// Prometheus' package holds `promtool`, which judges metrics, alerts and their tests. The server itself is not started.
+const PROMTOOL: Program = Program { name: "promtool", package: "prometheus", present: || step::present("promtool") };
+
 /// What `cargo xtask test` needs.
-pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY, SYSTEMD, POSTGRESQL];
+pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY, SYSTEMD, POSTGRESQL, PROMTOOL];
 /// What `cargo xtask bench` needs.
 pub(crate) const FOR_BENCH: &[Program] = &[NGINX, HAPROXY];
 

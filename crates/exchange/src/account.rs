@@ -15,6 +15,7 @@ use records::{Draft, ExchangeId};
 use crate::{
     house::House,
     refusal::{Hop, Reason, Refusal, Status},
+    trace::{Entered, Steps, Verb},
 };
 
 /// Most that a record says of why an exchange was refused, in bytes. A peer may have written it.
@@ -31,10 +32,12 @@ pub struct Account {
     pub shared: Shared,
     /// What only this gateway keeps.
     pub private: Private,
-    /// W3C trace context that it belongs to.
+    /// W3C trace context that it belongs to, as it is handed on.
     pub trace_parent: Option<String>,
     /// Whether it is a command, whose outcome may be unknown.
     pub command: bool,
+    /// When its steps began, where it is traced.
+    pub steps: Option<Box<Steps>>,
 }
 
 /// How an exchange ended, for the application log and metrics. Holds nothing about persons.
@@ -66,6 +69,8 @@ pub struct Settled {
     pub took: std::time::Duration,
     /// W3C trace id that the exchange belongs to.
     pub trace: Option<String>,
+    /// When its steps began, where it is traced.
+    pub steps: Option<Box<Steps>>,
 }
 
 impl Account {
@@ -76,7 +81,23 @@ impl Account {
     pub fn open(house: &House, id: ExchangeId, side: Side) -> Box<Self> {
         let shared = Shared { side: side.into(), exchange_id: id.as_bytes().to_vec().into(), ..Shared::default() };
         let private = Private { conditions: house.conditions.clone(), ..Private::default() };
-        Box::new(Self { id, arrived: Instant::now(), shared, private, trace_parent: None, command: false })
+        Box::new(Self { id, arrived: Instant::now(), shared, private, trace_parent: None, command: false, steps: None })
+    }
+
+    /// Takes up the trace of `parent`, or begins one. Its first step is `verb`, from the arrival on.
+    pub(crate) fn enter(&mut self, house: &House, parent: Option<&str>, verb: Verb) {
+        let Entered { onward, steps } = Entered::new(house.sampling, parent, self.shared.side());
+        (self.trace_parent, self.steps) = (onward, steps);
+        if let Some(steps) = &mut self.steps {
+            steps.begin(verb, self.arrived);
+        }
+    }
+
+    /// Notes that a step begins.
+    pub(crate) fn begin(&mut self, verb: Verb) {
+        if let Some(steps) = &mut self.steps {
+            steps.begin(verb, Instant::now());
+        }
     }
 
     /// Notes the consumer's claims and their signature.
@@ -140,6 +161,7 @@ impl Account {
             index,
             took: self.arrived.elapsed(),
             trace,
+            steps: self.steps.clone(),
         }
     }
 }

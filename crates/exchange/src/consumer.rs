@@ -31,6 +31,7 @@ use crate::{
     ports::{Peers, Promises, Request},
     provider::verify::Verifiers,
     refusal::{Hop, Reason, Refusal, Status},
+    trace::{self, Verb},
 };
 
 /// Asks other members for the systems of its own.
@@ -155,6 +156,7 @@ impl Consumer {
     /// Makes the outcome durable; when this returns the answer may be handed over.
     async fn settle(&self, verified: Verified) -> UnaryAnswer {
         let Verified { mut account, message, said, status, refusal, withheld } = verified;
+        account.begin(Verb::Settle);
         account.shared.messages = u64::from(message.is_some());
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
         account.end(refusal.as_ref(), status.code);
@@ -181,6 +183,7 @@ impl Consumer {
     /// Records a refusal, signed by this gateway where it is its own.
     async fn refuse(&self, refused: Refused) -> UnaryAnswer {
         let Refused { mut account, refusal } = refused;
+        account.begin(Verb::Settle);
         let status = account.status(&refusal);
         account.end(Some(&refusal), status.code);
         let sent = !account.shared.consumer_claims.is_empty();
@@ -210,6 +213,7 @@ impl Consumer {
     /// Opens an account for a call that has not been read yet.
     fn account(&self, query: &Query) -> Box<Account> {
         let mut account = Account::open(&self.house, self.house.new_id(), Side::Consumer);
+        account.enter(&self.house, trace::of_headers(&query.headers), Verb::Identify);
         account.private.consumer = query.system.member().to_string();
         account.private.system = query.system.name().to_owned();
         // A path that no contract has is free text, and stays out of the record.

@@ -15,6 +15,7 @@ use records::{ExchangeId, Records};
 use crate::{
     flood::Flood,
     refusal::{Refusal, Status},
+    trace::Sampling,
 };
 
 /// One consistent set of everything that is decided from files. Replaced whole.
@@ -63,6 +64,8 @@ pub struct House {
     pub meters: Arc<Meters>,
     /// What an auditor should know of every record, as `development`.
     pub conditions: Vec<String>,
+    /// Which exchanges are timed for traces.
+    pub sampling: Sampling,
 }
 
 impl House {

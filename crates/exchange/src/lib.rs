@@ -40,3 +40,4 @@ pub use progress::WINDOW_BYTES;
 pub use provider::{Call, Provider, Reply, Stream, Whole};
 pub use refusal::{Hop, Reason, Refusal, Retry, Status};
 pub use replay::{NotTaken, Sessions, WINDOW as REPLAY_WINDOW};
+pub use trace::{Sampling, Steps, Verb};

@@ -3,10 +3,7 @@
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
-use crate::{
-    refusal::{Hop, Reason, Refusal},
-    trace::is_trace_parent,
-};
+use crate::refusal::{Hop, Reason, Refusal};
 
 /// Largest justification, in bytes after decoding.
 pub const MAX_JUSTIFICATION_BYTES: usize = 1024;
@@ -30,8 +27,6 @@ pub struct CallMetadata {
     pub justification: Option<String>,
     /// `drawbridge-idempotency-key`.
     pub idempotency_key: Option<String>,
-    /// `traceparent`, where it is well-formed.
-    pub trace_parent: Option<String>,
 }
 
 impl CallMetadata {
@@ -57,8 +52,6 @@ impl CallMetadata {
                 _ => return Err(refuse(name, "is not a key that a system may set")),
             }
         }
-        metadata.trace_parent =
-            headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_trace_parent(t)).map(str::to_owned);
         Ok(metadata)
     }
 }
@@ -129,13 +122,11 @@ mod tests {
             ("drawbridge-purpose", "care"),
             ("drawbridge-actor", "j%C3%B8rgen%3B1;role=case%20worker"),
             ("drawbridge-justification", "r%C3%A9f"),
-            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             ("authorization", "Bearer x"),
         ]))
         .unwrap();
         assert_eq!(metadata.actor, Some(("jørgen;1".into(), "case worker".into())));
         assert_eq!(metadata.justification.as_deref(), Some("réf"));
-        assert!(metadata.trace_parent.is_some());
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::{
     ports::{Answers, LegacySystem, Request},
     refusal::{Reason, Refusal, Status},
     replay::Sessions,
+    trace::Verb,
 };
 
 /// Answers the exchanges that other gateways open.
@@ -143,6 +144,7 @@ impl Provider {
     /// same, as `NOT_RECORDED` without a promise.
     async fn refuse(&self, refused: Refused) -> Whole {
         let Refused { mut account, refusal, clock_difference, nonce } = refused;
+        account.begin(Verb::Settle);
         let status = account.status(&refusal);
         account.end(Some(&refusal), status.code);
         // What was declined before the legacy system was asked counts against no limit.

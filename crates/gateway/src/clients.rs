@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -99,6 +99,7 @@ impl Clients {
         request: Request<Incoming>,
         place: Place,
     ) -> Response<ClientBody> {
+        let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
@@ -122,7 +123,7 @@ impl Clients {
             cancel,
         };
         let (begun, head) = tokio::sync::oneshot::channel();
-        let task = self.clone().run((query, coding), place, begun);
+        let task = self.clone().run((query, coding, arrived), place, begun);
         // A stream outlives its head: only until then does this future stand for the caller.
         let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
         let response = head.await;
@@ -131,10 +132,10 @@ impl Clients {
     }
 
     /// Runs one exchange to its end; the head goes out as soon as it is there.
-    async fn run(self: Arc<Self>, (query, coding): (Query, Coding), place: Place, begun: Begun) {
+    async fn run(self: Arc<Self>, (query, coding, arrived): (Query, Coding, Instant), place: Place, begun: Begun) {
         match self.consumer.serve(query).await {
             Answer::Unary(answer) => {
-                self.observer.settled(&answer.settled);
+                self.observer.settled(&answer.settled, arrived);
                 let _ = begun.send(whole(answer, coding, place));
             }
             Answer::Stream(stream) => {
@@ -144,7 +145,7 @@ impl Clients {
                 let (outlet, packer) = (BodyOutlet(sender), coding.packer());
                 let mut outlet = GrpcOutlet { outlet, packer, waiting: Some((begun, head)) };
                 let answer = Box::pin(stream.run(&self.consumer, &mut outlet)).await;
-                self.observer.settled(&answer.settled);
+                self.observer.settled(&answer.settled, arrived);
                 outlet.end(&answer);
                 drop(place);
             }

@@ -12,6 +12,8 @@ use connectors::{BindingConfig, DatabaseConfig, Size, Timeout};
 use problem::{Problem, TomlFile};
 use serde::Deserialize;
 
+pub use crate::telemetry::config::{OtlpProtocol, TelemetryConfig};
+
 /// First line of a configuration file.
 pub const FORMAT: &str = "drawbridge.gateway/v1";
 /// Environment variables that begin with this lie over the file: `DRAWBRIDGE__CLIENTS__LISTEN` is `clients.listen`.
@@ -67,6 +69,9 @@ pub struct Config {
     /// Commands that this gateway takes.
     #[serde(default)]
     pub commands: CommandsConfig,
+    /// Traces and metrics for a collector.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
     /// Settings of one's own systems, by name.
     #[serde(default)]
     pub system: Vec<SystemConfig>,

@@ -15,7 +15,7 @@ use federation::{
 use ledger::{Ledger, Sealer};
 use link::{
     Http2, Keepalive,
-    server::{self, Identified, Server, Sharing, Transport},
+    server::{self, Event, Identified, Server, Sharing, Transport},
 };
 use records::{Commands, Records};
 use rustls::server::danger::ClientCertVerifier;
@@ -27,11 +27,14 @@ use crate::{
     answers::AnswerStore,
     config::ClientsConfig,
     load::{Prepared, chain},
-    observe::{Gauge, Observer},
+    observe::{Gauge, Observer, Setup},
     operations,
     places::Places,
-    recovery, services,
+    recovery,
+    security::Security,
+    services,
     status::{self, Source},
+    telemetry::{self, Exporting, Telemetry},
     upkeep::Upkeep,
     workers::{Shared, Workers},
 };
@@ -47,6 +50,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     drain: Duration,
     health: tonic_health::server::HealthReporter,
+    telemetry: Option<Telemetry>,
 }
 
 /// What a gateway serves, for people.
@@ -188,15 +192,13 @@ impl Gateway {
         accepted::write(&prepared.file, prepared.trust.federation())
             .map_err(|error| StartError::Other(format!("cannot remember the directory in the data folder: {error}")))?;
         let members = prepared.trust.federation().members().len();
-        let trust = TrustStore::observed(
-            prepared.trust,
-            Arc::new(|distrust| {
-                tracing::warn!(reason = %distrust, "a certificate was refused");
-            }),
-        );
+        let security = Arc::new(Security::default());
+        let noted = security.clone();
+        let trust = TrustStore::observed(prepared.trust, Arc::new(move |distrust| noted.distrusted(distrust)));
         let options = TlsOptions { post_quantum: config.tls.post_quantum };
         let limits = server_limits(&config.limits);
-        let ports = Ports { tls: &prepared.tls, trust: &trust, options: &options, limits: &limits, count };
+        let ports =
+            Ports { tls: &prepared.tls, trust: &trust, options: &options, limits: &limits, count, security: &security };
         let links = config.links.as_ref().map(|links| ports.links(links.listen)).transpose()?;
         let clients = config.clients.as_ref().map(|clients| ports.clients(clients, &prepared.gateway)).transpose()?;
         let address = |pair: &Vec<TcpListener>| pair.first().and_then(|l| l.local_addr().ok());
@@ -222,7 +224,11 @@ impl Gateway {
         let ledgers = Arc::new(crate::promises::Ledgers::default());
         let gauges =
             gauges(ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
-        let observer = Arc::new(Observer::new(rules.clone(), gauges).map_err(StartError::Other)?);
+        let counts = Arc::default();
+        let (exporting, spans, export) = telemetry::prepare(prepared.telemetry, &prepared.gateway, &counts);
+        let setup = Setup { rules: rules.clone(), gauges, security, counts, spans, export };
+        let observer = Arc::new(Observer::new(setup).map_err(StartError::Other)?);
+        let telemetry = exporting.map(Exporting::start).transpose().map_err(|error| other(&error))?;
         let drain = config.limits.drain.duration();
         let answers = open_answers(&prepared.file)?;
         let shared = Arc::new(Shared {
@@ -263,9 +269,18 @@ impl Gateway {
             ports: serving.ports(),
             started: (now(), Instant::now()),
         };
+        let source = Arc::new(source);
+        shared.observer.watch(&source);
         let upkeep = tokio::spawn(upkeep.run());
-        let operations = tokio::spawn(operations::serve(operations_listener, Arc::new(source)));
-        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter })
+        let operations = tokio::spawn(operations::serve(operations_listener, source));
+        tracing::info!(
+            event = "gateway-started",
+            gateway = %serving.gateway,
+            version = env!("CARGO_PKG_VERSION"),
+            records = serving.records,
+            "the gateway has started"
+        );
+        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter, telemetry })
     }
 
     /// Returns what is served.
@@ -279,6 +294,7 @@ impl Gateway {
     /// Returns how many connections had to be closed with exchanges open.
     pub async fn stop(self) -> usize {
         self.shared.draining.cancel();
+        tracing::info!(event = "gateway-stopping", gateway = %self.serving.gateway, "the gateway takes nothing new");
         self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         let clients = async {
             match &self.clients {
@@ -306,6 +322,10 @@ impl Gateway {
         }
         let ledger = self.shared.house.records.ledger().clone();
         ledger.close().await;
+        if let Some(telemetry) = self.telemetry {
+            // Nobody waits for more than a moment.
+            let _ = tokio::task::spawn_blocking(|| telemetry.stop()).await;
+        }
         clients.saturating_add(links)
     }
 }
@@ -356,6 +376,7 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         meters: Arc::default(),
         limits: Limits { message: config.limits.message.bytes(), ..Limits::default() },
         conditions,
+        sampling: prepared.telemetry.as_ref().map(telemetry::Plan::sampling).unwrap_or_default(),
     }
 }
 
@@ -382,6 +403,7 @@ struct Ports<'a> {
     options: &'a TlsOptions,
     limits: &'a server::Limits,
     count: usize,
+    security: &'a Arc<Security>,
 }
 
 type Port<P> = (Server<P>, Vec<TcpListener>);
@@ -389,7 +411,7 @@ type Port<P> = (Server<P>, Vec<TcpListener>);
 impl Ports<'_> {
     fn links(&self, address: SocketAddr) -> Result<Port<GatewayId>, StartError> {
         let transport = self.tls(self.trust.links_verifier(), false)?;
-        let server = Server::new(self.limits.clone(), transport, identify_gateway);
+        let server = Server::observed(self.limits.clone(), transport, identify_gateway, self.noted("links"));
         Ok((server, listeners(address, self.count, "links.listen")?))
     }
 
@@ -403,8 +425,13 @@ impl Ports<'_> {
         let plain = plain_system(own, config.dangerous_plaintext_system.as_deref())?;
         let identify = move |certificates: &[CertificateDer<'static>]| identify_system(certificates, plain.as_ref());
         let limits = server::Limits { http1: config.rest, ..self.limits.clone() };
-        let server = Server::new(limits, transport, identify);
+        let server = Server::observed(limits, transport, identify, self.noted("clients"));
         Ok((server, listeners(config.listen, self.count, "clients.listen")?))
+    }
+
+    fn noted(&self, port: &'static str) -> impl Fn(Event) + Send + Sync + use<> {
+        let security = self.security.clone();
+        move |event| security.on_port(port, &event)
     }
 
     fn tls(&self, verifier: Arc<dyn ClientCertVerifier>, http1: bool) -> Result<Transport, StartError> {

@@ -1,6 +1,10 @@
 //! The links' port: what other members' gateways ask.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use exchange::{Call, House, Provider, REPLAY_WINDOW, Reply, Sessions, Whole, headers::Signed};
@@ -66,6 +70,7 @@ impl LinksPort {
             );
             return calls::status_only(&self.house.unrecorded_status(&refusal), None).map(Held::free);
         };
+        let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
@@ -87,7 +92,7 @@ impl LinksPort {
         let task = async move {
             match this.provider.serve(call).await {
                 Reply::Whole(whole) => {
-                    this.observer.settled(&whole.settled);
+                    this.observer.settled(&whole.settled, arrived);
                     let _ = begun.send(respond(whole).map(|body| Held::until_sent(body, place)));
                 }
                 Reply::Stream(stream) => {
@@ -97,7 +102,7 @@ impl LinksPort {
                     let _ = begun.send(calls::respond(headers, Held::until_sent(body, place.clone())));
                     let mut outlet = BodyOutlet(sender);
                     let whole = Box::pin(stream.run(&this.provider, &mut outlet)).await;
-                    this.observer.settled(&whole.settled);
+                    this.observer.settled(&whole.settled, arrived);
                     outlet.0.finish(Some(whole.trailers));
                     drop(place);
                 }

@@ -19,7 +19,7 @@ use note::SigningKey;
 use policy::{Loaded as LoadedAgreements, Loader};
 use problem::Problem;
 
-use crate::{accepted, config::ConfigFile};
+use crate::{accepted, config::ConfigFile, telemetry};
 
 /// Everything read from files, consistent and checked.
 pub struct Prepared {
@@ -45,6 +45,8 @@ pub struct Prepared {
     pub bindings: Bindings,
     /// What is asked by default, by system.
     pub systems: BTreeMap<SystemId, Option<MemberId>>,
+    /// How telemetry is exported, where it is.
+    pub telemetry: Option<telemetry::Plan>,
     /// What someone should know though it does not hinder the start.
     pub warnings: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Prepared {
         let tls = keep(&mut problems, tls(&file));
         let systems = keep(&mut problems, systems(&file, gateway.as_ref()));
         problems.extend(settings(&file));
+        let telemetry = keep_all(&mut problems, telemetry::Plan::load(&file)).flatten();
         let trust = match &gateway {
             Some(gateway) => keep_all(&mut problems, trust(&file, gateway.member())),
             None => None,
@@ -122,6 +125,7 @@ impl Prepared {
                 loader,
                 bindings,
                 systems,
+                telemetry,
                 warnings,
             }),
             _ => Err(problems),

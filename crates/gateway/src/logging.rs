@@ -38,11 +38,18 @@ pub fn start(config: &LogConfig) -> Result<Guard, String> {
             registry.with(tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(lines)).try_init()
         }
         LogFormat::Json => {
-            registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(lines)).try_init()
+            // The schema of a line is `deploy/log.schema.json`.
+            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
+            registry.with(layer.with_writer(lines)).try_init()
         }
     };
     started.map_err(|error| error.to_string())?;
     Ok(guard)
+}
+
+/// Writes what someone should look at, where there is no person to tell it to.
+pub fn warning(what: &str) {
+    tracing::warn!(event = "warning", what, "someone should look at this");
 }
 
 /// Writes what waits when dropped.

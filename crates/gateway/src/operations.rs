@@ -8,8 +8,13 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use crate::status::{Health, Source};
+use crate::{
+    observe::openmetrics,
+    status::{Health, Source},
+};
 
+/// The content type of metrics, unless OpenMetrics is asked for.
+const TEXT: &str = "text/plain; version=0.0.4";
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 32;
 
@@ -40,12 +45,9 @@ pub(crate) async fn serve(listener: tokio::net::TcpListener, source: Arc<Source>
     }
 }
 
-async fn answer(request: &Request<Incoming>, source: &Source) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, source: &Arc<Source>) -> Response<Full<Bytes>> {
     let (status, kind, text) = match request.uri().path() {
-        "/metrics" => match source.shared.observer.text() {
-            Ok(text) => (StatusCode::OK, "text/plain; version=0.0.4", text),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error),
-        },
+        "/metrics" => metrics(request, source).await,
         "/health" => health(&source.shared.health_now()),
         "/status" => match serde_json::to_string(&source.status().await) {
             Ok(text) => (StatusCode::OK, "application/json", format!("{text}\n")),
@@ -57,6 +59,24 @@ async fn answer(request: &Request<Incoming>, source: &Source) -> Response<Full<B
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// Metrics in the format that is asked for: OpenMetrics, which carries exemplars, or Prometheus' own.
+async fn metrics(request: &Request<Incoming>, source: &Arc<Source>) -> (StatusCode, &'static str, String) {
+    let accepted = request.headers().get_all(header::ACCEPT).iter();
+    let open =
+        accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains("application/openmetrics-text"));
+    let source = source.clone();
+    // The room on a disk is among them, and the disk may be slow.
+    let told = tokio::task::spawn_blocking(move || {
+        let observer = &source.shared.observer;
+        if open { (openmetrics::CONTENT_TYPE, Ok(observer.openmetrics())) } else { (TEXT, observer.text()) }
+    });
+    match told.await {
+        Ok((kind, Ok(text))) => (StatusCode::OK, kind, text),
+        Ok((_, Err(error))) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
+    }
 }
 
 fn health(health: &Health) -> (StatusCode, &'static str, String) {

@@ -8,7 +8,7 @@ mod connect;
 mod documents;
 mod lines;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use exchange::{Answer, Hop, Query, Reason, Refusal, framing, ports};
@@ -114,6 +114,7 @@ async fn exchange(
     request: Request<Incoming>,
     place: Place,
 ) -> Response<ClientBody> {
+    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let deadline = calls::deadline_of(&parts.headers);
     let (cancel, guard) = calls::cancellation();
@@ -152,7 +153,7 @@ async fn exchange(
     };
     let violations = asked.unfit.map(|unfit| unfit.violations).unwrap_or_default();
     let (begun, head) = tokio::sync::oneshot::channel();
-    let task = run(clients, call, (query, violations), place, begun);
+    let task = run((clients, arrived), call, (query, violations), place, begun);
     // A stream outlives its head: only until then does this future stand for the caller.
     let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
     let response = head.await;
@@ -206,7 +207,7 @@ async fn write(call: &Arc<Call>, message: Bytes, limit: usize) -> Result<Vec<u8>
 
 /// Runs one exchange to its end; the head goes out as soon as it is known what it says.
 async fn run(
-    clients: Arc<Clients>,
+    (clients, arrived): (Arc<Clients>, Instant),
     call: Arc<Call>,
     (query, violations): (Query, Vec<Violation>),
     place: Place,
@@ -215,7 +216,7 @@ async fn run(
     let limit = clients.message_limit.saturating_mul(EXPANSION);
     match clients.consumer.serve(query).await {
         Answer::Unary(answer) => {
-            clients.observer.settled(&answer.settled);
+            clients.observer.settled(&answer.settled, arrived);
             let failed = Failed {
                 status: &answer.status,
                 hop: answer.hop,
@@ -244,7 +245,7 @@ async fn run(
             let head = answers::lines(&stream.head, Held::until_sent(body, place.clone()));
             let mut outlet = JsonLines::new(BodyOutlet(sender), (begun, head), (call, limit));
             let answer = Box::pin(stream.run(&clients.consumer, &mut outlet)).await;
-            clients.observer.settled(&answer.settled);
+            clients.observer.settled(&answer.settled, arrived);
             let failed = Failed {
                 status: &answer.status,
                 hop: answer.hop,

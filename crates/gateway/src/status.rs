@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use fetch::{FetchError, fetch};
-pub(crate) use source::Source;
+pub(crate) use source::{Ending, Source};
 
 /// The `format` of a status.
 pub const STATUS_FORMAT: &str = "drawbridge.status/v1";

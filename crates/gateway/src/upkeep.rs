@@ -183,8 +183,7 @@ impl Files {
             closed = closed.saturating_add(links.retain(keep));
         }
         if closed > 0 {
-            tracing::warn!(closed, "connections were closed because their certificates are no longer trusted");
-            self.shared.observer.event("untrusted-connection-closed");
+            self.shared.observer.security().closed(closed);
         }
     }
 

@@ -187,6 +187,7 @@ impl Worker {
             limits: house.limits,
             meters: house.meters.clone(),
             conditions: house.conditions.clone(),
+            sampling: house.sampling,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use gateway::{Gateway, Prepared, Serving, logging};
+use gateway::{Gateway, Prepared, Serving, config::LogFormat, logging};
 use problem::Problem;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -37,9 +37,15 @@ impl Run {
         let file = self.config.read()?;
         let log = logging::start(&file.config.log)
             .map_err(|error| Problem::new(file.toml.name(), "cannot start the application log").cause(error))?;
+        let people = file.config.log.format == LogFormat::Human;
+        let attention = |what: &dyn std::fmt::Display| {
+            if people { warn(what) } else { logging::warning(&what.to_string()) }
+        };
         let outcome = super::block_on(async {
             let prepared = Box::pin(Prepared::load(file, moments::now())).await?;
-            check::warnings(&prepared).iter().for_each(warn);
+            for warning in check::warnings(&prepared) {
+                attention(&warning);
+            }
             let who = who_may_ask(&prepared);
             let mut signals = Signals::listen()?;
             let gateway = Box::pin(Gateway::start(prepared)).await.map_err(|error| refused(&error))?;
@@ -51,7 +57,9 @@ impl Run {
             notify::tell(notify::READY);
             signals.first().await;
             notify::tell(notify::STOPPING);
-            say("stopping: open exchanges may end; once more stops at once");
+            if people {
+                say("stopping: open exchanges may end; once more stops at once");
+            }
             let closed = tokio::select! {
                 closed = Box::pin(gateway.stop()) => closed,
                 () = signals.second() => std::process::exit(INTERRUPTED),
@@ -59,7 +67,7 @@ impl Run {
             if closed == 0 {
                 return Ok(());
             }
-            warn(format_args!("{} had to be closed with exchanges open", some(closed as u64, "connection")));
+            attention(&format_args!("{} had to be closed with exchanges open", some(closed as u64, "connection")));
             Err(Failure::told())
         });
         drop(log);

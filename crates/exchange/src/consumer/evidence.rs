@@ -22,6 +22,7 @@ use crate::{
     headers::{self, Signed},
     ports::{LinkError, ReplyBody},
     refusal::{Hop, Reason, Refusal, Status},
+    trace::Verb,
 };
 
 /// An answer whose evidence holds, or the refusal that takes its place.
@@ -46,6 +47,7 @@ impl Consumer {
     /// Reads a unary reply to its end and holds it against its evidence.
     pub(super) async fn verify(&self, sent: Sent) -> Result<Verified, Box<Refused>> {
         let Sent { mut permitted, gateway, nonce, reply, .. } = sent;
+        permitted.account.begin(Verb::Verify);
         let (until, cancel) = (permitted.deadline, permitted.while_waiting());
         let limit = self.house.limits.message.saturating_add(framing::PREFIX);
         let read = within(until, &cancel, collect(reply.body, limit)).await.and_then(|r| r);

@@ -21,7 +21,7 @@ use crate::{
     ports::{Request, RequestBody},
     quota::Counted,
     refusal::{Hop, Reason, Refusal},
-    trace,
+    trace::Verb,
 };
 
 /// A call whose metadata is read.
@@ -167,6 +167,7 @@ impl Consumer {
     /// Looks up method and agreement in our own copies, and holds the request against the contract.
     pub(super) fn permit(&self, identified: Identified) -> Result<Permitted, Box<Refused>> {
         let Identified { mut account, query, metadata, provider } = identified;
+        account.begin(Verb::Permit);
         let rules = self.house.rules.load_full();
         let found = self.look_up(&rules, &query, &metadata, &provider);
         let (method, plan, agreement) = match found {
@@ -288,5 +289,4 @@ fn note(account: &mut Account, metadata: &CallMetadata) {
         private.actor.clone_from(id);
         private.actor_role.clone_from(role);
     }
-    account.trace_parent = Some(trace::child_of(metadata.trace_parent.as_deref()));
 }

@@ -20,6 +20,7 @@ use crate::{
     pipe,
     ports::{LinkError, LinkReply, LinkRequest, Request},
     refusal::{Hop, Reason, Refusal},
+    trace::Verb,
 };
 
 /// A question that went out and whose reply has begun.
@@ -86,6 +87,7 @@ impl Consumer {
 
     async fn try_gateway(&self, permitted: &mut Permitted, gateway: &GatewayId) -> Result<Begun, Miss> {
         let (until, cancel) = (permitted.deadline, permitted.cancel.clone());
+        permitted.account.begin(Verb::Open);
         let session = within(until, &cancel, self.sessions.with(gateway, &*self.peers)).await;
         let session = session.map_err(|refusal| {
             if refusal.reason == Reason::Cancelled {
@@ -95,9 +97,11 @@ impl Consumer {
             Miss::Refused(Refusal::new(Reason::LinkDown, Hop::Consumer, told))
         })?;
         let session = session.map_err(Miss::Down)?;
+        permitted.account.begin(Verb::Sign);
         let signed = self.sign(permitted, gateway, session).await.map_err(Miss::Refused)?;
         permitted.account.claims(signed.opening.claims.clone(), signed.opening.seal.clone());
         if permitted.streams() || permitted.command.is_some() {
+            permitted.account.begin(Verb::Record);
             self.record(permitted).await.map_err(Miss::Refused)?;
         }
         let SignedQuestion { gateway, session, opening, nonce } = signed;
@@ -119,6 +123,7 @@ impl Consumer {
         };
         // The reply to a stream begins with the provider's intent, which waits for nothing but its disk.
         let idle = permitted.streams().then(|| Instant::now().checked_add(deadline::STREAM_IDLE)).flatten();
+        permitted.account.begin(Verb::Send);
         let asked = self.peers.ask(&gateway, request);
         // A command is carried out whether its caller waits or not.
         let cancel = permitted.while_waiting();

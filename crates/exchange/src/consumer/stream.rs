@@ -30,6 +30,7 @@ use crate::{
     ports::{Outlet, ReplyBody},
     progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal},
+    trace::Verb,
 };
 
 /// How often an open stream looks whether it still may go on.
@@ -65,6 +66,7 @@ impl Consumer {
     /// Holds the provider's opening claims against their signature; the caller then gets its headers.
     pub(super) fn open(&self, sent: Sent) -> Result<StreamAnswer, Box<Refused>> {
         let Sent { mut permitted, gateway, nonce, reply, outgoing } = sent;
+        permitted.account.begin(Verb::Verify);
         let only = crate::headers::read_status(&reply.headers).map(|_| reply.headers.clone());
         if only.is_none()
             && let Err(refusal) = self.check_opening(&mut permitted, &gateway, &reply.headers)
@@ -270,6 +272,7 @@ impl StreamAnswer {
         uploaded: Option<Uploaded>,
     ) -> UnaryAnswer {
         let Self { head, mut permitted, gateway, opened, digest, walker, progress, initial, nonce, .. } = self;
+        permitted.account.begin(Verb::Settle);
         let whole = walker.at_boundary();
         permitted.account.shared.messages = walker.messages();
         permitted.account.shared.running_digest = digest.so_far().to_vec().into();

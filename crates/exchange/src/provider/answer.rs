@@ -12,6 +12,7 @@ use crate::{
     deadline, digests, framing,
     ports::{LegacyError, Messages, Requests},
     refusal::{Hop, Reason, Refusal, Status},
+    trace::Verb,
 };
 
 /// A permitted question with what came of it.
@@ -41,7 +42,8 @@ impl Answer {
 impl Provider {
     /// Asks the legacy system and withholds what the agreement does not name. An error from the legacy system is an answer
     /// too.
-    pub(super) async fn answer(&self, permitted: Permitted) -> Answered {
+    pub(super) async fn answer(&self, mut permitted: Permitted) -> Answered {
+        permitted.verified.account.begin(Verb::Answer);
         let cancel = permitted.verified.cancel.clone();
         let until = deadline::reserve(permitted.deadline());
         let result = tokio::select! {
@@ -103,6 +105,7 @@ impl Provider {
         };
         let metadata_digest = said.digest(&permitted.verified.claims.nonce);
         let (mut account, plan) = permitted.into_account();
+        account.begin(Verb::Settle);
         account.private.answer_metadata = said.keys();
         account.shared.messages = u64::from(message.is_some());
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);

@@ -20,6 +20,7 @@ use crate::{
     deadline,
     ports::{LegacyError, Requests},
     refusal::{Hop, Reason, Refusal, Status},
+    trace::Verb,
 };
 
 /// How long after its deadline a connector may still say what became of a command: to wait for the end of a commit.
@@ -75,14 +76,16 @@ impl Provider {
         }
     }
 
-    async fn carry_out(&self, permitted: Permitted, command: Command) -> Result<Whole, Box<Refused>> {
+    async fn carry_out(&self, mut permitted: Permitted, command: Command) -> Result<Whole, Box<Refused>> {
         let hold = Hold { commands: &self.commands, key: command.key, said: false };
+        permitted.verified.account.begin(Verb::Record);
         let mut draft = permitted.verified.account.draft(&self.house, Kind::Intent);
         note(&mut draft.private, &command, CommandStep::Taken);
         if let Err(error) = self.house.records.append(draft, None).await {
             hold.says(CommandStep::Freed);
             return Err(permitted.verified.refuse(not_recorded(&error)));
         }
+        permitted.verified.account.begin(Verb::Answer);
         let (result, step) = self.ask_once(&permitted).await;
         let result = result.and_then(|answer| answer.with_metadata(&permitted).map_err(Refusal::unknown));
         if let (Ok(answer), CommandStep::Done) = (&result, step) {

@@ -22,6 +22,7 @@ use crate::{
     ports::{CommandId, Question, Requests},
     quota::Counted,
     refusal::{Hop, Reason, Refusal, Status},
+    trace::Verb,
 };
 
 /// The one text for all that a peer may not know more about.
@@ -55,6 +56,8 @@ impl Lists {
 impl Provider {
     /// Looks up method and agreement, and holds the request against its contract.
     pub(super) fn permit(&self, verified: Verified) -> Result<Permitted, Box<Refused>> {
+        let mut verified = verified;
+        verified.account.begin(Verb::Permit);
         let refuse = |reason, told: &str| Refusal::new(reason, Hop::Provider, told);
         let rules = verified.rules.clone();
         let Some(method) = rules.contracts.method(&verified.path).filter(|m| self.legacy.serves(m.path())) else {
@@ -99,7 +102,6 @@ impl Provider {
             return Err(verified.refuse(Refusal::misfit(misfit, Hop::Provider)));
         }
         let method = method.clone();
-        let mut verified = verified;
         verified.account.command = command.is_some();
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);

@@ -34,6 +34,7 @@ use crate::{
     ports::{LegacyError, Messages, Outlet, Requests},
     progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal, Status},
+    trace::Verb,
 };
 
 /// How often an open stream looks whether it still may go on.
@@ -68,7 +69,8 @@ type End = Result<Status, Refusal>;
 
 impl Provider {
     /// Makes the intent durable, and signs opening claims with the promise of its leaf.
-    pub(super) async fn record(&self, permitted: Permitted) -> Result<Recorded, Box<Refused>> {
+    pub(super) async fn record(&self, mut permitted: Permitted) -> Result<Recorded, Box<Refused>> {
+        permitted.verified.account.begin(Verb::Record);
         let account = &permitted.verified.account;
         let claims = ProviderOpening {
             exchange_id: account.shared.exchange_id.clone(),
@@ -96,6 +98,7 @@ impl Provider {
     /// Opens the reply: its intent is in the log, and its closing claims will settle it.
     pub(super) fn open(&self, recorded: Recorded) -> Stream {
         let Recorded { mut permitted, opening } = recorded;
+        permitted.verified.account.begin(Verb::Answer);
         permitted.verified.account.shared.provider_opening = opening.claims.clone();
         Stream {
             house: self.house.clone(),
@@ -312,6 +315,7 @@ impl Stream {
         let ended = end.and_then(|status| permitted.said(&status).map(|said| (said, status)));
         let nonce = permitted.verified.claims.nonce.clone();
         let (mut account, plan) = permitted.into_account();
+        account.begin(Verb::Settle);
         let (mut said, status, refusal) = match ended {
             Ok((said, status)) => (said, status, None),
             Err(refusal) => (Said::default(), account.status(&refusal), Some(refusal)),

@@ -22,12 +22,12 @@ use crate::{
     digests,
     framing::{self, FramingError},
     headers::Signed,
-    house::Rules,
+    house::{House, Rules},
     metadata::{MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES},
     ports::{Request, RequestBody},
     refusal::{Hop, Reason, Refusal},
     replay::NotTaken,
-    trace::is_trace_parent,
+    trace::{Verb, is_trace_parent},
 };
 
 /// Keys whose verifiers are kept, with the batches that they have verified.
@@ -99,7 +99,7 @@ impl Provider {
             Ok(seal) => seal,
             Err(what) => return Err(Refused::new(account, bad(what))),
         };
-        fill(&mut account, &claims, bytes, seal);
+        fill(&self.house, &mut account, &claims, (bytes, seal));
         let nonce = claims.nonce.clone();
         let fresh = self.fresh(&claims, &call);
         let application = ApplicationMetadata::of_request(&call.headers, &claims).map_err(|what| (bad(what), 0));
@@ -196,14 +196,14 @@ impl Provider {
 }
 
 /// Fills the account from claims whose signature is verified.
-fn fill(account: &mut Account, claims: &ConsumerClaims, bytes: Bytes, seal: Seal) {
+fn fill(house: &House, account: &mut Account, claims: &ConsumerClaims, (bytes, seal): (Bytes, Seal)) {
     if let Ok(id) = ExchangeId::from_bytes(&claims.exchange_id) {
         account.id = id;
         account.shared.exchange_id = claims.exchange_id.clone();
     }
     account.claims(bytes, Some(seal));
     // It goes into the application log and to back ends: nothing that only looks like one does.
-    account.trace_parent = Some(claims.trace_parent.clone()).filter(|text| is_trace_parent(text));
+    account.enter(house, Some(claims.trace_parent.as_str()).filter(|text| is_trace_parent(text)), Verb::Verify);
     let private = &mut account.private;
     private.system.clone_from(&claims.consumer_system);
     private.method.clone_from(&claims.method);

@@ -78,7 +78,8 @@ fn data_folder(data: &Path) -> Finding {
 fn key_files(file: &ConfigFile) -> Vec<(String, PathBuf)> {
     let config = &file.config;
     let own = [("keys.gateway", &config.keys.gateway), ("keys.log", &config.keys.log), ("tls.key", &config.tls.key)];
-    let own = own.into_iter().map(|(setting, path)| (setting.to_owned(), file.path(path)));
+    let headers = config.telemetry.headers.as_ref().map(|path| ("telemetry.headers", path));
+    let own = own.into_iter().chain(headers).map(|(setting, path)| (setting.to_owned(), file.path(path)));
     let bindings = config.binding.iter().enumerate().filter_map(|(at, binding)| {
         Some((format!("binding[{at}].connector.key"), file.path(binding.connector.key.as_ref()?)))
     });

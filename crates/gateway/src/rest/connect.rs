@@ -3,7 +3,10 @@
 //! The surprising fact: its envelopes are gRPC's own, so a stream in protobuf is passed on as it comes, and only its end is another.
 //! Source: <https://connectrpc.com/docs/protocol>; neither `GET` nor compression is taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use exchange::{
@@ -114,8 +117,9 @@ async fn exchange(
     request: Request<Incoming>,
     place: Place,
 ) -> Response<ClientBody> {
+    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
-    let deadline = timeout(&parts.headers).and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+    let deadline = timeout(&parts.headers).and_then(|timeout| Instant::now().checked_add(timeout));
     let (cancel, guard) = calls::cancellation();
     let limit = clients.message_limit.saturating_add(if form.streams { framing::PREFIX } else { 0 });
     let request = match calls::read_message(body, limit, clients.request_timeout).await {
@@ -137,7 +141,7 @@ async fn exchange(
         cancel,
     };
     let (begun, head) = tokio::sync::oneshot::channel();
-    let task = run(clients, (form, call), query, place, begun);
+    let task = run((clients, arrived), (form, call), query, place, begun);
     // A stream outlives its head: only until then does this future stand for the caller.
     let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
     let response = head.await;
@@ -185,11 +189,17 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Runs one exchange to its end; the head goes out as soon as it is known what it says.
-async fn run(clients: Arc<Clients>, (form, call): (Form, Arc<Call>), query: Query, place: Place, begun: Begun) {
+async fn run(
+    (clients, arrived): (Arc<Clients>, Instant),
+    (form, call): (Form, Arc<Call>),
+    query: Query,
+    place: Place,
+    begun: Begun,
+) {
     let limit = clients.message_limit.saturating_mul(EXPANSION);
     match clients.consumer.serve(query).await {
         Answer::Unary(answer) => {
-            clients.observer.settled(&answer.settled);
+            clients.observer.settled(&answer.settled, arrived);
             let _ = begun.send(if form.streams {
                 let end = end(&failure(&answer), &answer);
                 head(form, &answer.head, Held::until_sent(Body::full(end, None), place))
@@ -204,7 +214,7 @@ async fn run(clients: Arc<Clients>, (form, call): (Form, Arc<Call>), query: Quer
             let (outlet, lines) = (BodyOutlet(sender), Lines::default());
             let mut outlet = Envelopes { outlet, waiting, form, call, limit, lines, broken: None };
             let answer = Box::pin(stream.run(&clients.consumer, &mut outlet)).await;
-            clients.observer.settled(&answer.settled);
+            clients.observer.settled(&answer.settled, arrived);
             outlet.end(&answer).await;
             drop(place);
         }

@@ -54,15 +54,15 @@ impl Source {
         }
     }
 
-    fn exchanges(&self) -> Exchanges {
+    /// Returns how many exchanges go on.
+    pub(crate) fn exchanges(&self) -> Exchanges {
         let most = self.shared.file.config.limits.exchanges;
         Exchanges { now: self.shared.places.taken(), most }
     }
 
     async fn log(&self, now: SystemTime) -> Log {
         let ledger = self.shared.house.records.ledger();
-        let file = &self.shared.file;
-        let folder = file.path(&file.config.data.folder).join("ledger");
+        let folder = self.ledger_folder();
         // The disk may be slow, and exchanges do not wait for it.
         let seen = tokio::task::spawn_blocking(move || Seen::look(&folder, now)).await.unwrap_or_default();
         Log {
@@ -73,6 +73,50 @@ impl Source {
             checkpoint_records: ledger.checkpoint().size,
             checkpoint_age_seconds: seen.checkpoint_age,
         }
+    }
+
+    fn ledger_folder(&self) -> PathBuf {
+        let file = &self.shared.file;
+        file.path(&file.config.data.folder).join("ledger")
+    }
+
+    /// Returns what is seen on the disk. Blocks.
+    pub(crate) fn disk(&self) -> Seen {
+        Seen::look(&self.ledger_folder(), SystemTime::now())
+    }
+
+    /// Returns the gateways that were asked, and whether each can be reached.
+    pub(crate) fn reachable(&self) -> Vec<(String, bool)> {
+        let dialled = |peer: Peer| Some((peer.gateway, peer.dialled?.down.is_none()));
+        self.peers().into_iter().filter_map(dialled).collect()
+    }
+
+    /// Returns what ends when: the gateway's own certificate, and of each member its entry and the last of its roots.
+    pub(crate) fn endings(&self) -> Vec<Ending> {
+        let ending = |kind, member: &MemberId, end| Ending { kind, member: member.to_string(), end };
+        let own = self.shared.house.gateway.member();
+        let rules = self.shared.rules.load();
+        let of_member = |entry: &Entry| {
+            let roots = entry.roots.iter().filter_map(|root| Facts::read(root).ok()).map(|facts| facts.not_after).max();
+            let root = roots.map(|end| ending("root", &entry.member, end));
+            std::iter::once(ending("entry", &entry.member, entry.valid_until)).chain(root).collect::<Vec<_>>()
+        };
+        let members = rules.federation.members().flat_map(of_member);
+        std::iter::once(ending("gateway", own, self.shared.tls.ends())).chain(members).collect()
+    }
+
+    /// Returns id, consumer, provider and end of each agreement of this member that is in force or to come.
+    pub(crate) fn agreements_in_force(&self) -> Vec<(String, String, String, SystemTime)> {
+        let (rules, now) = (self.shared.rules.load(), SystemTime::now());
+        let own = self.shared.house.gateway.member();
+        let lives = |agreement: &&Agreement| {
+            agreement.is_party(own) && rules.agreements.ended(&agreement.digest(), now).is_none()
+        };
+        let told = |agreement: &Agreement| {
+            let (consumer, provider) = (agreement.consumer().to_string(), agreement.provider().to_string());
+            (agreement.id().to_owned(), consumer, provider, agreement.valid_until())
+        };
+        rules.agreements.iter().map(|agreement| &**agreement).filter(lives).map(told).collect()
     }
 
     fn peers(&self) -> Vec<Peer> {
@@ -135,11 +179,22 @@ impl Shared {
     }
 }
 
+/// Something that ends.
+pub(crate) struct Ending {
+    /// `gateway`, `entry` or `root`.
+    pub(crate) kind: &'static str,
+    /// Whose it is.
+    pub(crate) member: String,
+    /// When it ends.
+    pub(crate) end: SystemTime,
+}
+
 /// What is seen on the disk.
 #[derive(Default)]
-struct Seen {
-    journal_bytes: u64,
-    free_bytes: Option<u64>,
+pub(crate) struct Seen {
+    pub(crate) journal_bytes: u64,
+    pub(crate) free_bytes: Option<u64>,
+    pub(crate) size_bytes: Option<u64>,
     checkpoint_age: Option<u64>,
 }
 
@@ -153,7 +208,8 @@ impl Seen {
         let disk = rustix::fs::statvfs(ledger).ok();
         Self {
             journal_bytes: sizes.fold(0, u64::saturating_add),
-            free_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            free_bytes: disk.as_ref().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            size_bytes: disk.map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize)),
             checkpoint_age: made.and_then(|made| now.duration_since(made).ok()).map(|age| age.as_secs()),
         }
     }

@@ -109,6 +109,20 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_of_telemetry_is_there() {
+        let text = made(&["--member", "county.example", "county"]);
+        let telemetry = format!("{:?}", read(&text).config.telemetry);
+        // A table of one's own attributes has no default line.
+        let keys = telemetry.split([' ', '{', ',']).filter_map(|word| word.strip_suffix(':'));
+        for key in keys.filter(|key| *key != "resource") {
+            assert!(
+                text.contains(&format!("# {key} = ")),
+                "`telemetry.{key}` is not in the configuration that init makes"
+            );
+        }
+    }
+
+    #[test]
     fn the_examples_are_read_when_they_are_uncommented() {
         let text = made(&["--member", "county.example", "--system", "housing", "county"]);
         let (settings, examples) = text.split_once("# ---- Examples").unwrap();
