@@ -117,7 +117,8 @@ async fn what_says_that_it_is_gzip_and_is_not_is_refused_and_recorded() {
         }
     }
     // Who may not ask is told no more than anybody.
-    let nobody = metadata(&[("drawbridge-provider", TRUST), ("drawbridge-purpose", "other"), ("grpc-encoding", "gzip")]);
+    let nobody =
+        metadata(&[("drawbridge-provider", TRUST), ("drawbridge-purpose", "other"), ("grpc-encoding", "gzip")]);
     let (_, answer) =
         client.open_raw("/test.v1.Records/Find", &nobody, Bytes::from_static(b"\x01\0\0\0\x01x"), None).await.unwrap();
     assert_eq!(answer.collect().await.unwrap().trailers().unwrap()["grpc-status"], "7");

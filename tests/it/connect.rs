@@ -15,7 +15,8 @@ struct Answered {
 
 impl Answered {
     fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }
 
     /// The envelopes of a stream: flag and message.
@@ -103,7 +104,8 @@ async fn connect_asks_one_question_in_json_and_in_protobuf_over_both_versions_of
         let exchange = refused.header("drawbridge-exchange-id").unwrap();
         assert_eq!(federation.member(COUNCIL).records_of(exchange).len(), 1, "{path}");
     }
-    let late = curl(&federation, "/test.v1.Records/Slow", "application/json", b"{}", &["--header", "Connect-Timeout-Ms: 500"]);
+    let late =
+        curl(&federation, "/test.v1.Records/Slow", "application/json", b"{}", &["--header", "Connect-Timeout-Ms: 500"]);
     assert_eq!((late.status, late.json()["code"].clone()), (504, json!("deadline_exceeded")));
     let compressed = curl(&federation, find, "application/json", b"{}", &["--header", "Content-Encoding: br"]);
     assert_eq!((compressed.status, compressed.json()["code"].clone()), (501, json!("unimplemented")));
@@ -159,7 +161,13 @@ async fn metadata_that_the_agreement_names_crosses_for_json_and_for_connect_too(
     let plain = [&given[..], &["--header", "Connect-Protocol-Version:"]].concat();
     let answer = curl(&federation, "/test.v1.Echo/Say", "application/json", br#"{"text": "a"}"#, &plain);
     assert_eq!(answer.header("x-application"), Some("named"), "{}", answer.headers);
-    let streamed = curl(&federation, "/test.v1.Echo/Repeat", "application/connect+json", &enveloped(br#"{"text": "a", "times": "2"}"#), &given);
+    let streamed = curl(
+        &federation,
+        "/test.v1.Echo/Repeat",
+        "application/connect+json",
+        &enveloped(br#"{"text": "a", "times": "2"}"#),
+        &given,
+    );
     let envelopes = streamed.envelopes();
     let end: Value = serde_json::from_slice(&envelopes[2].1).unwrap();
     assert_eq!(end["metadata"]["x-application"], json!(["named"]), "{end}");

@@ -168,7 +168,11 @@ async fn of_metadata_that_crosses_both_logs_hold_digests_and_keys_and_no_value()
                 assert_eq!(opened.private.answer_metadata, [keys[0], keys[1], "x-seen"], "{member} {method}");
                 let asked = ConsumerClaims::decode(opened.shared.consumer_claims.clone()).unwrap();
                 let answered = ProviderClosing::decode(opened.shared.provider_closing.clone()).unwrap();
-                assert_eq!((asked.metadata_digest.len(), answered.metadata_digest.len()), (32, 32), "{member} {method}");
+                assert_eq!(
+                    (asked.metadata_digest.len(), answered.metadata_digest.len()),
+                    (32, 32),
+                    "{member} {method}"
+                );
                 let all = format!("{:?}{:?}", opened.shared, opened.private);
                 assert!(!all.contains("test_initial_metadata_value"), "{member} {method}");
             }

@@ -47,7 +47,9 @@ pub enum Unfit {
     #[error("the metadata key `{0}` is one too many; at most {MAX_VALUES} values of the application's metadata cross")]
     TooMany(String),
     /// They are too long together.
-    #[error("the metadata key `{key}` is too long; keys and values have {limit} bytes together, 8 of them for each value")]
+    #[error(
+        "the metadata key `{key}` is too long; keys and values have {limit} bytes together, 8 of them for each value"
+    )]
     TooLong {
         /// The key that goes beyond the limit.
         key: String,

@@ -395,10 +395,8 @@ async fn application_metadata(out: &mut Writer) {
     out.hex("block", &asked);
     out.hex("digest", &digests::of_request_metadata(&nonce(), &asked));
     out.text(METADATA.as_str(), headers::binary(&asked).to_str().unwrap());
-    let claims = ConsumerClaims {
-        metadata_digest: digests::of_request_metadata(&nonce(), &asked),
-        ..consumer_claims(5)
-    };
+    let claims =
+        ConsumerClaims { metadata_digest: digests::of_request_metadata(&nonce(), &asked), ..consumer_claims(5) };
     let claims = Bytes::from(claims.encode_to_vec());
     let seal = Sealer::new(consumer_key()).seal(receipt::CONSUMER_CLAIMS, claims.to_vec()).await;
     out.headers(&Signed { claims, seal: Some(receipt::seal_to_wire(&seal)), leaf: None });
@@ -502,9 +500,15 @@ fn a_second_implementation_agrees() {
     let text = fs::read_to_string(&vectors).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let changed = folder.path().join("changed.txt");
-    for line in
-        ["running digest: ", "request digest: ", "drawbridge-signature-bin: ", "drawbridge-leaf-bin: ", "shared half: ", "block: ", "digest of trailing alone: "]
-    {
+    for line in [
+        "running digest: ",
+        "request digest: ",
+        "drawbridge-signature-bin: ",
+        "drawbridge-leaf-bin: ",
+        "shared half: ",
+        "block: ",
+        "digest of trailing alone: ",
+    ] {
         let at = text.find(line).unwrap() + line.len() + 20;
         let digit = if text.as_bytes()[at] == b'5' { "6" } else { "5" };
         fs::write(&changed, [&text[..at], digit, &text[at + 1..]].concat()).unwrap();

@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn an_error_has_code_message_and_details_as_they_are() {
-        let any = prost_types::Any { type_url: "type.googleapis.com/acme.Other".to_owned(), value: vec![1, 2, 0xff, 4] };
+        let any =
+            prost_types::Any { type_url: "type.googleapis.com/acme.Other".to_owned(), value: vec![1, 2, 0xff, 4] };
         let details = RpcStatus { details: vec![any] }.encode_to_vec();
         let failure = Failure { code: 5, message: "none", details: &details, ..Failure::default() };
         let expected = json!({
@@ -55,6 +56,9 @@ mod tests {
         });
         assert_eq!(failure.connect_error(), expected);
         assert_eq!(Failure { code: 1, ..Failure::default() }.connect_error(), json!({"code": "canceled"}));
-        assert_eq!(Failure { code: 99, details: b"\xff", ..Failure::default() }.connect_error(), json!({"code": "unknown"}));
+        assert_eq!(
+            Failure { code: 99, details: b"\xff", ..Failure::default() }.connect_error(),
+            json!({"code": "unknown"})
+        );
     }
 }

@@ -13,9 +13,9 @@ use http::HeaderMap;
 use hyper::body::{Body, Incoming};
 use tokio::time::Sleep;
 
-use crate::{ConnectorError, Listener};
 use crate::grpc::channel::{End, Reply};
 use crate::grpc::status;
+use crate::{ConnectorError, Listener};
 
 /// Length of gRPC's prefix: a flag and a length. Source: the gRPC protocol over HTTP/2, `Length-Prefixed-Message`.
 pub(crate) const PREFIX: usize = 5;

@@ -48,7 +48,8 @@ fn only_what_is_named_is_taken_sorted_by_key_and_in_the_order_given_within_one()
 
 #[test]
 fn what_cannot_cross_is_named_without_its_value() {
-    let long: &'static str = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890";
+    let long: &'static str =
+        "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890";
     for (pairs, expected) in [
         (&[("x-a-bin", "canary!")][..], Unfit::NotBase64("x-a-bin".into())),
         (&[("x-a", "canary\tcanary")], Unfit::NotText("x-a".into())),
@@ -95,7 +96,10 @@ fn a_back_end_is_heard_once_and_its_excess_is_its_own_fault() {
     heard.initial(&headers(&[("x-a", "2")]));
     heard.trailing(&headers(&[("x-b-bin", "AA"), ("grpc-status", "0")]));
     let said = heard.said(&Status::OK).unwrap();
-    assert_eq!((said.initial.pairs(), said.trailing.keys()), (vec![("x-a".into(), "1".into())], vec!["x-b-bin".into()]));
+    assert_eq!(
+        (said.initial.pairs(), said.trailing.keys()),
+        (vec![("x-a".into(), "1".into())], vec!["x-b-bin".into()])
+    );
     assert_eq!(said.keys(), ["x-a", "x-b-bin"]);
     let mut trailers = HeaderMap::new();
     said.write_to_link(&mut trailers);

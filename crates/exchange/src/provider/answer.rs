@@ -89,9 +89,7 @@ impl Provider {
                 (Some(framed), said, Status::OK, None)
             }
             Ok((Answer::Status(status), said)) => (None, said, status, None),
-            Err(refusal) => {
-                (None, Said::default(), refusal.status(permitted.verified.account.id), Some(refusal))
-            }
+            Err(refusal) => (None, Said::default(), refusal.status(permitted.verified.account.id), Some(refusal)),
         };
         let metadata_digest = said.digest(&permitted.verified.claims.nonce);
         let (mut account, plan) = permitted.into_account();

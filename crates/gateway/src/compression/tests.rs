@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::StreamBody;
 
 use super::*;
 
@@ -76,7 +76,10 @@ async fn a_stream_is_unpacked_wherever_it_is_cut() {
     // What is not whole stays so, and what cannot be unpacked ends the request with what it is refused for.
     assert_eq!(unpack_stream(&framed(0, b"cut")[..6], 2).await, framed(0, b"cut")[..6]);
     let broken = framed(1, b"no");
-    assert_eq!(unpack_stream(&[framed(0, b"a"), broken.clone(), framed(0, b"b")].concat(), 4).await, [framed(0, b"a"), broken].concat());
+    assert_eq!(
+        unpack_stream(&[framed(0, b"a"), broken.clone(), framed(0, b"b")].concat(), 4).await,
+        [framed(0, b"a"), broken].concat()
+    );
     for large in [framed(1, &gzip(&[0; LIMIT + 1])), framed(0, &[0; LIMIT + 1])] {
         let after = [large, framed(0, b"b")].concat();
         assert_eq!(unpack_stream(&after, 9).await, calls::oversized(LIMIT));

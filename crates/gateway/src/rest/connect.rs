@@ -210,7 +210,12 @@ async fn run(clients: Arc<Clients>, (form, call): (Form, Arc<Call>), query: Quer
     }
 }
 
-async fn unary(form: Form, call: &Arc<Call>, answer: UnaryAnswer, (limit, place): (usize, Place)) -> Response<ClientBody> {
+async fn unary(
+    form: Form,
+    call: &Arc<Call>,
+    answer: UnaryAnswer,
+    (limit, place): (usize, Place),
+) -> Response<ClientBody> {
     if answer.status.code != 0 {
         return failed(&failure(&answer), &answer);
     }
@@ -264,7 +269,8 @@ fn failed(failure: &Failure<'_>, answer: &UnaryAnswer) -> Response<ClientBody> {
 fn error(failure: &Failure<'_>) -> Response<ClientBody> {
     let body = failure.connect_error().to_string();
     let mut response = Response::new(ClientBody::ours(Body::full(body.into(), None)));
-    *response.status_mut() = StatusCode::from_u16(http_status(failure.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(http_status(failure.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

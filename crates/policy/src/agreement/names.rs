@@ -95,7 +95,9 @@ mod tests {
         for text in ["", "health..v1", "health.v1.Patients/Find", ".a.b", "1.2"] {
             assert!(!looks_like_service(text), "{text}");
         }
-        for key in ["drawbridge-x", "grpc-timeout", "cookie", "authorization", "content-encoding", "location", "proxy-x"] {
+        for key in
+            ["drawbridge-x", "grpc-timeout", "cookie", "authorization", "content-encoding", "location", "proxy-x"]
+        {
             assert!(is_reserved_metadata(key), "{key}");
         }
         for key in ["x-request-id", "accept-language", "tenant-bin", "contents"] {
