@@ -5,6 +5,7 @@
 mod agreements;
 mod backup;
 mod cli;
+mod commands;
 mod compression;
 mod connect;
 mod demo;

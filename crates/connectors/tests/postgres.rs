@@ -106,7 +106,7 @@ async fn ask(bindings: &Bindings, request: &str, deadline: Option<Instant>) -> R
     let request = method.request_from_json(request).unwrap().into();
     binding
         .connector()
-        .answer(Ask { method, request, requests: None, deadline, metadata: Vec::new(), listener: None })
+        .answer(Ask { method, request, requests: None, deadline, metadata: Vec::new(), command: None, listener: None })
         .await
 }
 

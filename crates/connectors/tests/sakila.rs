@@ -71,6 +71,7 @@ impl Library {
             requests: None,
             deadline: None,
             metadata: Vec::new(),
+            command: None,
             listener: None,
         };
         let answer = binding.connector().answer(question).await.unwrap();

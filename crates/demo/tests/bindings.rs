@@ -90,6 +90,7 @@ impl Legacy {
             requests: None,
             deadline,
             metadata: Vec::new(),
+            command: None,
             listener: None,
         };
         Ok(connector.answer(ask).await?.messages)

@@ -7,6 +7,7 @@
 
 mod account;
 mod application;
+mod commands;
 mod consumer;
 pub mod deadline;
 pub mod digests;
@@ -29,6 +30,7 @@ pub use application::{
     ApplicationMetadata, Heard, MAX_ANSWER_BYTES as MAX_ANSWER_METADATA_BYTES,
     MAX_REQUEST_BYTES as MAX_REQUEST_METADATA_BYTES, MAX_VALUES as MAX_METADATA_VALUES, Said, Unfit as UnfitMetadata,
 };
+pub use commands::claimed_key;
 pub use consumer::{Answer, Consumer, Head, Query, StreamAnswer, UnaryAnswer};
 pub use flood::Flood;
 pub use house::{House, Limits, Rules, millis};

@@ -297,7 +297,7 @@ impl StreamAnswer {
         });
         let (said, status, refusal) = match proven {
             Ok((said, Proven { status, refusal })) => (said, status, refusal),
-            Err(refusal) => (Said::default(), refusal.status(permitted.account.id), Some(refusal)),
+            Err(refusal) => (Said::default(), permitted.account.status(&refusal), Some(refusal)),
         };
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);

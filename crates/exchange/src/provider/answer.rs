@@ -16,11 +16,11 @@ use crate::{
 
 /// A permitted question with what came of it.
 pub(super) struct Answered {
-    permitted: Permitted,
-    result: Result<(Answer, Said), Refusal>,
+    pub(super) permitted: Permitted,
+    pub(super) result: Result<Answer, Refusal>,
 }
 
-enum Answer {
+pub(super) enum Answer {
     /// The message, without prefix, minimised.
     Message(Bytes),
     /// The legacy system's own status.
@@ -39,13 +39,6 @@ impl Provider {
             () = deadline::wait(until) => Err(timeout()),
             result = self.ask(&permitted, until) => result,
         };
-        let result = result.and_then(|answer| {
-            let said = match &answer {
-                Answer::Message(_) => permitted.said(&Status::OK),
-                Answer::Status(status) => permitted.said(status),
-            };
-            Ok((answer, said?))
-        });
         Answered { permitted, result }
     }
 
@@ -81,6 +74,13 @@ impl Provider {
     /// Signs and records the outcome; when this returns it is durable, and the answer may leave.
     pub(super) async fn settle(&self, answered: Answered) -> Whole {
         let Answered { permitted, result } = answered;
+        let result = result.and_then(|answer| {
+            let said = match &answer {
+                Answer::Message(_) => permitted.said(&Status::OK),
+                Answer::Status(status) => permitted.said(status),
+            };
+            Ok((answer, said?))
+        });
         let mut digest = digests::Running::new(&permitted.verified.claims.nonce);
         let (message, said, status, refusal) = match result {
             Ok((Answer::Message(message), said)) => {
@@ -89,7 +89,7 @@ impl Provider {
                 (Some(framed), said, Status::OK, None)
             }
             Ok((Answer::Status(status), said)) => (None, said, status, None),
-            Err(refusal) => (None, Said::default(), refusal.status(permitted.verified.account.id), Some(refusal)),
+            Err(refusal) => (None, Said::default(), permitted.verified.account.status(&refusal), Some(refusal)),
         };
         let metadata_digest = said.digest(&permitted.verified.claims.nonce);
         let (mut account, plan) = permitted.into_account();
@@ -115,17 +115,23 @@ impl Provider {
             }
             Err(error) => {
                 let told = "the provider's gateway could not record the outcome, so the answer is withheld";
-                self.unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.detail))
+                self.unrecorded(
+                    &account,
+                    &Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.detail).unknown(),
+                )
             }
         }
     }
 }
 
 /// A status of the legacy system's own is an answer; the rest is the gateway's refusal.
-fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
+pub(super) fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
     match error {
         LegacyError::Status(status) => Ok(Answer::Status(status)),
-        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) => Err(legacy_refusal(error)),
+        LegacyError::Undone(error) => answered_or_refused(*error),
+        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) | LegacyError::AlreadyDone => {
+            Err(legacy_refusal(error))
+        }
     }
 }
 
@@ -136,6 +142,11 @@ pub(super) fn legacy_refusal(error: LegacyError) -> Refusal {
             Refusal::new(Reason::Malformed, Hop::Legacy, format!("the provider's system cannot be asked this: {what}"))
         }
         LegacyError::Failed(detail) => failed(&detail),
+        LegacyError::AlreadyDone => {
+            let told = "the provider's system remembers that the command of this key was carried out; there is no answer of it";
+            Refusal::new(Reason::AlreadyDone, Hop::Legacy, told)
+        }
+        LegacyError::Undone(error) => legacy_refusal(*error),
         LegacyError::Status(status) => failed(&format!("it ended with status {}", status.code)),
     }
 }

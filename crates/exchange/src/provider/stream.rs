@@ -311,7 +311,7 @@ impl Stream {
         let (mut account, plan) = permitted.into_account();
         let (mut said, status, refusal) = match ended {
             Ok((said, status)) => (said, status, None),
-            Err(refusal) => (Said::default(), refusal.status(account.id), Some(refusal)),
+            Err(refusal) => (Said::default(), account.status(&refusal), Some(refusal)),
         };
         account.private.answer_metadata = said.keys();
         let metadata_digest = said.digest(&nonce);
@@ -412,7 +412,11 @@ fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Resul
 fn ended(error: LegacyError) -> End {
     match error {
         LegacyError::Status(status) => Ok(status),
-        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) => Err(legacy_refusal(error)),
+        LegacyError::Timeout
+        | LegacyError::Unfit(_)
+        | LegacyError::Failed(_)
+        | LegacyError::AlreadyDone
+        | LegacyError::Undone(_) => Err(legacy_refusal(error)),
     }
 }
 
