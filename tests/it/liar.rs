@@ -116,9 +116,19 @@ impl Liar {
     }
 
     async fn send_raw(&mut self, path: &str, claims: &ConsumerClaims, key: &SigningKey, body: Bytes) -> Reply {
+        self.send_beside(path, claims, key, (HeaderMap::new(), body)).await
+    }
+
+    /// Sends headers beside the claims.
+    async fn send_beside(
+        &mut self,
+        path: &str,
+        claims: &ConsumerClaims,
+        key: &SigningKey,
+        (mut metadata, body): (HeaderMap, Bytes),
+    ) -> Reply {
         let bytes = claims.encode_to_vec();
         let seal = Sealer::new(key.clone()).seal(receipt::CONSUMER_CLAIMS, bytes.clone()).await;
-        let mut metadata = HeaderMap::new();
         Signed { claims: bytes.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None }.write(&mut metadata);
         let (head, body) = self.client.open_raw(path, &metadata, body, Some(Duration::from_secs(20))).await.unwrap();
         client::read(head, body).await.unwrap()
@@ -251,6 +261,60 @@ async fn a_request_off_its_contract_is_refused_by_the_provider_and_never_reaches
     let claims = liar.honest_of(&federation, "/test.v1.Echo/Say", &body);
     assert_eq!(liar.send_raw("/test.v1.Echo/Say", &claims, &key, body).await.status.code, 0);
     backend.heard("asked", "honest").await;
+}
+
+#[tokio::test]
+async fn metadata_that_is_not_signed_or_not_named_is_refused_by_the_provider_itself() {
+    const SAY: &str = "/test.v1.Echo/Say";
+    let federation = TestFederation::without_agreement().await;
+    let standard = Agreement::default();
+    // The last grant of the standard agreement is the back end's.
+    let grants = format!("{}application_metadata = [\"x-named\"]\n", standard.grants);
+    federation.agree(&Agreement { grants, ..standard });
+    let backend = Backend::behind(&federation);
+    let federation = federation.start();
+    let mut liar = Liar::new(&federation).await;
+    let key = liar.key.clone();
+    let block = |key: &str, value: &str| {
+        let part = |text: &str| [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat();
+        [part(key), part(value)].concat()
+    };
+    let named = block("x-named", "canary");
+    let unsorted = [block("x-named", "b"), block("w-named", "a")].concat();
+    let long = block("x-named", &"c".repeat(4096));
+    let body = framing::framed(&federation.request("test.v1.Echo/Say", r#"{"text": "told"}"#));
+    // What is sent, what is signed, and what the refusal says.
+    let lies = [
+        (vec![named.clone()], vec![], "not what was signed"),
+        (vec![], named.clone(), "not what was signed"),
+        (vec![block("x-named", "other")], named.clone(), "not what was signed"),
+        (vec![named.clone(), named.clone()], named.clone(), "stands more than once"),
+        (vec![block("x-other", "canary")], block("x-other", "canary"), "does not name the metadata key `x-other`"),
+        (vec![b"canary".to_vec()], b"canary".to_vec(), "malformed or above its limits"),
+        (vec![unsorted.clone()], unsorted, "malformed or above its limits"),
+        (vec![long.clone()], long, "malformed or above its limits"),
+    ];
+    let tell = async |liar: &mut Liar, sent: &[Vec<u8>], signed: &[u8]| {
+        let mut claims = liar.honest_of(&federation, SAY, &body);
+        claims.metadata_digest = digests::of_request_metadata(&claims.nonce, signed);
+        let mut headers = HeaderMap::new();
+        for block in sent {
+            headers.append(exchange::headers::METADATA, exchange::headers::binary(block));
+        }
+        liar.send_beside(SAY, &claims, &key, (headers, body.clone())).await
+    };
+    for (sent, signed, told) in &lies {
+        let reply = tell(&mut liar, sent, signed).await;
+        refused(&federation, &reply, Reason::BadClaims);
+        assert!(reply.status.message.contains(told), "{told}: {}", reply.status.message);
+    }
+    assert_eq!(backend.events(), Vec::<serde_json::Value>::new());
+    let honest = tell(&mut liar, std::slice::from_ref(&named), &named).await;
+    assert_eq!(honest.status.code, 0, "{}", honest.status.message);
+    // The back end sends it back, and the provider signs it.
+    assert!(honest.trailers.contains_key(exchange::headers::METADATA));
+    let signed = Signed::read(&honest.trailers).unwrap();
+    assert_eq!(ProviderClosing::decode(signed.claims).unwrap().metadata_digest.len(), 32);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! is no answer to anybody, and the log of whoever asked says why; the same stand-in, telling the truth, is believed.
 
 mod lies;
+mod metadata;
 mod promises;
 
 use std::sync::{Arc, Mutex};

@@ -44,8 +44,9 @@ def answers(options):
         streamed = exchange_of(stream)
 
         receipts = receipts_pb2_grpc.ReceiptsStub(channel)
-        for exchange in (unary, streamed):
-            got = receipts.Get(receipts_pb2.GetReceiptRequest(exchange_id=exchange), timeout=SECONDS)
+        for exchange, compression in ((unary, None), (streamed, grpc.Compression.Gzip)):
+            request = receipts_pb2.GetReceiptRequest(exchange_id=exchange)
+            got = receipts.Get(request, timeout=SECONDS, compression=compression)
             assert got.receipt.exchange_id == exchange and got.complete, got
             assert "secret" in got.withheld and "note" in got.released, got
             assert got.receipt.consumer.checkpoint.startswith("council.example/log/main\n"), got

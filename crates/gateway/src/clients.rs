@@ -82,6 +82,7 @@ impl Clients {
         }
         let path = request.uri().path();
         if Services::serve(path) {
+            let request = Coding::of(request.headers()).plain(request, self.message_limit);
             return self.services.call(caller.peer.clone(), request).await.map(ClientBody::Tonic);
         }
         let Some(place) = self.places.take(caller.peer.member()).await else {

@@ -17,6 +17,8 @@ use exchange::{
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use link::Incoming;
 
 use crate::calls;
 
@@ -68,6 +70,15 @@ impl Coding {
             Request::Stream(body) if self.request => Request::Stream(Box::pin(Unpacked::new(body, limit))),
             request => request,
         }
+    }
+
+    /// Returns a request for a service of the gateway's own, which knows of no compression.
+    pub(crate) fn plain(self, mut request: http::Request<Incoming>, limit: usize) -> http::Request<tonic::body::Body> {
+        if !self.request {
+            return request.map(tonic::body::Body::new);
+        }
+        request.headers_mut().remove(ENCODING);
+        request.map(|body| tonic::body::Body::new(Unpacked::new(Box::pin(body.map_err(|_| Withdrawn)), limit)))
     }
 
     /// Packs the only message of an answer, which has its prefix.

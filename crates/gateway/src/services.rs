@@ -11,7 +11,6 @@ use std::{
 use exchange::{House, Rules};
 use federation::{GatewayId, SystemId};
 use http::{Request, Response};
-use link::Incoming;
 use proto::{
     exchange::{
         Disclosure, GetReceiptRequest, GetReceiptResponse, Receipt,
@@ -63,7 +62,11 @@ impl Services {
     }
 
     /// Answers a request of `system`.
-    pub(crate) async fn call(&self, system: SystemId, request: Request<Incoming>) -> Response<tonic::body::Body> {
+    pub(crate) async fn call(
+        &self,
+        system: SystemId,
+        request: Request<tonic::body::Body>,
+    ) -> Response<tonic::body::Body> {
         let path = request.uri().path();
         let routes = if path.starts_with(HEALTH) {
             self.health.clone()

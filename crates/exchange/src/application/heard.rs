@@ -38,8 +38,10 @@ pub struct Said {
 impl Heard {
     /// Listens for what is named. `None` where the agreement names nothing.
     pub(crate) fn new(named: &Arc<BTreeSet<String>>) -> Option<Arc<Self>> {
-        let heard = || Self { named: named.clone(), initial: SetOnce::new(), trailing: OnceLock::new() };
-        (!named.is_empty()).then(|| Arc::new(heard()))
+        if named.is_empty() {
+            return None;
+        }
+        Some(Arc::new(Self { named: named.clone(), initial: SetOnce::new(), trailing: OnceLock::new() }))
     }
 
     /// Hears the headers that open an answer. Only the first count.

@@ -30,14 +30,14 @@ pub(super) fn of_answer(
         }
         said.initial = opened;
     }
+    all_named(permitted, &said.initial)?;
+    all_named(permitted, &said.trailing)?;
     let account = &mut permitted.account;
     let closing = ProviderClosing::decode(account.shared.provider_closing.clone()).map_err(|_| malformed())?;
     if closing.metadata_digest != said.digest(nonce) {
         return Err(mismatch("the application's metadata of the answer is not what was signed"));
     }
     account.private.answer_metadata = said.keys();
-    all_named(permitted, &said.initial)?;
-    all_named(permitted, &said.trailing)?;
     Ok(said)
 }
 

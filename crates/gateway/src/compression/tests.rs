@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::StreamBody;
 
 use super::*;
 
