@@ -222,11 +222,6 @@ impl Permitted {
         }
     }
 
-    /// Returns the application's metadata of an answer that ended with `status`.
-    pub(super) fn said(&self, status: &Status) -> Result<Said, Refusal> {
-        self.heard.as_ref().map_or_else(|| Ok(Said::default()), |heard| heard.said(status))
-    }
-
     fn command_id(&self) -> Option<CommandId> {
         let key =
             self.command?.key.0.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
