@@ -131,6 +131,9 @@ fn foreign(config: &ConnectorConfig) -> Vec<Complaint> {
         ("separators", !config.separators.is_empty()),
         ("gather", config.gather.is_some()),
         ("timezone", config.timezone.is_some()),
+        ("seed", config.seed.is_some()),
+        ("rows", config.rows.is_some()),
+        ("examples", config.examples.is_some()),
     ]
     .into_iter()
     .filter(|(_, present)| *present)
