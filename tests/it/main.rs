@@ -5,6 +5,7 @@
 mod agreements;
 mod backup;
 mod cli;
+mod clients;
 mod demo;
 mod doctor;
 mod exchange;
@@ -15,6 +16,7 @@ mod liar;
 mod limits;
 mod links;
 mod lying_provider;
+mod mock;
 mod privacy;
 mod python;
 mod receipts;

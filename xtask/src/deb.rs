@@ -38,6 +38,7 @@ const FILES: &[(&str, &str)] = &[
     ("deploy/drawbridge.service", "usr/lib/systemd/system/drawbridge.service"),
     ("deploy/drawbridge.sysusers", "usr/lib/sysusers.d/drawbridge.conf"),
     ("deploy/README.md", "usr/share/doc/drawbridge/README.md"),
+    ("deploy/CLIENTS.md", "usr/share/doc/drawbridge/CLIENTS.md"),
 ];
 /// Where each shell looks for completions.
 const COMPLETIONS: &[(&str, &str)] = &[

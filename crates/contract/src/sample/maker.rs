@@ -163,7 +163,8 @@ impl<'s> Maker<'s> {
             return Some(value);
         }
         let value = self.single(&field.kind(), wish, seed);
-        if value.is_none() && field.kind().as_message().is_none() && !recipe.rules.required {
+        // Without rules only an enum whose one value is 0 has nothing to say, and it says that by not being there.
+        if value.is_none() && wish.rule.is_some() && !recipe.rules.required {
             self.gap(wish.rule);
         }
         value
