@@ -155,9 +155,15 @@ pub(super) fn words_of(name: &str) -> Vec<String> {
     words
 }
 
+/// Whether one of the words is known, be it of one thing or of several.
+fn among(known: &[&str], words: &[&str]) -> bool {
+    let is_known = |word: &&str| known.contains(word) || word.strip_suffix('s').is_some_and(|one| known.contains(&one));
+    words.iter().any(is_known)
+}
+
 /// Returns text that fits a field of this name; without a better thought, the name and a number.
 pub(super) fn text(words: &[&str], random: &mut Random) -> String {
-    let topic = TOPICS.iter().find(|(known, _)| words.iter().any(|word| known.contains(word)));
+    let topic = TOPICS.iter().find(|(known, _)| among(known, words));
     match topic {
         Some((_, making)) => making(words, random),
         None => format!("{} {}", words.join(" "), random.between(1, 99)),
@@ -196,7 +202,7 @@ pub(super) fn usual(words: &[&str]) -> (f64, f64) {
         (&["id", "number", "no", "reference", "ref", "account"], 100_000.0, 999_999.0),
         (&["population"], 1_000.0, 900_000.0),
     ];
-    let found = RANGES.iter().find(|(known, ..)| words.iter().any(|word| known.contains(word)));
+    let found = RANGES.iter().find(|(known, ..)| among(known, words));
     found.map_or((1.0, 100.0), |(_, least, most)| (*least, *most))
 }
 
@@ -246,6 +252,7 @@ mod tests {
         assert!(Format::Postcode.accepts(&made("post_town_postcode")));
         assert!(FAMILY.contains(&made("family_name").as_str()));
         assert!(made("rent_account").starts_with("R-"), "{}", made("rent_account"));
+        assert!(TOWNS.contains(&made("towns").as_str()), "{}", made("towns"));
         assert!(made("colour").starts_with("colour "), "{}", made("colour"));
     }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use contract::{Contracts, Method, OPTIONS_PATH, OPTIONS_PROTO, Service, Shape, Source};
+use contract::{Contracts, Kind, Method, OPTIONS_PATH, OPTIONS_PROTO, Service, Shape, Source};
 use problem::{Problem, nearest};
 
 use super::MockError;
@@ -56,7 +56,7 @@ impl Contract {
 
     /// The method that a newcomer asks first: one that takes one message, and best of all answers with one.
     pub(super) fn first(&self) -> Option<&Arc<Method>> {
-        let of = |shape| self.methods().find(move |method| method.shape() == shape);
+        let of = |shape| self.methods().find(move |method| method.shape() == shape && asks(method));
         of(Shape::Unary).or_else(|| of(Shape::ServerStream))
     }
 
@@ -93,6 +93,11 @@ impl Contract {
         }
         Ok(named)
     }
+}
+
+/// Whether a method is there to be tried: it takes one message, and changes nothing.
+pub(super) fn asks(method: &Method) -> bool {
+    !method.shape().streams_requests() && matches!(method.kind(), None | Some(Kind::Query))
 }
 
 /// Takes out what gateways bring themselves: nobody mocks it.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use contract::{Method, Shape};
 
-use super::{Contract, Options, PARTNER, PROVIDER, Setting, snippets::request_file};
+use super::{Contract, Options, PARTNER, PROVIDER, Setting, snippets::request_file, source::asks};
 use crate::story::{
     command::{Place, quoted},
     teller::Teller,
@@ -75,8 +75,7 @@ fn ask<W: Write>(teller: &mut Teller<W>, options: &Options, contract: &Contract,
     let system = options.systems.first().map_or("", String::as_str);
     let purpose = options.purposes.first().map_or("", String::as_str);
     teller.say("Ask a question; `requests` holds one for each method:");
-    let simple = |method: &&std::sync::Arc<Method>| !method.shape().streams_requests();
-    for method in contract.methods().filter(simple).take(MOST) {
+    for method in contract.methods().filter(|method| asks(method)).take(MOST) {
         teller.plain_command(&format!(
             "drawbridge call --config {PARTNER}/gateway.toml --system {system} {} {} --purpose {purpose} @{}",
             options.provider,
