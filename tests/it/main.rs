@@ -6,6 +6,7 @@ mod agreements;
 mod backup;
 mod cli;
 mod clients;
+mod commands;
 mod demo;
 mod doctor;
 mod exchange;

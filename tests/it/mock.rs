@@ -89,6 +89,9 @@ service Tenancies {
   rpc List(FindRequest) returns (stream Tenancy) {
     option (drawbridge.options.v1.method) = { kind: KIND_QUERY };
   }
+  rpc Close(FindRequest) returns (Tenancy) {
+    option (drawbridge.options.v1.method) = { kind: KIND_COMMAND };
+  }
 }
 message FindRequest {
   string number = 1 [(drawbridge.options.v1.field) = { required: true, pattern: "T-[0-9]{4}" }];
@@ -121,10 +124,13 @@ error = { code = "NOT_FOUND", message = "there is no such tenancy" }
 "#;
 
 fn call(folder: &Path, method: &str, request: &str) -> std::process::Output {
-    run(
-        &folder.join("kept"),
-        ["call", "--config", "partner/gateway.toml", "mock.example", method, "--purpose", "development", request],
-    )
+    call_with(folder, method, request, &[])
+}
+
+fn call_with(folder: &Path, method: &str, request: &str, more: &[&str]) -> std::process::Output {
+    let asked =
+        ["call", "--config", "partner/gateway.toml", "mock.example", method, "--purpose", "development", request];
+    run(&folder.join("kept"), asked.iter().chain(more))
 }
 
 fn rows(output: &std::process::Output) -> Vec<Value> {
@@ -183,6 +189,15 @@ fn a_contract_is_mocked_by_rule_and_by_example_and_kept_from_one_start_to_the_ne
     let mock = Serving::of(folder, &arguments);
     assert_eq!(rows(&call(folder, "housing.v1.Tenancies/Find", r#"{"number":"T-2002"}"#)), made);
     assert_eq!(fs::read_to_string(folder.join("kept/provider/entry.note")).unwrap(), entry);
+
+    // A command is one: without a key it is refused, and with the same key it has the same answer.
+    let (method, request) = ("housing.v1.Tenancies/Close", r#"{"number":"T-3003"}"#);
+    let refused = call(folder, method, request);
+    let complaint = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && complaint.contains("KEY_REQUIRED"), "{complaint}");
+    let key = ["--idempotency-key", "close-1"];
+    let closed = rows(&call_with(folder, method, request, &key));
+    assert_eq!(rows(&call_with(folder, method, request, &key)), closed);
     assert!(mock.stop());
     let said = succeed(&folder.join("kept"), ["log", "compare", "partner/data", "provider/data"]);
     assert!(!said.contains("UNEXPLAINED"), "{said}");

@@ -129,6 +129,7 @@ async fn through(bindings: &Bindings, method: &str) -> f64 {
         requests: None,
         deadline: None,
         metadata: Vec::new(),
+        command: None,
     };
     let mut answer = binding.connector().answer(ask).await.unwrap();
     let mut count = 0_u32;

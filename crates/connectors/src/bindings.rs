@@ -336,8 +336,16 @@ impl<'a> Workshop<'a> {
                         return Err(vec![Complaint::new("database", what, help)]);
                     }
                 };
-                let connector = crate::sql::SqlConnector::prepare(&binding, method, database.as_ref(), limits).await?;
-                Ok((Arc::new(connector), "sql", database.dangerous_plaintext()))
+                let engine = database.as_ref();
+                let connector: Arc<dyn Connector> = match &binding.script {
+                    crate::sql::Script::Query(statement) => {
+                        Arc::new(crate::sql::SqlConnector::prepare(&binding, statement, method, engine, limits).await?)
+                    }
+                    crate::sql::Script::Command(statements) => {
+                        Arc::new(crate::sql::SqlCommand::prepare(&binding, statements, method, engine, limits).await?)
+                    }
+                };
+                Ok((connector, "sql", database.dangerous_plaintext()))
             }
             #[cfg(feature = "grpc")]
             "grpc" => {

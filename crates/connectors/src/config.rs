@@ -39,6 +39,9 @@ pub struct ConnectorConfig {
     /// `sql`: one statement that reads. `:field.path` stands for a field of the request and is always bound, never pasted.
     /// Its columns fill the fields of the answer that have their names; `AS "name.family"` fills a nested one.
     pub query: Option<String>,
+    /// `sql`, of a command: the statements that carry it out, in one transaction. The last one's columns fill the answer, as with
+    /// `RETURNING`; without columns the answer is empty.
+    pub statements: Option<Vec<String>>,
     /// `sql`: fields for columns that are named otherwise, as in `{ pat_nm = "name.family" }`.
     pub columns: BTreeMap<String, String>,
     /// `sql`: how columns (or, as `":field"`, parameters) are written, as in `{ dob = "%d/%m/%Y", balance = "decimal(2)" }`.
@@ -73,7 +76,7 @@ pub struct ConnectorConfig {
     pub examples: Option<PathBuf>,
 }
 
-/// A database that bindings of kind `sql` ask. It is opened to read only.
+/// A database that bindings of kind `sql` ask. It is opened to read only, except for commands.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
@@ -93,6 +96,9 @@ pub struct DatabaseConfig {
     pub dangerous_plaintext: Option<bool>,
     /// Largest number of connections, which is the number of statements that run at once. Default: 4.
     pub connections: Option<NonZeroU16>,
+    /// Lets bindings of this database carry out commands, and names the table in which each leaves its key, within its own
+    /// transaction: `drawbridge_keys (key, exchange)`, both text, `key` unique. Default: none, and nothing is written.
+    pub commands: Option<String>,
     /// How long a statement waits while another program holds the database. Default: 2 s.
     pub lock_timeout: Option<Timeout>,
 }

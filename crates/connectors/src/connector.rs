@@ -28,6 +28,11 @@ pub trait Connector: Send + Sync + 'static {
     /// Dropping the future or the [`Answer`] stops the work in the legacy system.
     fn answer(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, ConnectorError>>;
 
+    /// Returns whether an answer changes something, so that it may be asked for by a command alone. Default: no.
+    fn writes(&self) -> bool {
+        false
+    }
+
     /// Tries the path that a question takes, as far as that is possible without a question. It never writes.
     ///
     /// # Errors
@@ -50,6 +55,17 @@ pub struct Ask {
     ///
     /// Names that are HTTP's or gRPC's own, `authorization` and `cookie` never cross.
     pub metadata: Vec<(String, String)>,
+    /// Of a command: what it is known by. A statement that writes is carried out for a command alone.
+    pub command: Option<CommandId>,
+}
+
+/// What a command is known by in the legacy system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandId {
+    /// 64 hexadecimal digits, the same each time that the same command is asked for.
+    pub key: String,
+    /// The exchange that carries it out.
+    pub exchange: String,
 }
 
 /// The encoded messages of a streamed request, each of which has passed the contract's check. It ends only when the request is

@@ -94,6 +94,27 @@ pub enum ConnectorError {
     /// The question was taken back.
     #[error("the question was taken back")]
     Cancelled,
+
+    /// Of a command: it ended so, and nothing of it was done.
+    #[error("{why}; nothing was done")]
+    RolledBack {
+        /// How it ended.
+        why: Box<ConnectorError>,
+    },
+
+    /// Of a command: the database remembers its key, so it was carried out before.
+    #[error("the database remembers that the command was carried out")]
+    AlreadyDone,
+}
+
+impl ConnectorError {
+    /// Says of a command that nothing of it was done.
+    pub(crate) fn rolled_back(self) -> Self {
+        match self {
+            Self::RolledBack { .. } | Self::AlreadyDone => self,
+            why => Self::RolledBack { why: Box::new(why) },
+        }
+    }
 }
 
 /// Shows what `Display` shows, so that no message of a back end gets out by `{:?}`.

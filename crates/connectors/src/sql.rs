@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use crate::config::DatabaseConfig;
 
-pub(crate) use config::SqlBinding;
+pub(crate) use command::SqlCommand;
+pub(crate) use config::{Script, SqlBinding};
 pub(crate) use connector::SqlConnector;
 pub(crate) use engine::Engine;
 pub(crate) use statement::Dialect;
 
 mod cell;
 mod codes;
+mod command;
 mod config;
 mod connector;
 mod encode;
@@ -53,6 +55,9 @@ pub(crate) fn dialect(config: &DatabaseConfig) -> Dialect {
 
 /// Reads the table of a database. Nothing is opened yet.
 pub(crate) fn open(config: &DatabaseConfig, folder: &Path) -> Result<Arc<dyn Engine>, Vec<Misconfigured>> {
+    if let Some(wrong) = config.commands.as_deref().and_then(command::unfit_table) {
+        return Err(vec![wrong]);
+    }
     if postgres::is_postgres(&config.url) {
         return Ok(Arc::new(postgres::Database::open(config, folder)?));
     }
@@ -71,7 +76,7 @@ pub(crate) fn open(config: &DatabaseConfig, folder: &Path) -> Result<Arc<dyn Eng
         Ok(url) if wrong.is_empty() => {
             let lock_timeout = config.lock_timeout.map(crate::Timeout::duration);
             let connections = config.connections.map(std::num::NonZeroU16::get);
-            Ok(Arc::new(sqlite::Database::new(url, connections, lock_timeout)))
+            Ok(Arc::new(sqlite::Database::new(url, connections, lock_timeout, config.commands.clone())))
         }
         Ok(_) => Err(wrong),
         Err((what, help)) => {

@@ -117,7 +117,7 @@ pub(crate) async fn ask_with(
     let binding = bindings.get(&format!("/fixture.v1.Patients/{method}")).unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap().into();
-    let question = Ask { method, request, requests: None, deadline, metadata };
+    let question = Ask { method, request, requests: None, deadline, metadata, command: None };
     binding.connector().answer(question).await
 }
 

@@ -104,7 +104,10 @@ async fn ask(bindings: &Bindings, request: &str, deadline: Option<Instant>) -> R
     let binding = bindings.iter().next().unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap().into();
-    binding.connector().answer(Ask { method, request, requests: None, deadline, metadata: Vec::new() }).await
+    binding
+        .connector()
+        .answer(Ask { method, request, requests: None, deadline, metadata: Vec::new(), command: None })
+        .await
 }
 
 /// Asks, and returns every message as JSON.

@@ -65,8 +65,14 @@ impl Library {
         let binding = self.bindings.get(&format!("/video.v1.Library/{method}")).unwrap();
         let method = Arc::clone(binding.method());
         let request = method.request_from_json(request).unwrap().into();
-        let question =
-            Ask { method: Arc::clone(&method), request, requests: None, deadline: None, metadata: Vec::new() };
+        let question = Ask {
+            method: Arc::clone(&method),
+            request,
+            requests: None,
+            deadline: None,
+            metadata: Vec::new(),
+            command: None,
+        };
         let answer = binding.connector().answer(question).await.unwrap();
         let message = |message: Result<bytes::Bytes, _>| {
             serde_json::from_str(&method.answer_to_json(&message.unwrap()).unwrap()).unwrap()

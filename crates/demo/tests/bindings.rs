@@ -84,7 +84,14 @@ impl Legacy {
         method.check_request(&request).unwrap();
         let connector = self.bindings.get(method.path()).unwrap().connector().clone();
         let deadline = limit.map(|limit| Instant::now() + limit);
-        let ask = Ask { method, request: Bytes::from(request), requests: None, deadline, metadata: Vec::new() };
+        let ask = Ask {
+            method,
+            request: Bytes::from(request),
+            requests: None,
+            deadline,
+            metadata: Vec::new(),
+            command: None,
+        };
         Ok(connector.answer(ask).await?.messages)
     }
 

@@ -14,7 +14,7 @@ use records::{Draft, ExchangeId};
 
 use crate::{
     house::House,
-    refusal::{Hop, Reason, Refusal},
+    refusal::{Hop, Reason, Refusal, Status},
 };
 
 /// Most that a record says of why an exchange was refused, in bytes. A peer may have written it.
@@ -33,6 +33,8 @@ pub struct Account {
     pub private: Private,
     /// W3C trace context that it belongs to.
     pub trace_parent: Option<String>,
+    /// Whether it is a command, whose outcome may be unknown.
+    pub command: bool,
 }
 
 /// How an exchange ended, for the application log and metrics. Holds nothing about persons.
@@ -74,7 +76,7 @@ impl Account {
     pub fn open(house: &House, id: ExchangeId, side: Side) -> Box<Self> {
         let shared = Shared { side: side.into(), exchange_id: id.as_bytes().to_vec().into(), ..Shared::default() };
         let private = Private { conditions: house.conditions.clone(), ..Private::default() };
-        Box::new(Self { id, arrived: Instant::now(), shared, private, trace_parent: None })
+        Box::new(Self { id, arrived: Instant::now(), shared, private, trace_parent: None, command: false })
     }
 
     /// Notes the consumer's claims and their signature.
@@ -91,6 +93,15 @@ impl Account {
         draft.private.time = house.millis();
         draft.private.duration = u64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
         draft
+    }
+
+    /// Returns the status of a refusal: a command that may have been done all the same is `UNKNOWN`.
+    #[must_use]
+    pub fn status(&self, refusal: &Refusal) -> Status {
+        if self.command && refusal.unknown {
+            return refusal.clone().prescribed(tonic::Code::Unknown).status(self.id);
+        }
+        refusal.status(self.id)
     }
 
     /// Notes how it ended.
@@ -161,7 +172,11 @@ pub fn outcome(refusal: Option<Reason>) -> &'static str {
             | Reason::StaleSession
             | Reason::ClockSkew
             | Reason::NotRecorded
-            | Reason::Overloaded,
+            | Reason::Overloaded
+            | Reason::KeyRequired
+            | Reason::KeyReused
+            | Reason::InProgress
+            | Reason::AlreadyDone,
         ) => "refused",
     }
 }

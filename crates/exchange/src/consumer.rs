@@ -3,6 +3,7 @@
 //! [`Consumer::serve`] reads from top to bottom like the column of verbs in `crates/README.md`.
 
 mod evidence;
+mod outcome;
 mod permit;
 mod send;
 mod session;
@@ -166,7 +167,7 @@ impl Consumer {
                 let told = "the consumer's gateway could not record the outcome, so the answer is withheld";
                 self.unrecorded(
                     &account,
-                    &Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string()),
+                    &Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string()).unknown(),
                 )
             }
         }
@@ -175,7 +176,7 @@ impl Consumer {
     /// Records a refusal, signed by this gateway where it is its own.
     async fn refuse(&self, refused: Refused) -> UnaryAnswer {
         let Refused { mut account, refusal } = refused;
-        let status = refusal.status(account.id);
+        let status = account.status(&refusal);
         account.end(Some(&refusal), status.code);
         let sent = !account.shared.consumer_claims.is_empty();
         if !sent && !self.house.flood.admits(&account, self.house.millis()) {
@@ -196,7 +197,7 @@ impl Consumer {
     #[expect(clippy::unused_self, reason = "the consumer's word, though it needs nothing of it")]
     fn unrecorded(&self, account: &Account, refusal: &Refusal) -> UnaryAnswer {
         tracing::error!(exchange.id = %account.id, reason = %refusal.reason, detail = %refusal.detail, "cannot record");
-        let status = refusal.status(account.id);
+        let status = account.status(refusal);
         let settled = account.settled(Some(refusal), status.code, None);
         refusal_answer(account.id, refusal, status, settled)
     }

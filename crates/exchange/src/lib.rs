@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests"))]
 
 mod account;
+mod commands;
 mod consumer;
 pub mod deadline;
 pub mod digests;
@@ -24,6 +25,7 @@ mod replay;
 mod trace;
 
 pub use account::{Account, Settled};
+pub use commands::claimed_key;
 pub use consumer::{Answer, Consumer, Head, Query, StreamAnswer, UnaryAnswer};
 pub use flood::Flood;
 pub use house::{House, Limits, Rules, millis};

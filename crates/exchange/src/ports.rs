@@ -8,7 +8,11 @@ use federation::GatewayId;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use http::HeaderMap;
 use http_body::Body;
-use proto::link::OpenResponse;
+use proto::{
+    link::{OpenResponse, OutcomeRequest, OutcomeResponse},
+    records::KeptAnswer,
+};
+use records::CommandKey;
 
 use crate::{
     headers::Signed,
@@ -51,6 +55,17 @@ pub struct Question {
     pub deadline: Option<Instant>,
     /// `drawbridge-consumer`, `-purpose` and the like, for back ends that can read them.
     pub metadata: Vec<(String, String)>,
+    /// Of a command: what it is known by, for systems that remember it themselves.
+    pub command: Option<CommandId>,
+}
+
+/// What a legacy system knows a command by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandId {
+    /// 64 hexadecimal digits: the caller's key within consumer, system and method, hashed.
+    pub key: String,
+    /// The exchange that carries it out.
+    pub exchange: String,
 }
 
 /// Messages of an answer, without prefix, pulled by the reader. Dropping it stops the legacy system.
@@ -67,12 +82,19 @@ pub enum LegacyError {
     Unfit(String),
     /// It failed; the text is for this gateway's operators and holds no payload.
     Failed(String),
+    /// Of a command: the system remembers that it was carried out.
+    AlreadyDone,
+    /// Of a command: it ended so, and nothing was done.
+    Undone(Box<LegacyError>),
 }
 
 /// A member's own systems, behind its bindings.
 pub trait LegacySystem: Send + Sync {
     /// Asks, and returns once the answer begins.
     fn answer(&self, question: Question) -> BoxFuture<'_, Result<Messages, LegacyError>>;
+
+    /// Returns whether what serves `path` may be asked only by a command.
+    fn writes(&self, path: &str) -> bool;
 
     /// Returns whether a binding serves `path`.
     fn serves(&self, path: &str) -> bool;
@@ -100,6 +122,15 @@ pub struct LinkReply {
     pub body: ReplyBody,
 }
 
+impl LinkReply {
+    /// Returns the reply of a link that was cut before one came.
+    #[must_use]
+    pub fn cut(what: String) -> Self {
+        let cut = futures_util::stream::once(std::future::ready(Err(LinkError::Cut(what))));
+        Self { headers: HeaderMap::new(), body: Box::pin(http_body_util::StreamBody::new(cut)) }
+    }
+}
+
 /// A body of a reply.
 pub type ReplyBody = Pin<Box<dyn Body<Data = Bytes, Error = LinkError> + Send>>;
 
@@ -119,8 +150,24 @@ pub trait Peers: Send + Sync {
     /// Asks `to` for a session.
     fn open<'a>(&'a self, to: &'a GatewayId) -> BoxFuture<'a, Result<OpenResponse, LinkError>>;
 
+    /// Asks `to` what became of a command.
+    fn outcome<'a>(
+        &'a self,
+        to: &'a GatewayId,
+        request: OutcomeRequest,
+    ) -> BoxFuture<'a, Result<OutcomeResponse, LinkError>>;
+
     /// Sends a question and returns once the reply's headers are there. Dropping reply or future resets the stream.
     fn ask<'a>(&'a self, to: &'a GatewayId, request: LinkRequest) -> BoxFuture<'a, Result<LinkReply, LinkError>>;
+}
+
+/// Keeps the answers of commands for a while, encrypted, so that who asks again has them again.
+pub trait Answers: Send + Sync {
+    /// Keeps an answer. That it cannot be kept is no failure: who asks again is then told that it was done.
+    fn keep<'a>(&'a self, key: &'a CommandKey, answer: KeptAnswer) -> BoxFuture<'a, ()>;
+
+    /// Returns the answer that is kept under a key.
+    fn find<'a>(&'a self, key: &'a CommandKey) -> BoxFuture<'a, Option<KeptAnswer>>;
 }
 
 /// Remembers what other gateways promise, to hold it against their later checkpoints.

@@ -4,6 +4,8 @@
 //! one before it has proven, so a step cannot be left out.
 
 mod answer;
+mod command;
+mod outcome;
 mod permit;
 mod requests;
 mod stream;
@@ -20,7 +22,7 @@ use proto::{
     link::ProviderClosing,
     records::{Kind, Side},
 };
-use records::receipt;
+use records::{Commands, receipt};
 use tokio_util::sync::CancellationToken;
 
 pub use self::stream::Stream;
@@ -30,7 +32,7 @@ use crate::{
     digests,
     headers::{self, Signed},
     house::House,
-    ports::{LegacySystem, Request},
+    ports::{Answers, LegacySystem, Request},
     refusal::{Reason, Refusal, Status},
     replay::Sessions,
 };
@@ -40,6 +42,8 @@ pub struct Provider {
     pub(crate) house: Arc<House>,
     pub(crate) legacy: Arc<dyn LegacySystem>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) commands: Arc<Commands>,
+    pub(crate) answers: Arc<dyn Answers>,
     pub(crate) verifiers: Verifiers,
 }
 
@@ -89,10 +93,15 @@ pub(crate) struct Refused {
 }
 
 impl Provider {
-    /// Makes the answering side of a gateway. `sessions` are shared by all of its runtimes.
+    /// Makes the answering side of a gateway. Sessions, commands and answers are shared by all of its runtimes.
     #[must_use]
-    pub fn new(house: Arc<House>, legacy: Arc<dyn LegacySystem>, sessions: Arc<Sessions>) -> Self {
-        Self { house, legacy, sessions, verifiers: Verifiers::default() }
+    pub fn new(
+        house: Arc<House>,
+        legacy: Arc<dyn LegacySystem>,
+        sessions: Arc<Sessions>,
+        (commands, answers): (Arc<Commands>, Arc<dyn Answers>),
+    ) -> Self {
+        Self { house, legacy, sessions, commands, answers, verifiers: Verifiers::default() }
     }
 
     /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.
@@ -111,6 +120,9 @@ impl Provider {
     async fn exchange(&self, call: Call) -> Result<Reply, Box<Refused>> {
         let verified = self.verify(call)?;
         let permitted = self.able_to_record(self.permit(verified)?)?;
+        if let Some(command) = permitted.command {
+            return Ok(Reply::Whole(Box::pin(self.command(permitted, command)).await?));
+        }
         if permitted.streams() {
             let recorded = self.record(permitted).await?;
             return Ok(Reply::Stream(Box::new(self.open(recorded))));
@@ -131,7 +143,7 @@ impl Provider {
     /// same, as `NOT_RECORDED` without a promise.
     async fn refuse(&self, refused: Refused) -> Whole {
         let Refused { mut account, refusal, clock_difference, nonce } = refused;
-        let status = refusal.status(account.id);
+        let status = account.status(&refusal);
         account.end(Some(&refusal), status.code);
         let closing = ProviderClosing {
             refusal: refusal.reason.as_str().to_owned(),
@@ -196,7 +208,7 @@ impl Provider {
     #[expect(clippy::unused_self, reason = "the provider's word, though it needs nothing of it")]
     pub(crate) fn unrecorded(&self, account: &Account, refusal: &Refusal) -> Whole {
         tracing::error!(exchange.id = %account.id, reason = %refusal.reason, detail = %refusal.detail, "cannot record");
-        let status = refusal.status(account.id);
+        let status = account.status(refusal);
         whole(None, &status, None, account.settled(Some(refusal), status.code, None))
     }
 

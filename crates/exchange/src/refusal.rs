@@ -131,6 +131,14 @@ reasons! {
     ConnectorTimeout = "CONNECTOR_TIMEOUT", DeadlineExceeded, Retry::QueryOnly;
     /// The legacy system failed, or answered what the contract does not allow.
     ConnectorFailed = "CONNECTOR_FAILED", Unavailable, Retry::QueryOnly;
+    /// A command comes without an idempotency key.
+    KeyRequired = "KEY_REQUIRED", InvalidArgument, Retry::No;
+    /// The idempotency key stands for another request.
+    KeyReused = "KEY_REUSED", FailedPrecondition, Retry::No;
+    /// The command is being carried out right now.
+    InProgress = "IN_PROGRESS", Aborted, SOON;
+    /// The command was carried out, and its answer is no longer kept.
+    AlreadyDone = "ALREADY_DONE", AlreadyExists, Retry::No;
 }
 
 impl fmt::Display for Reason {
@@ -162,13 +170,23 @@ pub struct Refusal {
     pub prescribed: Option<Code>,
     /// The rules of the contract that the request breaks, where that is the reason.
     pub violations: Option<Violations>,
+    /// Whether a command may have been done all the same.
+    pub unknown: bool,
 }
 
 impl Refusal {
     /// Makes a refusal whose caller may know all of it.
     #[must_use]
     pub fn new(reason: Reason, hop: Hop, told: impl Into<String>) -> Self {
-        Self { reason, hop, told: told.into(), detail: String::new(), prescribed: None, violations: None }
+        Self {
+            reason,
+            hop,
+            told: told.into(),
+            detail: String::new(),
+            prescribed: None,
+            violations: None,
+            unknown: false,
+        }
     }
 
     /// Makes the refusal of a request that its contract does not allow.
@@ -185,6 +203,14 @@ impl Refusal {
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
+        self
+    }
+
+    /// Says that a command may have been done all the same. Its caller then has `UNKNOWN`, which no retry policy takes for an
+    /// invitation; a query's caller has the code of the reason.
+    #[must_use]
+    pub fn unknown(mut self) -> Self {
+        self.unknown = true;
         self
     }
 

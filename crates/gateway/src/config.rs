@@ -64,6 +64,9 @@ pub struct Config {
     /// Limits.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Commands that this gateway takes.
+    #[serde(default)]
+    pub commands: CommandsConfig,
     /// Settings of one's own systems, by name.
     #[serde(default)]
     pub system: Vec<SystemConfig>,
@@ -222,6 +225,17 @@ pub struct LimitsConfig {
     pub drain: Timeout,
 }
 
+/// `[commands]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommandsConfig {
+    /// How long the answer of a command is kept, encrypted in the data folder, for who asks again with the same key. That it was carried
+    /// out is remembered for as long as the log. Default: `"24h"`.
+    pub keep: Timeout,
+    /// Largest size of all kept answers together; where there is no room the oldest go. Default: `"256MiB"`.
+    pub room: Size,
+}
+
 /// `[[system]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +273,7 @@ defaults! {
     RevocationConfig { folder: "revocation".into() }
     FolderConfig { folder: "agreements".into() }
     ContractsConfig { sources: vec!["proto".into()] }
+    CommandsConfig { keep: seconds(24 * 60 * 60), room: (256 * 1024 * 1024).into() }
     LimitsConfig {
         exchanges: 4096,
         message: (4 * 1024 * 1024).into(),

@@ -17,7 +17,7 @@ use link::{
     Http2, Keepalive,
     server::{self, Identified, Server, Sharing, Transport},
 };
-use records::Records;
+use records::{Commands, Records};
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accepted,
+    answers::AnswerStore,
     config::ClientsConfig,
     load::{Prepared, chain},
     observe::{Gauge, Observer},
@@ -168,7 +169,7 @@ impl Gateway {
         if settled > 0 {
             tracing::warn!(count = settled, "exchanges that the last run left open are settled as UNANSWERED");
         }
-        Box::pin(Self::serve(prepared, house, rules, &ledger, opened.promises)).await
+        Box::pin(Self::serve(prepared, house, rules, &ledger, (opened.promises, opened.commands))).await
     }
 
     async fn serve(
@@ -176,7 +177,7 @@ impl Gateway {
         house: Arc<House>,
         rules: Arc<ArcSwap<Rules>>,
         ledger: &Ledger,
-        promises: Vec<proto::link::LeafOpening>,
+        (promises, commands): (Vec<proto::link::LeafOpening>, Commands),
     ) -> Result<Self, StartError> {
         let config = prepared.file.config.clone();
         let other = |error: &dyn std::error::Error| StartError::Other(chain(error));
@@ -221,6 +222,7 @@ impl Gateway {
             gauges(ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
         let observer = Arc::new(Observer::new(rules.clone(), gauges).map_err(StartError::Other)?);
         let drain = config.limits.drain.duration();
+        let answers = open_answers(&prepared.file)?;
         let shared = Arc::new(Shared {
             house,
             rules,
@@ -231,6 +233,7 @@ impl Gateway {
             observer,
             places: Arc::new(Semaphore::new(config.limits.exchanges)),
             sessions: Arc::new(Sessions::default()),
+            commands: (Arc::new(commands), answers),
             health,
             gateway_key: prepared.gateway_key,
             bindings: prepared.bindings,
@@ -308,6 +311,14 @@ impl Gateway {
 /// Where the ledger lies: a folder of its own in the data folder.
 fn ledger_folder(prepared: &Prepared) -> std::path::PathBuf {
     prepared.file.path(&prepared.file.config.data.folder).join("ledger")
+}
+
+fn open_answers(file: &crate::config::ConfigFile) -> Result<Arc<AnswerStore>, StartError> {
+    let (config, folder) = (&file.config.commands, file.path(&file.config.data.folder).join("answers"));
+    AnswerStore::open(&folder, config.keep.duration(), config.room.bytes(), now()).map(Arc::new).map_err(|error| {
+        let what = format!("cannot open the folder `{}` of kept answers: {error}", folder.display());
+        StartError::Other(what)
+    })
 }
 
 fn open_ledger(prepared: &Prepared) -> Result<(Ledger, ledger::Recovery), StartError> {

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
 
 mod accepted;
+mod answers;
 mod calls;
 mod clients;
 pub mod config;

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use link::{Body, Incoming, server::Caller};
 use prost::Message;
 use proto::link::{
-    ConsumerClaims, EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, ProveRequest,
-    ProveResponse,
+    ConsumerClaims, EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, OutcomeRequest,
+    ProveRequest, ProveResponse,
 };
 use tokio::sync::Semaphore;
 
@@ -18,7 +18,7 @@ use crate::{
     calls::{self, Held},
     ends,
     observe::Observer,
-    ports::{BodyOutlet, END_AGREEMENT, OPEN, PROTOCOL, PROVE, STREAM_BUFFER},
+    ports::{BodyOutlet, END_AGREEMENT, OPEN, OUTCOME, PROTOCOL, PROVE, STREAM_BUFFER},
 };
 
 /// Largest request on a control path, in bytes: an end note, or 1,024 indexes.
@@ -117,6 +117,7 @@ impl LinksPort {
         match path.as_str() {
             OPEN => self.open(peer, body),
             PROVE => self.prove(body).await,
+            OUTCOME => self.outcome(peer, body).await,
             END_AGREEMENT => self.end_agreement(peer, body),
             _ => calls::bare(StatusCode::NOT_FOUND),
         }
@@ -158,6 +159,20 @@ impl LinksPort {
                 calls::bare(StatusCode::BAD_REQUEST)
             }
             Err(_) => calls::bare(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// Says what became of a command whose answer was lost with the link.
+    async fn outcome(&self, peer: &GatewayId, body: Bytes) -> Response<Body> {
+        let Ok(request) = OutcomeRequest::decode(body) else {
+            return calls::bare(StatusCode::BAD_REQUEST);
+        };
+        match self.provider.outcome(peer, &request).await {
+            Ok(response) => message(&response),
+            Err(error) => {
+                tracing::error!(error = %crate::load::chain(&error), "cannot say what became of a command");
+                calls::bare(StatusCode::INTERNAL_SERVER_ERROR)
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt as _;
 use link::{Body, client::Links};
 use prost::Message;
-use proto::link::{OpenRequest, OpenResponse};
+use proto::link::{OpenRequest, OpenResponse, OutcomeRequest, OutcomeResponse};
 
 /// Path of the request that opens a session.
 pub(crate) const OPEN: &str = "/drawbridge.link.v1/Open";
@@ -24,11 +24,13 @@ pub(crate) const OPEN: &str = "/drawbridge.link.v1/Open";
 pub(crate) const PROVE: &str = "/drawbridge.link.v1/Prove";
 /// Path of the request that hands on an end note.
 pub(crate) const END_AGREEMENT: &str = "/drawbridge.link.v1/EndAgreement";
+/// Path of the request for what became of a command.
+pub(crate) const OUTCOME: &str = "/drawbridge.link.v1/Outcome";
 /// Version of the link protocol.
 pub(crate) const PROTOCOL: u32 = 1;
 /// How long a request on a control path may take.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest answer on a control path, in bytes: proofs of 1,024 leaves in a log of 2^40.
+/// Largest answer on a control path, in bytes, beside a message: proofs of 1,024 leaves in a log of 2^40.
 const CONTROL_BYTES: usize = 4 * 1024 * 1024;
 
 /// A member's own systems, behind its bindings.
@@ -41,7 +43,9 @@ impl LegacySystem for Legacy {
         let Some(binding) = self.bindings.get(question.method.path()) else {
             return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
         };
-        let Question { method, requests, deadline, metadata } = question;
+        let Question { method, requests, deadline, metadata, command } = question;
+        let is_command = command.is_some();
+        let command = command.map(|id| connectors::CommandId { key: id.key, exchange: id.exchange });
         let (request, requests) = match requests {
             Requests::One(request) => (request, None),
             Requests::Stream(messages) => {
@@ -49,12 +53,17 @@ impl LegacySystem for Legacy {
                 (Bytes::new(), Some(messages.boxed()))
             }
         };
-        let ask = connectors::Ask { method, request, requests, deadline, metadata };
+        let ask = connectors::Ask { method, request, requests, deadline, metadata, command };
         async move {
-            let answer = binding.connector().answer(ask).await.map_err(legacy_error)?;
-            Ok(answer.messages.map(|message| message.map_err(legacy_error)).boxed())
+            let told = if is_command { command_error } else { legacy_error };
+            let answer = binding.connector().answer(ask).await.map_err(told)?;
+            Ok(answer.messages.map(move |message| message.map_err(told)).boxed())
         }
         .boxed()
+    }
+
+    fn writes(&self, path: &str) -> bool {
+        self.bindings.get(path).is_some_and(|binding| binding.connector().writes())
     }
 
     fn serves(&self, path: &str) -> bool {
@@ -104,6 +113,18 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
         | ConnectorError::Malformed { .. }
         | ConnectorError::Failed { .. }
         | ConnectorError::Cancelled) => LegacyError::Failed(other.to_string()),
+        ConnectorError::RolledBack { why } => LegacyError::Undone(Box::new(legacy_error(*why))),
+        ConnectorError::AlreadyDone => LegacyError::AlreadyDone,
+    }
+}
+
+/// As [`legacy_error`], of a command: what was never sent was not done.
+fn command_error(error: ConnectorError) -> LegacyError {
+    match error {
+        unsent @ (ConnectorError::Unreachable { .. }
+        | ConnectorError::Credentials { .. }
+        | ConnectorError::Argument { .. }) => LegacyError::Undone(Box::new(legacy_error(unsent))),
+        other => legacy_error(other),
     }
 }
 
@@ -111,11 +132,21 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
 #[derive(Clone)]
 pub(crate) struct LinkPeers {
     pub(crate) links: Links<GatewayId>,
+    /// Largest message, in bytes.
+    pub(crate) message_limit: usize,
 }
 
 impl Peers for LinkPeers {
     fn open<'a>(&'a self, to: &'a GatewayId) -> BoxFuture<'a, Result<OpenResponse, LinkError>> {
         self.control(to, OPEN, OpenRequest { protocol: PROTOCOL }).boxed()
+    }
+
+    fn outcome<'a>(
+        &'a self,
+        to: &'a GatewayId,
+        request: OutcomeRequest,
+    ) -> BoxFuture<'a, Result<OutcomeResponse, LinkError>> {
+        self.control(to, OUTCOME, request).boxed()
     }
 
     fn ask<'a>(&'a self, to: &'a GatewayId, request: LinkRequest) -> BoxFuture<'a, Result<LinkReply, LinkError>> {
@@ -172,7 +203,7 @@ impl LinkPeers {
         let exchange = async {
             let response = self.links.send(to, request).await.map_err(|e| link_error(&e))?;
             let status = response.status();
-            let body = response.into_body().collect(CONTROL_BYTES).await;
+            let body = response.into_body().collect(self.message_limit.saturating_add(CONTROL_BYTES)).await;
             let data = body.map_err(|e| LinkError::Cut(crate::load::chain(&e)))?.data;
             if status != http::StatusCode::OK {
                 return Err(LinkError::NotSent(format!("`{to}` answered `{path}` with HTTP status {status}")));

@@ -2,7 +2,11 @@
 
 use exchange::House;
 use ledger::AppendError;
-use proto::records::{Kind, Private, Shared};
+use prost::Message as _;
+use proto::{
+    link::ConsumerClaims,
+    records::{CommandStep, Kind, Private, Shared},
+};
 use records::{Draft, Unsettled};
 
 /// Settles every intent without outcome as `UNANSWERED`, with its last progress.
@@ -23,7 +27,13 @@ pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<u
         }
         draft.shared.kind = Kind::Refusal.into();
         draft.shared.refusal = exchange::Reason::Unanswered.as_str().to_owned();
-        draft.shared.status = u32::try_from(exchange::Reason::Unanswered.code() as i32).unwrap_or(14);
+        // Of a command nobody knows whether it was done: no caller may take it for undone.
+        let command = intent_of_command(&draft.shared);
+        let code = if command { tonic::Code::Unknown } else { exchange::Reason::Unanswered.code() };
+        draft.shared.status = u32::try_from(code as i32).unwrap_or(2);
+        if !draft.private.command_key.is_empty() {
+            draft.private.command_step = CommandStep::Unknown.into();
+        }
         draft.private.outcome = "unanswered".to_owned();
         draft.private.detail = format!(
             "the gateway stopped after the intent at index {}; what passed after its last progress is not known",
@@ -34,6 +44,10 @@ pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<u
         house.records.append(draft, None).await?;
     }
     Ok(count)
+}
+
+fn intent_of_command(shared: &Shared) -> bool {
+    ConsumerClaims::decode(shared.consumer_claims.clone()).is_ok_and(|claims| !claims.idempotency_key.is_empty())
 }
 
 /// Records something that the gateway itself did or saw.

@@ -1,7 +1,7 @@
 //! What a gateway looks after each second: agreements and revocation lists that changed, end notes to hand on, promises to
 //! check, its own health.
 //!
-//! Four loops that do not wait for one another: a peer that hangs, or a disk, delays no revocation and no end of an agreement.
+//! Loops that do not wait for one another: a peer that hangs, or a disk, delays no revocation and no end of an agreement.
 
 mod end_notes;
 mod kept;
@@ -28,6 +28,8 @@ use crate::{load, ports::LinkPeers, recovery, workers::Shared};
 const LOOK: Duration = Duration::from_secs(1);
 /// How often open connections are held against certificates' ends, though no list has changed.
 const CERTIFICATES: Duration = Duration::from_secs(60);
+/// How often answers of commands that were kept long enough are deleted.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How often it is noted in the log which promises were checked, so that a start does not check them again.
 const NOTE_PROMISES: Duration = Duration::from_secs(60);
 
@@ -39,6 +41,14 @@ pub(crate) struct Upkeep {
     health: Health,
 }
 
+async fn sweep_answers(shared: &Shared) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        shared.commands.1.sweep(SystemTime::now()).await;
+    }
+}
+
 impl Upkeep {
     pub(crate) fn new(
         shared: &Arc<Shared>,
@@ -47,7 +57,7 @@ impl Upkeep {
         mut dialled: Vec<Links<GatewayId>>,
         (health, loader): (HealthReporter, Loader),
     ) -> Self {
-        let peers = LinkPeers { links: shared.dial() };
+        let peers = LinkPeers { links: shared.dial(), message_limit: shared.house.limits.message };
         dialled.push(peers.links.clone());
         let ends = watch::Sender::new(Vec::new());
         let now = Instant::now();
@@ -76,7 +86,9 @@ impl Upkeep {
     }
 
     pub(crate) async fn run(self) {
-        tokio::join!(self.files.run(), self.hand_on.run(), self.promises.run(), self.health.run());
+        let shared = self.health.shared.clone();
+        let kept_answers = sweep_answers(&shared);
+        tokio::join!(self.files.run(), self.hand_on.run(), self.promises.run(), self.health.run(), kept_answers);
     }
 }
 

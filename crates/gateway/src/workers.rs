@@ -17,7 +17,7 @@ use link::{
 };
 use note::SigningKey;
 use proto::link::LeafOpening;
-use records::receipt;
+use records::{Commands, receipt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -25,6 +25,7 @@ use tonic::service::Routes;
 use exchange::ports::Promises as _;
 
 use crate::{
+    answers::AnswerStore,
     clients::Clients,
     config::ConfigFile,
     dialling,
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<Observer>,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) sessions: Arc<Sessions>,
+    /// What is known of commands, and the answers that are kept.
+    pub(crate) commands: (Arc<Commands>, Arc<AnswerStore>),
     pub(crate) health: Routes,
     pub(crate) file: ConfigFile,
     pub(crate) gateway_key: SigningKey,
@@ -110,7 +113,7 @@ impl Workers {
                 Some((server, listeners)) => take(listeners)?.map(|l| (server.clone(), l)),
                 None => None,
             };
-            let peers = LinkPeers { links: shared.dial() };
+            let peers = LinkPeers { links: shared.dial(), message_limit: shared.house.limits.message };
             dialled.push(peers.links.clone());
             let worker = Worker { shared: shared.clone(), peers, links, clients, stop: stop.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -191,9 +194,10 @@ impl Worker {
         let shared = &self.shared;
         let legacy = Arc::new(Legacy { bindings: shared.bindings.clone() });
         let file = &shared.file;
+        let commands: (_, Arc<dyn exchange::ports::Answers>) = (shared.commands.0.clone(), shared.commands.1.clone());
         Arc::new(LinksPort {
             house: house.clone(),
-            provider: Arc::new(Provider::new(house.clone(), legacy, shared.sessions.clone())),
+            provider: Arc::new(Provider::new(house.clone(), legacy, shared.sessions.clone(), commands)),
             sessions: shared.sessions.clone(),
             observer: shared.observer.clone(),
             places: shared.places.clone(),

@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
 
+mod commands;
 mod compare;
 mod draft;
 mod filter;
@@ -13,6 +14,7 @@ pub mod receipt;
 mod record;
 mod store;
 
+pub use commands::{Command, CommandKey, Commands, Taken};
 pub use compare::{Comparison, Difference, compare};
 pub use draft::{Draft, Prepared, half_hash, provider_leaf_of, provider_shared};
 pub use filter::Filter;
@@ -22,4 +24,4 @@ pub use record::{Halves, Record, Unreadable};
 pub use store::{FindError, Found, Opened, Recorded, Records, STARTED, STOPPED, Unsettled, promises_checked};
 
 /// The kinds and sides as they lie on disk.
-pub use proto::records::{Kind, Private, Shared, Side};
+pub use proto::records::{CommandStep, Kind, Private, Shared, Side};

@@ -15,7 +15,7 @@ use proto::{
     records::{Kind, Shared, Side},
 };
 
-use crate::{Draft, ExchangeId, Record, Unreadable};
+use crate::{Commands, Draft, ExchangeId, Record, Unreadable};
 
 /// How many of the newest settled exchanges are found without reading the log.
 const RECENT: usize = 65_536;
@@ -66,6 +66,8 @@ pub struct Opened {
     /// What the consumer's side was promised and may not have checked yet: in records since the time that the last event
     /// `promises-checked` names.
     pub promises: Vec<LeafOpening>,
+    /// What the provider's side knows of commands.
+    pub commands: Commands,
     /// Number of records read.
     pub read: u64,
 }
@@ -128,6 +130,7 @@ impl Records {
         let mut places = Places::default();
         let mut open: HashMap<(ExchangeId, bool), Unsettled> = HashMap::new();
         let mut promises: Vec<(u64, LeafOpening)> = Vec::new();
+        let commands = Commands::default();
         let mut read = 0_u64;
         for stored in Reader::open(&folder)?.entries() {
             let record = Record::open(stored?)?;
@@ -146,6 +149,7 @@ impl Records {
                 }
             }
             let Some(id) = record.exchange() else { continue };
+            commands.learn(&record);
             match record.kind() {
                 Kind::Intent => {
                     open.insert((id, side), Unsettled { intent: record, progress: None, requests: None });
@@ -168,7 +172,7 @@ impl Records {
         unsettled.sort_by_key(|u| u.intent.index);
         let records = Self { inner: Arc::new(Inner { ledger, folder, places: Mutex::new(places) }) };
         let promises = promises.into_iter().map(|(_, leaf)| leaf).collect();
-        Ok(Opened { records, unsettled, promises, read })
+        Ok(Opened { records, unsettled, promises, commands, read })
     }
 
     /// Returns the ledger behind the records.

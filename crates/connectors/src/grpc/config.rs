@@ -125,6 +125,7 @@ fn foreign(config: &ConnectorConfig) -> Vec<Complaint> {
     [
         ("database", config.database.is_some()),
         ("query", config.query.is_some()),
+        ("statements", config.statements.is_some()),
         ("columns", !config.columns.is_empty()),
         ("formats", !config.formats.is_empty()),
         ("values", !config.values.is_empty()),

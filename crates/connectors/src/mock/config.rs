@@ -25,6 +25,7 @@ impl MockBinding {
         let foreign = [
             ("database", config.database.is_some()),
             ("query", config.query.is_some()),
+            ("statements", config.statements.is_some()),
             ("columns", !config.columns.is_empty()),
             ("formats", !config.formats.is_empty()),
             ("values", !config.values.is_empty()),

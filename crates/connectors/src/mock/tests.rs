@@ -64,6 +64,7 @@ async fn ask(bindings: &Bindings, method: &str, requests: &[Value]) -> Result<Ve
         requests: streamed.then(|| stream::iter(encoded.into_iter().map(Ok)).boxed()),
         deadline: None,
         metadata: Vec::new(),
+        command: None,
     };
     let mut answer = binding.connector().answer(question).await?;
     let mut messages = Vec::new();
@@ -111,7 +112,14 @@ async fn a_request_that_is_given_up_has_no_answer() {
     let binding = bindings.get("/housing.v1.Tenancies/Collect").unwrap();
     let requests = stream::iter([Ok(Bytes::new()), Err(Withdrawn)]).boxed();
     let method = Arc::clone(binding.method());
-    let ask = Ask { method, request: Bytes::new(), requests: Some(requests), deadline: None, metadata: Vec::new() };
+    let ask = Ask {
+        method,
+        request: Bytes::new(),
+        requests: Some(requests),
+        deadline: None,
+        metadata: Vec::new(),
+        command: None,
+    };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Cancelled);
 }
 
@@ -121,7 +129,7 @@ async fn a_deadline_and_a_limit_hold_for_what_is_made_up_too() {
     let binding = bindings.get("/housing.v1.Tenancies/Find").unwrap();
     let method = Arc::clone(binding.method());
     let (request, deadline) = (Bytes::new(), Some(Instant::now()));
-    let ask = Ask { method, request, requests: None, deadline, metadata: Vec::new() };
+    let ask = Ask { method, request, requests: None, deadline, metadata: Vec::new(), command: None };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Timeout);
 }
 

@@ -11,9 +11,18 @@ use crate::sql::statement::{Dialect, Statement};
 #[derive(Clone, Debug)]
 pub(crate) struct SqlBinding {
     pub(crate) database: String,
-    pub(crate) statement: Statement,
+    pub(crate) script: Script,
     pub(crate) zone: TimeZone,
     config: ConnectorConfig,
+}
+
+/// What a binding runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Script {
+    /// One statement that reads.
+    Query(Statement),
+    /// The statements of a command, at least one.
+    Command(Vec<Statement>),
 }
 
 impl SqlBinding {
@@ -47,21 +56,7 @@ impl SqlBinding {
                 "name a table `[database.<name>]` of this file: `database = \"<name>\"`",
             ));
         }
-        let statement = match config.query.as_deref().map(|query| Statement::parse(query, dialect)) {
-            None => {
-                complaints.push(Complaint::new(
-                    "",
-                    "a connector of kind `sql` needs `query`",
-                    "write the statement that answers, as in `query = \"SELECT …\"`",
-                ));
-                None
-            }
-            Some(Err(fault)) => {
-                complaints.push(Complaint::new("query", fault.to_string(), fault.help()));
-                None
-            }
-            Some(Ok(statement)) => Some(statement),
-        };
+        let script = script(config, dialect, &mut complaints);
         let zone = match config.timezone.as_deref() {
             None => Some(TimeZone::UTC),
             Some(name) => {
@@ -76,9 +71,9 @@ impl SqlBinding {
                 zone
             }
         };
-        match (config.database.clone(), statement, zone) {
-            (Some(database), Some(statement), Some(zone)) if complaints.is_empty() => {
-                Ok(Self { database, statement, zone, config: config.clone() })
+        match (config.database.clone(), script, zone) {
+            (Some(database), Some(script), Some(zone)) if complaints.is_empty() => {
+                Ok(Self { database, script, zone, config: config.clone() })
             }
             _ => Err(complaints),
         }
@@ -93,6 +88,49 @@ impl SqlBinding {
             separators: &self.config.separators,
             gather: self.config.gather.as_deref(),
             zone: &self.zone,
+        }
+    }
+}
+
+/// Reads `query` or `statements`, one of which has to be there.
+fn script(config: &ConnectorConfig, dialect: Dialect, complaints: &mut Vec<Complaint>) -> Option<Script> {
+    match (&config.query, &config.statements) {
+        (Some(query), None) => match Statement::parse(query, dialect) {
+            Ok(statement) => Some(Script::Query(statement)),
+            Err(fault) => {
+                complaints.push(Complaint::new("query", fault.to_string(), fault.help()));
+                None
+            }
+        },
+        (None, Some(texts)) => {
+            let mut statements = Vec::new();
+            for (at, text) in texts.iter().enumerate() {
+                match Statement::parse_command(text, dialect) {
+                    Ok(statement) => statements.push(statement),
+                    Err(fault) => {
+                        let key = format!("statements[{at}]");
+                        complaints.push(Complaint::new(key, fault.to_string(), fault.help()));
+                    }
+                }
+            }
+            if texts.is_empty() {
+                let help = "write what the command does, as in `statements = [\"INSERT …\"]`";
+                complaints.push(Complaint::new("statements", "a command needs at least one statement", help));
+            }
+            (statements.len() == texts.len() && !texts.is_empty()).then_some(Script::Command(statements))
+        }
+        (Some(_), Some(_)) => {
+            let what = "`query` answers a query and `statements` carry out a command; a binding has one of them";
+            complaints.push(Complaint::new("statements", what, "leave one of them out"));
+            None
+        }
+        (None, None) => {
+            complaints.push(Complaint::new(
+                "",
+                "a connector of kind `sql` needs `query`, or of a command `statements`",
+                "write the statement that answers, as in `query = \"SELECT …\"`",
+            ));
+            None
         }
     }
 }

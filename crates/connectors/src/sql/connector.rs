@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use contract::{Method, Shape};
+use contract::{Kind, Method, Shape};
 use futures_core::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 
@@ -14,6 +14,7 @@ use crate::sql::engine::{Engine, Pace, Question, Run};
 use crate::sql::parameters::Parameters;
 use crate::sql::plan::Plan;
 use crate::sql::rows::Rows;
+use crate::sql::statement::Statement;
 use crate::{Answer, Ask, Connector, ConnectorError};
 
 /// One statement that answers one method.
@@ -38,12 +39,20 @@ impl SqlConnector {
     /// Holds the statement against the database and the contract, or says everything that does not fit.
     pub(crate) async fn prepare(
         binding: &SqlBinding,
+        statement: &Statement,
         method: &Method,
         engine: &dyn Engine,
         limits: Limits,
     ) -> Result<Self, Vec<Complaint>> {
         let mapping = binding.mapping();
         let mut complaints = Vec::new();
+        if method.kind() == Some(Kind::Command) {
+            complaints.push(Complaint::new(
+                "query",
+                format!("`{}` is a command, and a query changes nothing", named(method)),
+                "write `statements = [\"…\"]` instead of `query`",
+            ));
+        }
         let shape = match (method.shape(), mapping.gather) {
             (Shape::Unary, None) => Answers::One,
             (Shape::Unary, Some(_)) => Answers::Gathered,
@@ -64,7 +73,7 @@ impl SqlConnector {
                 )]);
             }
         };
-        let prepared = match engine.prepare(&binding.statement).await {
+        let prepared = match engine.prepare(statement).await {
             Ok(prepared) => prepared,
             Err(text) => {
                 complaints.push(Complaint::new(
@@ -75,7 +84,7 @@ impl SqlConnector {
                 return Err(complaints);
             }
         };
-        let parameters = Parameters::compile(method.input(), &binding.statement.parameters, &prepared.slots, mapping);
+        let parameters = Parameters::compile(method.input(), &statement.parameters, &prepared.slots, mapping);
         let plan = Plan::compile(method.output(), &prepared.columns, mapping);
         match (parameters, plan) {
             (Ok(parameters), Ok(plan)) if complaints.is_empty() => {
@@ -151,6 +160,6 @@ async fn one(rows: &mut Rows) -> Result<Bytes, ConnectorError> {
     }
 }
 
-fn named(method: &Method) -> &str {
+pub(super) fn named(method: &Method) -> &str {
     method.path().trim_start_matches('/')
 }

@@ -7,13 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
 use futures_core::future::BoxFuture;
 
-use crate::ConnectorError;
 use crate::sql::cell::{Argument, Column, Slot};
-use crate::sql::plan::Plan;
+use crate::sql::plan::{Plan, Row};
 use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
+use crate::{CommandId, ConnectorError};
 
 /// One database and its connections.
 pub(crate) trait Engine: fmt::Debug + Send + Sync {
@@ -36,6 +37,98 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
     ///
     /// What the database says about it. Nothing is bound, so the text holds no data.
     fn prepare<'s>(&'s self, statement: &'s Statement) -> BoxFuture<'s, Result<Prepared, String>>;
+
+    /// Lets the database compile the statements of a command. Nothing is carried out.
+    ///
+    /// # Errors
+    ///
+    /// What the database says about one of them, or about the table of keys.
+    fn prepare_command<'s>(&'s self, statements: &'s [Statement]) -> BoxFuture<'s, Result<PreparedCommand, Fault>>;
+}
+
+/// Why the statements of a command cannot be prepared.
+pub(crate) enum Fault {
+    /// The database has no table of keys that does what it is for.
+    Keys {
+        /// What is wrong.
+        what: String,
+        /// How to mend it.
+        help: String,
+    },
+    /// The database does not take the statement at this place, from 0.
+    Statement(usize, String),
+}
+
+/// The statements of a command that their database has compiled.
+pub(crate) struct PreparedCommand {
+    /// Of the last statement.
+    pub(crate) columns: Vec<Column>,
+    /// What each parameter takes, of all statements one after the other.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) work: Arc<dyn Work>,
+}
+
+/// Carries out the statements of a command.
+pub(crate) trait Work: fmt::Debug + Send + Sync {
+    /// Runs all statements in one transaction that leaves the key, and returns the answer once it is committed.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectorError::RolledBack`] where nothing was done, [`ConnectorError::AlreadyDone`] where the key is there; any other where
+    /// nobody can say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Before the commit, dropping the future rolls back.
+    fn carry_out(&self, order: Order) -> BoxFuture<'_, Result<Bytes, ConnectorError>>;
+
+    /// Tries the path of a command without one.
+    ///
+    /// # Errors
+    ///
+    /// Why a command would fail now.
+    fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>>;
+}
+
+/// One asking of a command.
+pub(crate) struct Order {
+    /// Of each statement, in the order of its parameters.
+    pub(crate) arguments: Vec<Vec<Argument>>,
+    pub(crate) reply: Reply,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) id: CommandId,
+}
+
+/// What the rows of a command's last statement become.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    /// `None` where it has no columns: the answer is empty.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// Whether all rows become one message; else there has to be one.
+    pub(crate) gathered: bool,
+    /// Largest message, in bytes.
+    pub(crate) limit: usize,
+}
+
+impl Reply {
+    /// Makes the answer, while the transaction can still be taken back.
+    pub(crate) fn of<R: Row>(&self, rows: &[R]) -> Result<Bytes, ConnectorError> {
+        let Some(plan) = &self.plan else { return Ok(Bytes::new()) };
+        if !self.gathered && rows.is_empty() {
+            return Err(ConnectorError::NotFound);
+        }
+        if !self.gathered && rows.len() > 1 {
+            return Err(ConnectorError::TooManyRows);
+        }
+        let mut message = BytesMut::new();
+        for row in rows {
+            plan.encode(row, &mut message)?;
+            if message.len() > self.limit {
+                return Err(ConnectorError::TooLarge { limit: self.limit });
+            }
+        }
+        Ok(message.freeze())
+    }
 }
 
 /// A statement that its database has compiled.

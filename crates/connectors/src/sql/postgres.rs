@@ -1,8 +1,7 @@
 //! What PostgreSQL has of its own: how it is reached, described, asked and stopped.
 //!
-//! A session only reads: the role's rights aside, its transactions are read only by default, and a stream's by its own word. To
-//! carry out commands, a statement would run in a transaction of a session that may write: [`run`] begins and ends a transaction
-//! around a cursor already, and the pool rolls back what is left of one.
+//! A session only reads: the role's rights aside, its transactions are read only by default, and a stream's by its own word. Only
+//! [`command`] opens transactions that write.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use futures_core::future::BoxFuture;
 use crate::ConnectorError;
 use crate::config::DatabaseConfig;
 use crate::sql::Misconfigured;
-use crate::sql::engine::{Engine, Prepared};
+use crate::sql::engine::{Engine, Fault, Prepared, PreparedCommand};
 use crate::sql::statement::Statement;
 
 use address::Address;
@@ -22,6 +21,8 @@ use pool::Pool;
 
 mod address;
 mod bind;
+mod command;
+mod compile;
 mod failures;
 mod pool;
 mod prose;
@@ -49,6 +50,8 @@ pub(super) struct Database {
     pool: Arc<Pool>,
     /// Counts the statements, each of which has a cursor of its own name.
     statements: AtomicU64,
+    /// The table of keys, where commands may be carried out.
+    commands: Option<String>,
 }
 
 impl Database {
@@ -59,7 +62,7 @@ impl Database {
         let lock_timeout = config.lock_timeout.map_or(LOCK_TIMEOUT, crate::Timeout::duration);
         let connections = config.connections.map_or(CONNECTIONS, std::num::NonZeroU16::get);
         let pool = Pool::new(address, lock_timeout.min(Duration::from_hours(1)), usize::from(connections));
-        Ok(Self { pool: Arc::new(pool), statements: AtomicU64::new(0) })
+        Ok(Self { pool: Arc::new(pool), statements: AtomicU64::new(0), commands: config.commands.clone() })
     }
 }
 
@@ -88,5 +91,9 @@ impl Engine for Database {
     fn prepare<'s>(&'s self, statement: &'s Statement) -> BoxFuture<'s, Result<Prepared, String>> {
         let number = self.statements.fetch_add(1, Ordering::Relaxed);
         Box::pin(prose::Compiled::prepare(&self.pool, statement, number))
+    }
+
+    fn prepare_command<'s>(&'s self, statements: &'s [Statement]) -> BoxFuture<'s, Result<PreparedCommand, Fault>> {
+        Box::pin(compile::command(&self.pool, self.commands.as_deref(), statements))
     }
 }

@@ -12,8 +12,9 @@ use futures_core::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Executor, Row as _, SqlSafeStr, Statement as _, ValueRef};
 
-use crate::sql::cell::{Cell, Class, Column};
-use crate::sql::engine::{Engine, Prepared, Question, Run};
+use crate::sql::cell::{Cell, Class, Column, Slot};
+use crate::sql::command::{make_table, no_table};
+use crate::sql::engine::{Engine, Fault, Prepared, PreparedCommand, Question, Run};
 use crate::sql::plan;
 use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
@@ -21,6 +22,7 @@ use crate::{ConnectorError, Failure, Misfit};
 
 pub(crate) use pool::Pool;
 
+mod command;
 mod guard;
 mod pool;
 mod rows;
@@ -38,6 +40,12 @@ const ROWS_AHEAD: usize = 64;
 
 /// Reads the schema.
 const SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
+
+/// Whether each key is taken once: `key` is the table's primary key alone, or has an index of its own that is unique and whole.
+const UNIQUE: &str = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) GROUP BY 1 = 1 \
+    HAVING sum(pk > 0) = 1 AND sum(name = 'key' AND pk = 1) = 1) \
+    OR EXISTS (SELECT 1 FROM pragma_index_list(?1) AS i WHERE i.\"unique\" = 1 AND i.partial = 0 \
+    AND (SELECT group_concat(name) FROM pragma_index_info(i.name)) = 'key')";
 
 /// How long the health check waits.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,16 +97,25 @@ impl DatabaseUrl {
 #[derive(Debug)]
 pub(crate) struct Database {
     pool: Arc<Pool>,
+    /// The one connection that may write, and the table of keys, where commands may be carried out.
+    commands: Option<(Arc<Pool>, String)>,
 }
 
 impl Database {
     /// Makes the pool. Nothing is opened yet.
-    pub(crate) fn new(url: DatabaseUrl, connections: Option<u16>, lock_timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        url: DatabaseUrl,
+        connections: Option<u16>,
+        lock_timeout: Option<Duration>,
+        commands: Option<String>,
+    ) -> Self {
         // The driver keeps milliseconds in an i32.
         let lock_timeout = lock_timeout.unwrap_or(LOCK_TIMEOUT).min(Duration::from_hours(1));
         let options = url.options.busy_timeout(lock_timeout);
         let connections = usize::from(connections.unwrap_or(CONNECTIONS).max(1));
-        Self { pool: Arc::new(Pool::new(options, url.file, connections)) }
+        let writer = options.clone().read_only(false).pragma("query_only", "OFF");
+        let commands = commands.map(|table| (Arc::new(Pool::new(writer, url.file.clone(), 1)), table));
+        Self { pool: Arc::new(Pool::new(options, url.file, connections)), commands }
     }
 
     /// Returns the connections.
@@ -107,8 +124,38 @@ impl Database {
         &self.pool
     }
 
-    /// Returns what the statement's columns are.
-    async fn describe(&self, statement: &Statement) -> Result<Vec<Column>, String> {
+    async fn prepare_work(&self, statements: &[Statement]) -> Result<PreparedCommand, Fault> {
+        let (pool, table) = self.commands.as_ref().ok_or_else(no_table)?;
+        self.look_at(table).await.map_err(|what| Fault::Keys { what, help: make_table(table) })?;
+        let mut columns = Vec::new();
+        for (at, statement) in statements.iter().enumerate() {
+            columns = self.describe(statement, true).await.map_err(|text| Fault::Statement(at, text))?;
+        }
+        let script = command::Script {
+            pool: Arc::clone(pool),
+            table: table.clone(),
+            statements: statements.iter().map(|statement| statement.sql.as_str().into()).collect(),
+        };
+        let slots = statements.iter().flat_map(|statement| &statement.parameters).map(|_| Slot::anything()).collect();
+        Ok(PreparedCommand { columns, slots, work: Arc::new(script) })
+    }
+
+    /// Tries whether the table of keys is there, takes what it has to, and takes it once.
+    async fn look_at(&self, table: &str) -> Result<(), String> {
+        let sql = format!("INSERT INTO {table} (key, exchange) VALUES (?1, ?2)");
+        self.describe(&Statement { sql, parameters: Vec::new() }, true).await?;
+        let deadline = Instant::now() + HEALTH_TIMEOUT;
+        let mut lease = self.pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
+        let connection = lease.connection().map_err(|error| error.to_string())?;
+        let name = table.rsplit('.').next().unwrap_or(table);
+        let row = sqlx::query(UNIQUE).bind(name).fetch_one(connection).await.map_err(|error| driver_text(&error))?;
+        lease.finish();
+        let unique: bool = row.try_get(0).map_err(|error| driver_text(&error))?;
+        if unique { Ok(()) } else { Err(format!("`{table}` does not take each `key` once")) }
+    }
+
+    /// Returns what the statement's columns are. Only one of a command may write.
+    async fn describe(&self, statement: &Statement, command: bool) -> Result<Vec<Column>, String> {
         let deadline = Instant::now() + HEALTH_TIMEOUT;
         let mut lease = self.pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
         let connection = lease.connection().map_err(|error| error.to_string())?;
@@ -124,7 +171,7 @@ impl Database {
             let declared = declared.filter(|declared| !declared.is_empty());
             columns.push(Column::new(column.name(), declared, class));
         }
-        if writes(connection, statement).await? {
+        if !command && writes(connection, statement).await? {
             return Err(Failure::ReadOnly.to_string());
         }
         lease.finish();
@@ -133,9 +180,15 @@ impl Database {
 }
 
 impl Engine for Database {
-    /// Opens the file and reads its schema.
+    /// Opens the file and reads its schema. The connection that may write comes first: it takes back what a transaction left that was
+    /// killed in its midst, which one that only reads cannot.
     fn probe(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
-        Box::pin(attempt(&self.pool, vec![SCHEMA.to_owned()]))
+        Box::pin(async {
+            if let Some((writer, _)) = &self.commands {
+                attempt(writer, vec![SCHEMA.to_owned()]).await?;
+            }
+            attempt(&self.pool, vec![SCHEMA.to_owned()]).await
+        })
     }
 
     fn cure(&self, _: &ConnectorError) -> String {
@@ -148,10 +201,14 @@ impl Engine for Database {
 
     fn prepare<'s>(&'s self, statement: &'s Statement) -> BoxFuture<'s, Result<Prepared, String>> {
         Box::pin(async move {
-            let columns = self.describe(statement).await?;
+            let columns = self.describe(statement, false).await?;
             let run = Prose { pool: Arc::clone(&self.pool), sql: statement.sql.as_str().into() };
             Ok(Prepared { columns, slots: Vec::new(), run: Arc::new(run) })
         })
+    }
+
+    fn prepare_command<'s>(&'s self, statements: &'s [Statement]) -> BoxFuture<'s, Result<PreparedCommand, Fault>> {
+        Box::pin(self.prepare_work(statements))
     }
 }
 

@@ -23,7 +23,13 @@ impl Dialect {
     }
 }
 
-/// A statement that reads, with numbered parameters.
+/// What a statement that reads may begin with.
+const READING: &[&str] = &["select", "with", "values"];
+
+/// What a statement of a command may begin with: nothing that ends the transaction, or changes a schema or setting.
+const CHANGING: &[&str] = &["insert", "update", "delete", "merge", "replace", "select", "with", "values"];
+
+/// A statement, with numbered parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Statement {
     /// The text with `?1`, `?2`, … or `$1`, `$2`, … in place of the names.
@@ -33,10 +39,20 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
+    /// Reads a statement that reads.
     pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Self, Fault> {
+        Self::read(text, dialect, READING)
+    }
+
+    /// Reads a statement of a command.
+    pub(crate) fn parse_command(text: &str, dialect: Dialect) -> Result<Self, Fault> {
+        Self::read(text, dialect, CHANGING)
+    }
+
+    fn read(text: &str, dialect: Dialect, openings: &'static [&'static str]) -> Result<Self, Fault> {
         let mut sql = String::with_capacity(text.len());
         let mut parameters: Vec<String> = Vec::new();
-        let mut shape = Shape::default();
+        let mut shape = Shape { openings, ..Shape::default() };
         for token in (Tokens { rest: text, dialect }) {
             let (kind, token) = token?;
             shape.see(kind, token)?;
@@ -66,6 +82,7 @@ pub(crate) enum Fault {
     Empty,
     Several,
     NotReading { word: String },
+    NotChanging { word: String },
     Wildcard,
     Unnamed { token: String },
     Unclosed { what: &'static str },
@@ -77,6 +94,9 @@ impl fmt::Display for Fault {
             Self::Empty => f.write_str("the statement is empty"),
             Self::Several => f.write_str("there is more than one statement"),
             Self::NotReading { word } => write!(f, "the statement begins with `{word}`, and the gateway only reads"),
+            Self::NotChanging { word } => {
+                write!(f, "a statement of a command cannot begin with `{word}`: its transaction is the gateway's")
+            }
             Self::Wildcard => f.write_str("the statement selects `*`, which changes when the table does"),
             Self::Unnamed { token } => write!(f, "the parameter `{token}` does not name a field of the request"),
             Self::Unclosed { what } => write!(f, "{what} is not closed"),
@@ -91,6 +111,7 @@ impl Fault {
             Self::Empty => "write a statement that reads, as in `SELECT pat_nm AS \"name.family\" FROM pat WHERE nhs_no = :nhs_number`".into(),
             Self::Several => "leave one statement; a second one needs a binding of its own".into(),
             Self::NotReading { .. } => "begin with `SELECT`, `WITH` or `VALUES`".into(),
+            Self::NotChanging { .. } => "begin with `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `SELECT` or `WITH`".into(),
             Self::Wildcard => "name each column that a field of the answer needs".into(),
             Self::Unnamed { .. } => "write `:field` or `:field.path`, named as in the contract".into(),
             Self::Unclosed { .. } => "close it".into(),
@@ -101,6 +122,8 @@ impl Fault {
 /// The facts about a statement that its tokens show.
 #[derive(Default)]
 struct Shape {
+    /// What it may begin with.
+    openings: &'static [&'static str],
     begun: bool,
     ended: bool,
     depth: usize,
@@ -122,8 +145,10 @@ impl Shape {
         }
         if !self.begun {
             self.begun = true;
-            if !["select", "with", "values"].iter().any(|word| word.eq_ignore_ascii_case(token)) {
-                return Err(Fault::NotReading { word: token.to_owned() });
+            if !self.openings.iter().any(|word| word.eq_ignore_ascii_case(token)) {
+                let word = token.to_owned();
+                let reads = self.openings == READING;
+                return Err(if reads { Fault::NotReading { word } } else { Fault::NotChanging { word } });
             }
         }
         match token {
@@ -134,7 +159,7 @@ impl Shape {
         }
         self.wildcard_next = matches!(token, "," | ".")
             || (kind == Kind::Word
-                && ["select", "distinct", "all"].iter().any(|word| word.eq_ignore_ascii_case(token)));
+                && ["select", "distinct", "all", "returning"].iter().any(|word| word.eq_ignore_ascii_case(token)));
         Ok(())
     }
 

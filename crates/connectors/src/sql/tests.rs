@@ -87,7 +87,7 @@ async fn ask_until(
     let binding = bindings.iter().next().unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap();
-    let ask = Ask { method, request: request.into(), requests: None, deadline, metadata: Vec::new() };
+    let ask = Ask { method, request: request.into(), requests: None, deadline, metadata: Vec::new(), command: None };
     binding.connector().answer(ask).await
 }
 

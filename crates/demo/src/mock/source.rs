@@ -56,7 +56,7 @@ impl Contract {
 
     /// The method that a newcomer asks first: one that takes one message, and best of all answers with one.
     pub(super) fn first(&self) -> Option<&Arc<Method>> {
-        let of = |shape| self.methods().find(move |method| method.shape() == shape && asks(method));
+        let of = |shape| self.methods().find(move |method| method.shape() == shape && is_query(method));
         of(Shape::Unary).or_else(|| of(Shape::ServerStream))
     }
 
@@ -95,9 +95,13 @@ impl Contract {
     }
 }
 
-/// Whether a method is there to be tried: it takes one message, and changes nothing.
+/// Whether a command line can ask a method: it takes one message, and has an end.
 pub(super) fn asks(method: &Method) -> bool {
-    !method.shape().streams_requests() && matches!(method.kind(), None | Some(Kind::Query))
+    !method.shape().streams_requests() && method.kind() != Some(Kind::Subscription)
+}
+
+fn is_query(method: &Method) -> bool {
+    matches!(method.kind(), None | Some(Kind::Query))
 }
 
 /// Takes out what gateways bring themselves: nobody mocks it.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use contract::{Method, Shape};
+use contract::{Kind, Method, Shape};
 
 use super::{Contract, Options, PARTNER, PROVIDER, Setting, snippets::request_file, source::asks};
 use crate::story::{
@@ -76,8 +76,10 @@ fn ask<W: Write>(teller: &mut Teller<W>, options: &Options, contract: &Contract,
     let purpose = options.purposes.first().map_or("", String::as_str);
     teller.say("Ask a question; `requests` holds one for each method:");
     for method in contract.methods().filter(|method| asks(method)).take(MOST) {
+        // What changes something has a key, by which it is not done twice.
+        let key = if method.kind() == Some(Kind::Command) { " --idempotency-key try-1" } else { "" };
         teller.plain_command(&format!(
-            "drawbridge call --config {PARTNER}/gateway.toml --system {system} {} {} --purpose {purpose} @{}",
+            "drawbridge call --config {PARTNER}/gateway.toml --system {system} {} {} --purpose {purpose}{key} @{}",
             options.provider,
             named(method),
             request_file(method)

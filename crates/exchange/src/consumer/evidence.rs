@@ -44,11 +44,26 @@ impl Consumer {
     /// Reads a unary reply to its end and holds it against its evidence.
     pub(super) async fn verify(&self, sent: Sent) -> Result<Verified, Box<Refused>> {
         let Sent { mut permitted, gateway, nonce, reply, .. } = sent;
-        let (until, cancel) = (permitted.deadline, permitted.cancel.clone());
+        let (until, cancel) = (permitted.deadline, permitted.while_waiting());
         let limit = self.house.limits.message.saturating_add(framing::PREFIX);
         let read = within(until, &cancel, collect(reply.body, limit)).await.and_then(|r| r);
+        let read = read.and_then(|(data, trailers)| {
+            let trailers = trailers.unwrap_or(reply.headers);
+            let whole = headers::read_status(&trailers).is_some();
+            if whole {
+                Ok((data, trailers))
+            } else {
+                Err(unanswered("the link was cut before the answer was complete"))
+            }
+        });
+        let read = match read {
+            Err(lost) if lost.unknown && permitted.command.is_some() => {
+                Box::pin(self.find_out(&permitted, &gateway, lost)).await
+            }
+            read => read,
+        };
         let (data, trailers) = match read {
-            Ok((data, trailers)) => (data, trailers.unwrap_or(reply.headers)),
+            Ok(read) => read,
             Err(refusal) => return Err(permitted.refuse(refusal)),
         };
         let mut digest = digests::Running::new(&nonce);

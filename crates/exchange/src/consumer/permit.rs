@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Consumer, Query, Refused};
 use crate::{
     account::Account,
+    commands::claimed_key,
     deadline,
     framing::{self, FramingError},
     house::{House, Rules},
@@ -45,12 +46,20 @@ pub(super) struct Permitted {
     pub(super) stream: Option<RequestBody>,
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: CancellationToken,
+    /// Of a command: its key, as claims have it.
+    pub(super) command: Option<[u8; 32]>,
 }
 
 impl Permitted {
     /// Returns whether more than one message passes either way.
     pub(super) fn streams(&self) -> bool {
         self.method.shape() != Shape::Unary
+    }
+
+    /// Returns what tells that the caller has gone away, once the question is sent. Nothing does for a command: it is carried out all
+    /// the same, and the record has to say what became of it.
+    pub(super) fn while_waiting(&self) -> CancellationToken {
+        if self.command.is_some() { CancellationToken::new() } else { self.cancel.clone() }
     }
 
     pub(super) fn refuse(self, refusal: Refusal) -> Box<Refused> {
@@ -93,8 +102,30 @@ fn unframed(error: FramingError) -> Refusal {
     }
 }
 
-/// A command carried as if it were a query could be done twice.
-const ONLY_QUERIES: &str = "this gateway carries queries; it takes no commands or subscriptions";
+/// Returns the key of a command, as claims have it. A command carried as if it were a query could be done twice.
+fn command_key(
+    plan: &Plan,
+    method: &Method,
+    system: &SystemId,
+    key: Option<&str>,
+) -> Result<Option<[u8; 32]>, Refusal> {
+    match (plan.kind, key) {
+        (Kind::Query, _) => Ok(None),
+        (Kind::Command, _) if method.shape() != Shape::Unary => {
+            let told = "this gateway carries commands of one message and one answer alone";
+            Err(refuse(Reason::UnknownMethod, told))
+        }
+        (Kind::Command, None) => {
+            let told = "a command needs `drawbridge-idempotency-key`: a text of your own for this one command, the same each time you ask \
+                        for it again, so that it is carried out once";
+            Err(refuse(Reason::KeyRequired, told))
+        }
+        (Kind::Command, Some(key)) => {
+            Ok(Some(claimed_key(system.member().as_ref(), system.name(), method.path(), key)))
+        }
+        (Kind::Subscription, _) => Err(refuse(Reason::UnknownMethod, "this gateway carries no subscriptions")),
+    }
+}
 
 fn refuse(reason: Reason, told: impl Into<String>) -> Refusal {
     Refusal::new(reason, Hop::Consumer, told)
@@ -143,9 +174,11 @@ impl Consumer {
             Ok(request) => request,
             Err(refusal) => return Err(Refused::new(account, refusal)),
         };
-        if plan.kind != Kind::Query {
-            return Err(Refused::new(account, refuse(Reason::UnknownMethod, ONLY_QUERIES)));
-        }
+        let command = match command_key(&plan, &method, &system, metadata.idempotency_key.as_deref()) {
+            Ok(command) => command,
+            Err(refusal) => return Err(Refused::new(account, refusal)),
+        };
+        account.command = command.is_some();
         let deadline = self.deadline(&account, &method, deadline);
         Ok(Permitted {
             account,
@@ -160,6 +193,7 @@ impl Consumer {
             stream,
             deadline,
             cancel,
+            command,
         })
     }
 

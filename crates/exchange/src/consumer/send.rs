@@ -60,7 +60,9 @@ impl Consumer {
         let gateways: Vec<GatewayId> =
             entry.iter().flat_map(|e| &e.gateways).filter(|g| g.address.is_some()).map(|g| g.id.clone()).collect();
         let mut last = format!("the directory lists no gateway of `{}` that can be reached", permitted.provider);
-        for gateway in gateways {
+        // What is known of a command's key is known to the gateway that took it: no other one is tried.
+        let most = if permitted.command.is_some() { 1 } else { usize::MAX };
+        for gateway in gateways.into_iter().take(most) {
             let mut stale_before = false;
             loop {
                 match self.try_gateway(&mut permitted, &gateway).await {
@@ -95,7 +97,7 @@ impl Consumer {
         let session = session.map_err(Miss::Down)?;
         let signed = self.sign(permitted, gateway, session).await.map_err(Miss::Refused)?;
         permitted.account.claims(signed.opening.claims.clone(), signed.opening.seal.clone());
-        if permitted.streams() {
+        if permitted.streams() || permitted.command.is_some() {
             self.record(permitted).await.map_err(Miss::Refused)?;
         }
         let SignedQuestion { gateway, session, opening, nonce } = signed;
@@ -117,11 +119,18 @@ impl Consumer {
         // The reply to a stream begins with the provider's intent, which waits for nothing but its disk.
         let idle = permitted.streams().then(|| Instant::now().checked_add(deadline::STREAM_IDLE)).flatten();
         let asked = self.peers.ask(&gateway, request);
+        // A command is carried out whether its caller waits or not.
+        let cancel = permitted.while_waiting();
         let reply = within(deadline::earlier(until, idle), &cancel, asked).await.map_err(Miss::Refused)?;
-        let reply = reply.map_err(|error| match error {
-            LinkError::NotSent(_) => Miss::Down(error),
-            LinkError::Cut(what) => Miss::Refused(unanswered("the link was cut before the answer").detail(what)),
-        })?;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error @ LinkError::NotSent(_)) => return Err(Miss::Down(error)),
+            // Found out when the reply is read.
+            Err(LinkError::Cut(what)) if permitted.command.is_some() => LinkReply::cut(what),
+            Err(LinkError::Cut(what)) => {
+                return Err(Miss::Refused(unanswered("the link was cut before the answer").detail(what)));
+            }
+        };
         if self.says_stale(permitted, &gateway, &reply) {
             self.sessions.forget(&gateway, &session);
             return Err(Miss::Stale);
@@ -167,7 +176,7 @@ impl Consumer {
                 Some(_) => Bytes::new(),
             },
             metadata_digest: Bytes::new(),
-            idempotency_key: Bytes::new(),
+            idempotency_key: permitted.command.map(|key| key.to_vec().into()).unwrap_or_default(),
             shape: shape_of(method.shape()).into(),
         };
         let nonce = claims.nonce.clone();
@@ -215,5 +224,5 @@ pub(super) fn late(told: &str) -> Refusal {
 }
 
 pub(super) fn unanswered(told: &str) -> Refusal {
-    Refusal::new(Reason::Unanswered, Hop::Link, told)
+    Refusal::new(Reason::Unanswered, Hop::Link, told).unknown()
 }

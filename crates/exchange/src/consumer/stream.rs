@@ -268,7 +268,7 @@ impl StreamAnswer {
         });
         let (status, refusal) = match proven {
             Ok(Proven { status, refusal }) => (status, refusal),
-            Err(refusal) => (refusal.status(permitted.account.id), Some(refusal)),
+            Err(refusal) => (permitted.account.status(&refusal), Some(refusal)),
         };
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);

@@ -15,11 +15,11 @@ use crate::{
 
 /// A permitted question with what came of it.
 pub(super) struct Answered {
-    permitted: Permitted,
-    result: Result<Answer, Refusal>,
+    pub(super) permitted: Permitted,
+    pub(super) result: Result<Answer, Refusal>,
 }
 
-enum Answer {
+pub(super) enum Answer {
     /// The message, without prefix, minimised.
     Message(Bytes),
     /// The legacy system's own status.
@@ -81,7 +81,7 @@ impl Provider {
                 (Some(framed), Status::OK, None)
             }
             Ok(Answer::Status(status)) => (None, status, None),
-            Err(refusal) => (None, refusal.status(permitted.verified.account.id), Some(refusal)),
+            Err(refusal) => (None, permitted.verified.account.status(&refusal), Some(refusal)),
         };
         let (mut account, plan) = permitted.into_account();
         account.shared.messages = u64::from(message.is_some());
@@ -102,17 +102,23 @@ impl Provider {
             }
             Err(error) => {
                 let told = "the provider's gateway could not record the outcome, so the answer is withheld";
-                self.unrecorded(&account, &Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.detail))
+                self.unrecorded(
+                    &account,
+                    &Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.detail).unknown(),
+                )
             }
         }
     }
 }
 
 /// A status of the legacy system's own is an answer; the rest is the gateway's refusal.
-fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
+pub(super) fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
     match error {
         LegacyError::Status(status) => Ok(Answer::Status(status)),
-        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) => Err(legacy_refusal(error)),
+        LegacyError::Undone(error) => answered_or_refused(*error),
+        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) | LegacyError::AlreadyDone => {
+            Err(legacy_refusal(error))
+        }
     }
 }
 
@@ -123,6 +129,11 @@ pub(super) fn legacy_refusal(error: LegacyError) -> Refusal {
             Refusal::new(Reason::Malformed, Hop::Legacy, format!("the provider's system cannot be asked this: {what}"))
         }
         LegacyError::Failed(detail) => failed(&detail),
+        LegacyError::AlreadyDone => {
+            let told = "the provider's system remembers that the command of this key was carried out; there is no answer of it";
+            Refusal::new(Reason::AlreadyDone, Hop::Legacy, told)
+        }
+        LegacyError::Undone(error) => legacy_refusal(*error),
         LegacyError::Status(status) => failed(&format!("it ended with status {}", status.code)),
     }
 }

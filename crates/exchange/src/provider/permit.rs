@@ -9,14 +9,16 @@ use bytes::Bytes;
 use contract::{Digest, Kind, Method, Shape};
 use federation::SystemId;
 use policy::{Agreement, Ask, Denial, Plan};
+use records::Command;
 
 use super::{Provider, Refused, verify::Verified};
 use crate::{
     account::Account,
+    commands,
     consumer::shape_of,
     deadline,
     house::House,
-    ports::{Question, Requests},
+    ports::{CommandId, Question, Requests},
     refusal::{Hop, Reason, Refusal},
 };
 
@@ -28,6 +30,8 @@ pub(crate) struct Permitted {
     pub(super) verified: Verified,
     pub(super) method: Arc<Method>,
     pub(super) plan: Arc<Plan>,
+    /// What a command is known by; `None` for a query.
+    pub(super) command: Option<Command>,
 }
 
 /// The digests of a plan's lists, as claims carry them.
@@ -77,20 +81,46 @@ impl Provider {
             let told = "the claims name another kind of call than the contract";
             return Err(verified.refuse(refuse(Reason::BadClaims, told)));
         }
-        if plan.kind != Kind::Query {
-            // A command carried as if it were a query could be done twice.
-            let told = "the provider's gateway carries queries; it takes no commands or subscriptions";
-            return Err(verified.refuse(refuse(Reason::UnknownMethod, told)));
-        }
+        let command = match self.command_of(&plan, &method, &verified) {
+            Ok(command) => command,
+            Err(refusal) => return Err(verified.refuse(refusal)),
+        };
         // The messages of a stream are held against it as they come.
         if !streamed && let Err(misfit) = method.check_request(&verified.request) {
             return Err(verified.refuse(Refusal::misfit(misfit, Hop::Provider)));
         }
         let method = method.clone();
         let mut verified = verified;
+        verified.account.command = command.is_some();
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
-        Ok(Permitted { verified, method, plan })
+        Ok(Permitted { verified, method, plan, command })
+    }
+
+    /// Returns what a command is known by. A command carried as if it were a query could be done twice.
+    fn command_of(&self, plan: &Plan, method: &Method, verified: &Verified) -> Result<Option<Command>, Refusal> {
+        let refuse = |reason, told: &str| Err(Refusal::new(reason, Hop::Provider, told));
+        let claims = &verified.claims;
+        match plan.kind {
+            Kind::Query if self.legacy.writes(method.path()) => {
+                let told =
+                    "the provider has bound this method to statements that write, and the agreement calls it a query";
+                refuse(Reason::UnknownMethod, told)
+            }
+            Kind::Query => Ok(None),
+            Kind::Command if method.shape() != Shape::Unary => refuse(
+                Reason::UnknownMethod,
+                "the provider's gateway takes commands of one message and one answer alone",
+            ),
+            Kind::Command if claims.idempotency_key.is_empty() => {
+                refuse(Reason::KeyRequired, "the claims of a command hold no idempotency key")
+            }
+            Kind::Command if claims.idempotency_key.len() != 32 => {
+                refuse(Reason::BadClaims, "the claims hold a malformed idempotency key")
+            }
+            Kind::Command => Ok(Some(Command::new(commands::key_of(claims), &verified.request))),
+            Kind::Subscription => refuse(Reason::UnknownMethod, "the provider's gateway takes no subscriptions"),
+        }
     }
 }
 
@@ -166,7 +196,19 @@ impl Permitted {
 
     /// Returns what the legacy system is asked.
     pub(super) fn question(&self, requests: Requests, until: Option<Instant>) -> Question {
-        Question { method: self.method.clone(), requests, deadline: until, metadata: self.told() }
+        Question {
+            method: self.method.clone(),
+            requests,
+            deadline: until,
+            metadata: self.told(),
+            command: self.command_id(),
+        }
+    }
+
+    fn command_id(&self) -> Option<CommandId> {
+        let key =
+            self.command?.key.0.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
+        Some(CommandId { key, exchange: self.verified.account.id.to_string() })
     }
 
     /// What back ends are told of the asker, as metadata.
@@ -183,6 +225,9 @@ impl Permitted {
         }
         if !claims.case_reference.is_empty() {
             told.push(("drawbridge-case".to_owned(), escape(&claims.case_reference)));
+        }
+        if let Some(command) = self.command_id() {
+            told.push(("drawbridge-idempotency-key".to_owned(), command.key));
         }
         if let Some(trace) = &self.verified.account.trace_parent {
             told.push(("traceparent".to_owned(), trace.clone()));

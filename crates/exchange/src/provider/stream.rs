@@ -285,7 +285,7 @@ impl Stream {
         let (mut account, plan) = permitted.into_account();
         let (status, refusal) = match end {
             Ok(status) => (status, None),
-            Err(refusal) => (refusal.status(account.id), Some(refusal)),
+            Err(refusal) => (account.status(&refusal), Some(refusal)),
         };
         account.private.bytes = progress.released();
         if let Some(received) = &received {
@@ -368,7 +368,11 @@ fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Resul
 fn ended(error: LegacyError) -> End {
     match error {
         LegacyError::Status(status) => Ok(status),
-        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) => Err(legacy_refusal(error)),
+        LegacyError::Timeout
+        | LegacyError::Unfit(_)
+        | LegacyError::Failed(_)
+        | LegacyError::AlreadyDone
+        | LegacyError::Undone(_) => Err(legacy_refusal(error)),
     }
 }
 

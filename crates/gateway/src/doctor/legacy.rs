@@ -43,6 +43,8 @@ fn cure(error: &ConnectorError) -> &'static str {
         | ConnectorError::Mapping { .. }
         | ConnectorError::TooManyRows
         | ConnectorError::TooLarge { .. }
+        | ConnectorError::RolledBack { .. }
+        | ConnectorError::AlreadyDone
         | ConnectorError::Cancelled => "hold the binding against the legacy system with `drawbridge check`",
     }
 }

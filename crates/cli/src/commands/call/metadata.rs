@@ -34,6 +34,9 @@ pub(super) struct Metadata {
     /// Why, in free text
     #[arg(long, value_name = "TEXT")]
     pub(super) justification: Option<String>,
+    /// Of a command: a text of your own for this one, the same each time that you ask for it again
+    #[arg(long, value_name = "TEXT")]
+    idempotency_key: Option<String>,
 }
 
 impl Metadata {
@@ -52,6 +55,9 @@ impl Metadata {
         }
         if let Some(justification) = &self.justification {
             insert(&mut headers, "drawbridge-justification", escaped(justification, ESCAPED))?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            insert(&mut headers, "drawbridge-idempotency-key", escaped(key, ESCAPED))?;
         }
         Ok(headers)
     }
@@ -103,6 +109,7 @@ mod tests {
             role: role.map(str::to_owned),
             case: Some("Fall 7 ½; 100 %".to_owned()),
             justification: None,
+            idempotency_key: None,
         }
     }
 

@@ -114,7 +114,7 @@ mod tests {
         let (settings, examples) = text.split_once("# ---- Examples").unwrap();
         let examples: Vec<&str> = examples.lines().filter_map(|line| line.strip_prefix("#: ")).collect();
         let config = read(&format!("{settings}\n{}", examples.join("\n"))).config;
-        assert_eq!((config.binding.len(), config.database.len(), config.system.len()), (2, 1, 1));
+        assert_eq!((config.binding.len(), config.database.len(), config.system.len()), (3, 2, 1));
         assert!(config.links.is_none());
     }
 

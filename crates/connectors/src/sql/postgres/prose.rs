@@ -12,7 +12,7 @@ use super::failures::{driver_text, failed};
 use super::pool::Pool;
 use super::run;
 use super::types::{Known, Sort};
-use crate::sql::cell::Argument;
+use crate::sql::cell::{Argument, Column, Slot};
 use crate::sql::engine::{Prepared, Question, Run};
 use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
@@ -45,33 +45,20 @@ impl Compiled {
         let deadline = Instant::now() + HEALTH_TIMEOUT;
         let mut lease = pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
         let connection = lease.running().map_err(|error| error.to_string())?;
-        let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
         let compiling = async {
-            let compiled = connection.prepare(sql).await.map_err(|error| driver_text(&error))?;
-            let (mut columns, mut sorts) = (Vec::new(), Vec::new());
-            for column in compiled.columns() {
-                let known = Known::of(column.type_info());
-                columns.push(known.column(column.name(), column.type_info()));
-                sorts.push(known.sort);
-            }
-            let (mut slots, mut parameters) = (Vec::new(), Vec::new());
-            if let Some(Either::Left(types)) = compiled.parameters() {
-                for info in types {
-                    slots.push(Known::of(info).slot(info));
-                    parameters.push(Parameter::of(info));
-                }
-            }
-            if columns.is_empty() {
+            let described = describe(connection, statement).await?;
+            if described.columns.is_empty() {
                 return Err("it returns no columns".to_owned());
             }
-            explain(connection, &statement.sql, &parameters).await.map_err(|error| match error {
+            explain(connection, &statement.sql, &described.parameters).await.map_err(|error| match error {
                 Explained::Error(error) => driver_text(&error),
                 Explained::Writes => Failure::ReadOnly.to_string(),
             })?;
-            Ok((columns, sorts, slots, parameters))
+            Ok(described)
         };
         let compiled = tokio::time::timeout_at(deadline.into(), compiling);
-        let (columns, sorts, slots, parameters) = compiled.await.map_err(|_| ConnectorError::Timeout.to_string())??;
+        let Described { columns, sorts, slots, parameters } =
+            compiled.await.map_err(|_| ConnectorError::Timeout.to_string())??;
         lease.finish();
         let cursor = format!("drawbridge_{number}");
         let prose = Prose {
@@ -90,10 +77,59 @@ impl Compiled {
 impl Prose {
     /// Writes the arguments in the types of the statement's parameters.
     pub(super) fn bound(&self, arguments: &[Argument]) -> Result<PgArguments, ConnectorError> {
-        bind::bound(&self.parameters, arguments).map_err(|(at, why)| match self.names.get(at) {
-            Some(name) => ConnectorError::Argument { parameter: Arc::clone(name), why },
-            None => ConnectorError::Failed { why: Failure::Internal },
-        })
+        bound(&self.parameters, &self.names, arguments)
+    }
+}
+
+/// Writes arguments in the types of a statement's parameters, which have these names.
+pub(super) fn bound(
+    parameters: &[Parameter],
+    names: &[Arc<str>],
+    arguments: &[Argument],
+) -> Result<PgArguments, ConnectorError> {
+    bind::bound(parameters, arguments).map_err(|(at, why)| match names.get(at) {
+        Some(name) => ConnectorError::Argument { parameter: Arc::clone(name), why },
+        None => ConnectorError::Failed { why: Failure::Internal },
+    })
+}
+
+/// What the server says of a statement.
+pub(super) struct Described {
+    pub(super) columns: Vec<Column>,
+    pub(super) sorts: Vec<Sort>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) parameters: Vec<Parameter>,
+}
+
+/// Lets the server compile a statement. The error is for the person who wrote it.
+pub(super) async fn describe(connection: &mut PgConnection, statement: &Statement) -> Result<Described, String> {
+    let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
+    let compiled = connection.prepare(sql).await.map_err(|error| driver_text(&error))?;
+    let (mut columns, mut sorts) = (Vec::new(), Vec::new());
+    for column in compiled.columns() {
+        let known = Known::of(column.type_info());
+        columns.push(known.column(column.name(), column.type_info()));
+        sorts.push(known.sort);
+    }
+    let (mut slots, mut parameters) = (Vec::new(), Vec::new());
+    if let Some(Either::Left(types)) = compiled.parameters() {
+        for info in types {
+            slots.push(Known::of(info).slot(info));
+            parameters.push(Parameter::of(info));
+        }
+    }
+    Ok(Described { columns, sorts, slots, parameters })
+}
+
+/// Lets the server plan a statement that may write; nothing is carried out.
+pub(super) async fn planned(
+    connection: &mut PgConnection,
+    sql: &str,
+    parameters: &[Parameter],
+) -> Result<(), sqlx::Error> {
+    match explain(connection, sql, parameters).await {
+        Ok(()) | Err(Explained::Writes) => Ok(()),
+        Err(Explained::Error(error)) => Err(error),
     }
 }
 

@@ -185,7 +185,7 @@ impl Pump {
 }
 
 /// Whether the row's columns are of the types that the plan was made for.
-fn fits(row: &PgRow, sorts: &[Sort]) -> bool {
+pub(super) fn fits(row: &PgRow, sorts: &[Sort]) -> bool {
     let columns = row.columns();
     columns.len() == sorts.len()
         && columns.iter().zip(sorts).all(|(column, sort)| Known::of(column.type_info()).sort == *sort)

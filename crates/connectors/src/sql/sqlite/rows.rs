@@ -74,7 +74,7 @@ async fn pump(
     }
 }
 
-fn bound(arguments: Vec<Argument>) -> Result<SqliteArguments, ConnectorError> {
+pub(super) fn bound(arguments: Vec<Argument>) -> Result<SqliteArguments, ConnectorError> {
     let mut bound = SqliteArguments::default();
     for argument in arguments {
         let added = match argument {

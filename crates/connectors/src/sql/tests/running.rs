@@ -131,7 +131,7 @@ async fn waiting_for_a_connection_ends_with_the_deadline() {
 async fn sqlite_waits_for_a_reader_who_stops_reading() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
     let url = DatabaseUrl::parse("sqlite:legacy.db", legacy.folder.path()).unwrap();
-    let database = Database::new(url, Some(1), None);
+    let database = Database::new(url, Some(1), None, None);
     let mut lease = database.pool().lease(None).await.unwrap();
     let guard = lease.guard().unwrap();
     let mut rows = lease

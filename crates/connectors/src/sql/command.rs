@@ -1,0 +1,152 @@
+//! Carries out a command by statements in one transaction, which also leaves the command's key.
+//!
+//! The key makes the database itself the last to say whether a command was carried out: its table takes each key once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::{Kind, Method, Shape};
+use futures_core::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+
+use crate::bindings::{Complaint, Limits};
+use crate::sql::Misconfigured;
+use crate::sql::config::SqlBinding;
+use crate::sql::connector::named;
+use crate::sql::engine::{Engine, Fault, Order, PreparedCommand, Reply, Work};
+use crate::sql::parameters::Parameters;
+use crate::sql::plan::Plan;
+use crate::sql::statement::Statement;
+use crate::{Answer, Ask, Connector, ConnectorError, Failure};
+
+/// The statements that carry out one method.
+#[derive(Debug)]
+pub(crate) struct SqlCommand {
+    work: Arc<dyn Work>,
+    parameters: Parameters,
+    /// How many parameters each statement has.
+    counts: Vec<usize>,
+    reply: Reply,
+    limits: Limits,
+}
+
+impl SqlCommand {
+    /// Holds the statements against the database and the contract, or says everything that does not fit.
+    pub(crate) async fn prepare(
+        binding: &SqlBinding,
+        statements: &[Statement],
+        method: &Method,
+        engine: &dyn Engine,
+        limits: Limits,
+    ) -> Result<Self, Vec<Complaint>> {
+        if let Some(complaint) = unfit_method(method) {
+            return Err(vec![complaint]);
+        }
+        let PreparedCommand { columns, slots, work } = engine.prepare_command(statements).await.map_err(|fault| {
+            vec![match fault {
+                Fault::Keys { what, help } => Complaint::new(
+                    "database",
+                    format!("database `{}` takes no commands: {what}", binding.database),
+                    help,
+                ),
+                Fault::Statement(at, text) => Complaint::new(
+                    format!("statements[{at}]"),
+                    format!("database `{}` does not take the statement: {text}", binding.database),
+                    "try the statement in the database's own shell, in a transaction that is rolled back",
+                ),
+            }]
+        })?;
+        let mapping = binding.mapping();
+        let names: Vec<String> = statements.iter().flat_map(|statement| statement.parameters.clone()).collect();
+        let parameters = Parameters::compile(method.input(), &names, &slots, mapping);
+        let plan = if columns.is_empty() {
+            Ok(None)
+        } else {
+            Plan::compile(method.output(), &columns, mapping).map(|plan| Some(Arc::new(plan)))
+        };
+        match (parameters, plan) {
+            (Ok(parameters), Ok(plan)) => {
+                let reply = Reply { plan, gathered: mapping.gather.is_some(), limit: limits.message };
+                let counts = statements.iter().map(|statement| statement.parameters.len()).collect();
+                Ok(Self { work, parameters, counts, reply, limits })
+            }
+            (parameters, plan) => {
+                let findings = parameters.err().into_iter().chain(plan.err()).flatten();
+                Err(findings.map(|f| Complaint { key: f.key, what: f.what, help: f.help }).collect())
+            }
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
+        // Only a command's caller says what it is known by; a query never gets here, whatever the agreement calls the method.
+        let id = ask.command.ok_or(ConnectorError::Failed { why: Failure::ReadOnly })?;
+        let all = self.parameters.arguments(&ask.request).map_err(ConnectorError::rolled_back)?;
+        let mut all = all.into_iter();
+        let arguments = self.counts.iter().map(|count| all.by_ref().take(*count).collect()).collect();
+        let deadline = self.limits.deadline(ask.deadline);
+        let message = self.work.carry_out(Order { arguments, reply: self.reply.clone(), deadline, id }).await?;
+        Ok(Answer { messages: stream::once(std::future::ready(Ok::<Bytes, ConnectorError>(message))).boxed() })
+    }
+}
+
+impl Connector for SqlCommand {
+    fn answer(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, ConnectorError>> {
+        Box::pin(self.ask(ask))
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
+        self.work.health()
+    }
+}
+
+fn unfit_method(method: &Method) -> Option<Complaint> {
+    if method.shape() != Shape::Unary {
+        let what = format!("`{}` is a stream, and a command has one request and one answer", named(method));
+        return Some(Complaint::new("statements", what, "bind it to a connector of kind `grpc`, or write a `query`"));
+    }
+    match method.kind() {
+        Some(Kind::Command) | None => None,
+        Some(kind @ (Kind::Query | Kind::Subscription)) => Some(Complaint::new(
+            "statements",
+            format!("the contract calls `{}` a {}, and statements change something", named(method), kind.as_str()),
+            "write a `query`, or let the contract say `KIND_COMMAND`",
+        )),
+    }
+}
+
+/// Says what is wrong with the name of a table of keys.
+pub(super) fn unfit_table(name: &str) -> Option<Misconfigured> {
+    let word = |part: &str| {
+        let mut characters = part.chars();
+        characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    if !name.is_empty() && name.len() <= 128 && name.split('.').count() <= 2 && name.split('.').all(word) {
+        return None;
+    }
+    let what = format!("`{name}` cannot be the name of the table of keys");
+    Some(Misconfigured::new(
+        "commands",
+        what,
+        "use letters, digits and `_`, as in `drawbridge_keys` or `housing.drawbridge_keys`",
+    ))
+}
+
+/// What a person writes to have a table of keys.
+pub(super) fn make_table(name: &str) -> String {
+    format!(
+        "let its owner run `CREATE TABLE {name} (key varchar(64) PRIMARY KEY, exchange varchar(36) NOT NULL)`, and let the gateway insert into it"
+    )
+}
+
+/// What is said where the configuration names no table of keys.
+pub(super) fn no_table() -> Fault {
+    Fault::Keys {
+        what: "its table names no table of keys".to_owned(),
+        help: "add `commands = \"drawbridge_keys\"` to the `[database.…]`, and make that table".to_owned(),
+    }
+}

@@ -1,0 +1,177 @@
+//! A command: carried out once for each key, whoever asks how often, and whatever is killed in between.
+//!
+//! The intent is durable before the legacy system is asked. From then on the caller's leaving stops nothing: who asks again with the
+//! same key gets the answer that is kept. What nobody can know is said to be unknown, and never tried again.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use proto::records::{CommandStep, KeptAnswer, Kind};
+use records::{Command, CommandKey, Commands, ExchangeId, Taken};
+
+use super::{
+    Provider, Refused, Whole,
+    answer::{Answer, Answered, answered_or_refused, failed},
+    not_recorded,
+    permit::Permitted,
+};
+use crate::{
+    deadline,
+    ports::{LegacyError, Requests},
+    refusal::{Hop, Reason, Refusal, Status},
+};
+
+/// How long after its deadline a connector may still say what became of a command: to wait for the end of a commit.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// A key that this exchange has taken. Whatever ends it without a word leaves the key unknown.
+struct Hold<'a> {
+    commands: &'a Commands,
+    key: CommandKey,
+    said: bool,
+}
+
+impl Hold<'_> {
+    fn says(mut self, step: CommandStep) {
+        self.said = true;
+        match step {
+            CommandStep::Done => self.commands.done(&self.key),
+            CommandStep::Freed => self.commands.freed(&self.key),
+            CommandStep::Unknown | CommandStep::Taken | CommandStep::Unspecified => self.commands.unknown(&self.key),
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if !self.said {
+            self.commands.unknown(&self.key);
+        }
+    }
+}
+
+impl Provider {
+    /// Carries a command out, or says what came of it when it was asked before.
+    pub(super) async fn command(&self, permitted: Permitted, command: Command) -> Result<Whole, Box<Refused>> {
+        let refuse = |reason, told: String| Refusal::new(reason, Hop::Provider, told);
+        match self.commands.take(&command, permitted.verified.account.id) {
+            Taken::Free => self.carry_out(permitted, command).await,
+            Taken::Done(by) => self.repeat(permitted, &command.key, by).await,
+            Taken::Running(by) => {
+                let told = format!("the exchange {by} carries out the command of this key right now");
+                Err(permitted.verified.refuse(refuse(Reason::InProgress, told)))
+            }
+            Taken::Unknown(by) => {
+                let told = format!(
+                    "the exchange {by} began the command of this key, and nobody can say whether it was done; it is never tried again"
+                );
+                Err(permitted.verified.refuse(refuse(Reason::Unanswered, told).unknown()))
+            }
+            Taken::Reused(by) => {
+                let told = format!("the exchange {by} used this key for another request");
+                Err(permitted.verified.refuse(refuse(Reason::KeyReused, told)))
+            }
+        }
+    }
+
+    async fn carry_out(&self, permitted: Permitted, command: Command) -> Result<Whole, Box<Refused>> {
+        let hold = Hold { commands: &self.commands, key: command.key, said: false };
+        let mut draft = permitted.verified.account.draft(&self.house, Kind::Intent);
+        note(&mut draft.private, &command, CommandStep::Taken);
+        if let Err(error) = self.house.records.append(draft, None).await {
+            hold.says(CommandStep::Freed);
+            return Err(permitted.verified.refuse(not_recorded(&error)));
+        }
+        let (result, step) = self.ask_once(&permitted).await;
+        if let (Ok(answer), CommandStep::Done) = (&result, step) {
+            self.answers.keep(&command.key, kept(permitted.verified.account.id, answer)).await;
+        }
+        let mut answered = Answered { permitted, result };
+        note(&mut answered.permitted.verified.account.private, &command, step);
+        let whole = self.settle(answered).await;
+        // Without a durable record the log says no more than that it was begun.
+        hold.says(if whole.settled.index.is_some() { step } else { CommandStep::Unknown });
+        Ok(whole)
+    }
+
+    /// Puts the command to the legacy system, and says how much is known of what it did.
+    async fn ask_once(&self, permitted: &Permitted) -> (Result<Answer, Refusal>, CommandStep) {
+        let until = deadline::reserve(permitted.deadline());
+        let last = until.and_then(|until| until.checked_add(LAST_WORD));
+        let asked = tokio::select! {
+            biased;
+            asked = self.only_answer(permitted, until) => asked,
+            () = deadline::wait(last) => Err(LegacyError::Timeout),
+        };
+        match asked {
+            Ok(message) => match permitted.minimise(message, self.house.limits.message) {
+                Ok(message) => (Ok(Answer::Message(message)), CommandStep::Done),
+                Err(refusal) => (Err(refusal.detail("the command was carried out").unknown()), CommandStep::Done),
+            },
+            Err(LegacyError::Undone(error)) => (answered_or_refused(*error), CommandStep::Freed),
+            Err(error) => match answered_or_refused(error) {
+                Ok(status) => (Ok(status), CommandStep::Done),
+                Err(refusal) if refusal.reason == Reason::AlreadyDone => (Err(refusal), CommandStep::Done),
+                Err(refusal) => (Err(refusal.unknown()), CommandStep::Unknown),
+            },
+        }
+    }
+
+    async fn only_answer(&self, permitted: &Permitted, until: Option<Instant>) -> Result<bytes::Bytes, LegacyError> {
+        let request = Requests::One(permitted.verified.request.clone());
+        let mut messages = self.begin(permitted, request, until).await?;
+        let none = || LegacyError::Failed("it ended without an answer".to_owned());
+        let message = messages.next().await.ok_or_else(none)??;
+        match messages.next().await {
+            None => Ok(message),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) => Err(LegacyError::Failed("it gave more than one answer".to_owned())),
+        }
+    }
+
+    /// Answers with what is kept of the exchange that carried the command out.
+    async fn repeat(&self, mut permitted: Permitted, key: &CommandKey, by: ExchangeId) -> Result<Whole, Box<Refused>> {
+        let kept = self.answers.find(key).await.filter(|kept| kept.exchange_id == by.as_bytes().as_slice());
+        let Some(kept) = kept else {
+            let told =
+                format!("the exchange {by} has carried out the command of this key; its answer is no longer kept");
+            return Err(permitted.verified.refuse(Refusal::new(Reason::AlreadyDone, Hop::Provider, told)));
+        };
+        let result = if kept.has_message {
+            // The agreement of this exchange may release less than the one it was carried out under.
+            permitted
+                .plan
+                .projection
+                .apply(kept.message)
+                .map(Answer::Message)
+                .map_err(|e| failed(&e.to_string()).unknown())
+        } else {
+            Ok(Answer::Status(Status { code: kept.status, message: kept.status_message, details: kept.status_details }))
+        };
+        permitted.verified.account.private.detail =
+            format!("the kept answer of exchange {by}; nothing was carried out");
+        Ok(self.settle(Answered { permitted, result }).await)
+    }
+}
+
+fn note(private: &mut records::Private, command: &Command, step: CommandStep) {
+    private.command_key = command.key.0.to_vec().into();
+    private.command_request = command.request.to_vec().into();
+    private.command_step = step.into();
+}
+
+fn kept(exchange: ExchangeId, answer: &Answer) -> KeptAnswer {
+    let exchange_id = exchange.as_bytes().to_vec().into();
+    match answer {
+        Answer::Message(message) => {
+            KeptAnswer { exchange_id, message: message.clone(), has_message: true, ..KeptAnswer::default() }
+        }
+        Answer::Status(status) => KeptAnswer {
+            exchange_id,
+            status: status.code,
+            status_message: status.message.clone(),
+            status_details: status.details.clone(),
+            ..KeptAnswer::default()
+        },
+    }
+}
