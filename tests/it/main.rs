@@ -5,6 +5,7 @@
 mod agreements;
 mod backup;
 mod cli;
+mod clients;
 mod commands;
 mod compression;
 mod connect;
@@ -18,6 +19,7 @@ mod liar;
 mod limits;
 mod links;
 mod lying_provider;
+mod mock;
 mod postgresql;
 mod privacy;
 mod python;

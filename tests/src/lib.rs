@@ -14,6 +14,8 @@
 pub mod client;
 pub mod faults;
 pub mod federation;
+pub mod node;
+pub mod page;
 pub mod ports;
 pub mod process;
 pub mod python;

@@ -43,6 +43,7 @@ const FILES: &[(&str, &str)] = &[
     ("deploy/prometheus/alerts.yaml", "usr/share/doc/drawbridge/prometheus/alerts.yaml"),
     ("deploy/prometheus/alerts.test.yaml", "usr/share/doc/drawbridge/prometheus/alerts.test.yaml"),
     ("deploy/grafana/dashboard.json", "usr/share/doc/drawbridge/grafana/dashboard.json"),
+    ("deploy/CLIENTS.md", "usr/share/doc/drawbridge/CLIENTS.md"),
 ];
 /// Where each shell looks for completions.
 const COMPLETIONS: &[(&str, &str)] = &[

@@ -23,6 +23,9 @@ const HAPROXY: Program = Program { name: "haproxy", package: "haproxy", present:
 const STRACE: Program = Program { name: "strace", package: "strace", present: || step::present("strace") };
 const PYTHON: Program =
     Program { name: "python3 with venv", package: "python3-venv", present: python_makes_environments };
+const NODE: Program = Program { name: "node", package: "nodejs", present: || step::present("node") };
+const NPM: Program = Program { name: "npm", package: "npm", present: || step::present("npm") };
+const CURL: Program = Program { name: "curl", package: "curl", present: || step::present("curl") };
 /// Its package makes a cluster of its own, which is not started. The tests make theirs in temporary folders.
 const POSTGRESQL: Program =
     Program { name: "PostgreSQL's server", package: "postgresql", present: postgresql_makes_clusters };
@@ -34,7 +37,8 @@ const SYSTEMD: Program =
 const PROMTOOL: Program = Program { name: "promtool", package: "prometheus", present: || step::present("promtool") };
 
 /// What `cargo xtask test` needs.
-pub(crate) const FOR_TESTS: &[Program] = &[PYTHON, STRACE, NGINX, HAPROXY, SYSTEMD, POSTGRESQL, PROMTOOL];
+pub(crate) const FOR_TESTS: &[Program] =
+    &[PYTHON, NODE, NPM, CURL, STRACE, NGINX, HAPROXY, SYSTEMD, POSTGRESQL, PROMTOOL];
 /// What `cargo xtask bench` needs.
 pub(crate) const FOR_BENCH: &[Program] = &[NGINX, HAPROXY];
 

@@ -7,6 +7,7 @@ mod certs;
 mod check;
 mod deb;
 mod install;
+mod node;
 mod python;
 mod step;
 mod supply;

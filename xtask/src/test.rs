@@ -4,13 +4,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    bench, check, install, python,
+    bench, check, install, node, python,
     step::{self, Steps, cargo},
 };
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run this step alone: `install`, `python`, `build`, `tests`, `doctests`, `bench`, or one of `cargo xtask check`.
+    /// Run this step alone: `install`, `python`, `node`, `build`, `tests`, `doctests`, `bench`, or one of `cargo xtask check`.
     #[arg(long, value_name = "STEP")]
     only: Option<String>,
 }
@@ -24,6 +24,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::new("cargo xtask test", options.only.clone());
     let ready = steps.run("install", || install::ensure(install::FOR_TESTS))
         && steps.run("python", python::prepare)
+        && steps.run("node", node::prepare)
         && steps.run("build", || step::run(&mut cargo(["build", "--workspace", "--all-targets", "--locked"])));
     // What could not be built or installed would only fail once more, and further from its cause.
     if ready {

@@ -14,6 +14,7 @@ mod init;
 mod key;
 mod log;
 mod man;
+mod mock;
 mod receipt;
 mod run;
 mod status;
@@ -26,6 +27,7 @@ use crate::failure::{Outcome, because};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
+    Mock(mock::Mock),
     Init(init::Init),
     Check(check::Check),
     Run(run::Run),
@@ -56,6 +58,7 @@ impl Command {
     pub(crate) fn run(self) -> Outcome {
         match self {
             Self::Demo(demo) => demo.run(),
+            Self::Mock(mock) => mock.run(),
             Self::Init(init) => init.run(),
             Self::Check(check) => check.run(),
             Self::Run(run) => run.run(),

@@ -18,6 +18,8 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 const KINDS: &[&str] = &[
     #[cfg(feature = "grpc")]
     "grpc",
+    #[cfg(feature = "mock")]
+    "mock",
     #[cfg(feature = "sql")]
     "sql",
 ];
@@ -143,6 +145,12 @@ impl Binding {
         self.plaintext
     }
 
+    /// Returns whether answers are made up, which only a gateway in development may answer with.
+    #[must_use]
+    pub fn makes_up(&self) -> bool {
+        self.kind == "mock"
+    }
+
     /// Tries the path to the legacy system.
     ///
     /// # Errors
@@ -237,6 +245,8 @@ struct Workshop<'a> {
     databases: BTreeMap<&'a str, Option<Arc<dyn crate::sql::Engine>>>,
     #[cfg(feature = "grpc")]
     channels: crate::grpc::Channels,
+    #[cfg(feature = "mock")]
+    shelf: crate::mock::Shelf,
     problems: Vec<BindingProblem>,
 }
 
@@ -250,6 +260,8 @@ impl<'a> Workshop<'a> {
             databases: BTreeMap::new(),
             #[cfg(feature = "grpc")]
             channels: crate::grpc::Channels::default(),
+            #[cfg(feature = "mock")]
+            shelf: crate::mock::Shelf::default(),
             problems: Vec::new(),
         };
         #[cfg(feature = "sql")]
@@ -342,6 +354,13 @@ impl<'a> Workshop<'a> {
                 let channel = self.channels.get(binding)?;
                 let connector = crate::grpc::GrpcConnector::prepare(method, channel, limits)?;
                 Ok((Arc::new(connector), "grpc", plaintext))
+            }
+            #[cfg(feature = "mock")]
+            "mock" => {
+                let binding = crate::mock::MockBinding::read(&config.connector, self.setup.folder)?;
+                let (contracts, shelf) = (self.setup.contracts, &mut self.shelf);
+                let connector = crate::mock::MockConnector::prepare(&binding, method, contracts, shelf, limits)?;
+                Ok((Arc::new(connector), "mock", false))
             }
             "" => Err(vec![Complaint::new(
                 "",

@@ -31,7 +31,7 @@ pub struct BindingConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConnectorConfig {
-    /// `sql` or `grpc`.
+    /// `sql`, `grpc` or `mock`.
     pub kind: String,
 
     /// `sql`: name of the table `[database.<name>]` to ask.
@@ -67,6 +67,13 @@ pub struct ConnectorConfig {
     pub connections: Option<NonZeroU16>,
     /// `grpc`: speak without TLS. For development only, and only to an address of this machine itself. Default: false.
     pub dangerous_plaintext: Option<bool>,
+
+    /// `mock`: what is made up follows from this number and from the question. Default: 0.
+    pub seed: Option<u64>,
+    /// `mock`: how many messages a stream of answers has. Default: 3.
+    pub rows: Option<u32>,
+    /// `mock`: JSON or TOML file with examples, which come before what is made up. Default: none.
+    pub examples: Option<PathBuf>,
 }
 
 /// A database that bindings of kind `sql` ask. It is opened to read only, except for commands.

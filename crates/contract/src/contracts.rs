@@ -152,7 +152,7 @@ impl Inner {
             .map(|service| {
                 let plan = |method: MethodDescriptor| {
                     let (input, output) = (planner.position(&method.input()), planner.position(&method.output()));
-                    let rules = ruler.position(&method.input());
+                    let rules = (ruler.position(&method.input()), ruler.position(&method.output()));
                     (method, input, output, rules)
                 };
                 let methods: Vec<_> = service.methods().map(plan).collect();
@@ -165,7 +165,7 @@ impl Inner {
         for (descriptor, of_service) in outline {
             let digest = Digest::of(&canonical::text(&descriptor));
             let mut own = Vec::new();
-            for (method, input_plan, output_plan, input_rules) in of_service {
+            for (method, input_plan, output_plan, (input_rules, output_rules)) in of_service {
                 let (says, _) = options::method_rules(&method);
                 let (input, output) = (method.input(), method.output());
                 let made = Arc::new(Method {
@@ -179,6 +179,7 @@ impl Inner {
                     output_plan,
                     rules: Arc::clone(&rules),
                     input_rules,
+                    output_rules,
                     descriptor: method,
                     input,
                     output,

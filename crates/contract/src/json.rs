@@ -15,15 +15,20 @@ impl Method {
     ///
     /// [`JsonProblem`], with the place in the text. An unknown field or an unknown value of an enum is one.
     pub fn request_from_json(&self, text: &str) -> Result<Vec<u8>, JsonProblem> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let message = DynamicMessage::deserialize(self.input().clone(), &mut json)
-            .and_then(|message| json.end().map(|()| message))
-            .map_err(|error| JsonProblem::new(&error, self))?;
-        let encoded = message.encode_to_vec();
+        let encoded = message_from_json(self.input(), text)?.encode_to_vec();
         match self.check_form(&encoded) {
             Ok(()) => Ok(encoded),
             Err(malformed) => Err(JsonProblem { line: 0, column: 0, what: malformed.to_string(), help: None }),
         }
+    }
+
+    /// Reads an answer given as JSON, as [`Method::request_from_json`] reads a request.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Method::request_from_json`].
+    pub fn answer_from_json(&self, text: &str) -> Result<DynamicMessage, JsonProblem> {
+        message_from_json(self.output(), text)
     }
 
     /// Writes an answer message as JSON on one line.
@@ -40,7 +45,14 @@ impl Method {
     }
 }
 
-/// A JSON text is not a request of the method.
+fn message_from_json(descriptor: &MessageDescriptor, text: &str) -> Result<DynamicMessage, JsonProblem> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    DynamicMessage::deserialize(descriptor.clone(), &mut json)
+        .and_then(|message| json.end().map(|()| message))
+        .map_err(|error| JsonProblem::new(&error, descriptor))
+}
+
+/// A JSON text is not a message of the method.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct JsonProblem {
@@ -55,10 +67,10 @@ pub struct JsonProblem {
 }
 
 impl JsonProblem {
-    fn new(error: &serde_json::Error, method: &Method) -> Self {
+    fn new(error: &serde_json::Error, message: &MessageDescriptor) -> Self {
         let text = error.to_string();
         let (what, help) = if error.is_data() {
-            data(&text, method)
+            data(&text, message)
         } else if error.is_eof() {
             ("the JSON ends too early".to_owned(), Some("close what is open: a brace, a bracket or a quote".to_owned()))
         } else {
@@ -77,13 +89,13 @@ impl JsonProblem {
 pub struct UnreadableAnswer(pub String);
 
 /// Puts an error about a value in words of ours, because serde's own repeat the value.
-fn data(text: &str, method: &Method) -> (String, Option<String>) {
+fn data(text: &str, message: &MessageDescriptor) -> (String, Option<String>) {
     if let Some(name) = between(text, "unrecognized field name '", "'") {
-        let (names, nested) = names(method);
+        let (names, nested) = names(message);
         let help = match problem::nearest(name, names.iter().map(String::as_str)) {
             Some(similar) => Some(format!("did you mean `{similar}`?")),
             // With messages within, it is not known here which of them was meant.
-            None => (!nested).then(|| format!("`{}` has {}", method.input().full_name(), list(&names))),
+            None => (!nested).then(|| format!("`{}` has {}", message.full_name(), list(&names))),
         };
         return (format!("unknown field `{name}`"), help);
     }
@@ -101,9 +113,9 @@ fn data(text: &str, method: &Method) -> (String, Option<String>) {
     }
 }
 
-/// Returns the JSON names of all fields that a request can have, at any depth, and whether it has messages within.
-fn names(method: &Method) -> (Vec<String>, bool) {
-    let mut seen: Vec<MessageDescriptor> = vec![method.input().clone()];
+/// Returns the JSON names of all fields that a message can have, at any depth, and whether it has messages within.
+fn names(message: &MessageDescriptor) -> (Vec<String>, bool) {
+    let mut seen: Vec<MessageDescriptor> = vec![message.clone()];
     let mut names = Vec::new();
     let mut position = 0;
     while let Some(message) = seen.get(position).cloned() {

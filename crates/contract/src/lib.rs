@@ -3,7 +3,7 @@
 //! Start at [`Contracts::load`]. It compiles `.proto` files or descriptor sets that were read elsewhere; a [`Method`]
 //! then checks the bytes of requests and answers without decoding them, and the values of requests against the contract's
 //! rules ([`Violations`]); a [`Projection`] takes from an answer what
-//! an agreement does not name. The crate is pure: no files, no sockets, no clock.
+//! an agreement does not name. A [`Sampler`] makes up messages that keep the rules. The crate is pure: no files, no sockets, no clock.
 //!
 //! A digest covers what a service asks and answers and nothing of how its files are laid out; `DIGEST.md` beside this
 //! crate describes it for other implementations.
@@ -20,6 +20,7 @@ mod misfit;
 mod options;
 mod projection;
 mod rules;
+mod sample;
 mod wire;
 
 pub use contracts::{Contracts, Service};
@@ -32,3 +33,4 @@ pub use misfit::Misfit;
 pub use options::{Classification, OPTIONS_PATH, OPTIONS_PROTO, classification, subject};
 pub use projection::{Projection, Selector, SelectorError};
 pub use rules::{Format, Rule, Violation, Violations};
+pub use sample::{Gap, Sample, Sampler};

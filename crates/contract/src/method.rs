@@ -28,6 +28,7 @@ pub struct Method {
     pub(crate) output_plan: usize,
     pub(crate) rules: Arc<rules::Plans>,
     pub(crate) input_rules: usize,
+    pub(crate) output_rules: usize,
 }
 
 impl Method {
@@ -125,6 +126,17 @@ impl Method {
     /// The first defect met.
     pub fn check_answer(&self, message: &[u8]) -> Result<(), Malformed> {
         self.plans.check(self.output_plan, message, Unknown::Tolerated)
+    }
+
+    /// Looks at an answer as [`Method::check_request`] looks at a request: for what is made up, and so has no excuse.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Method::check_request`].
+    pub fn check_made_up_answer(&self, message: &[u8]) -> Result<(), Misfit> {
+        self.plans.check(self.output_plan, message, Unknown::Refused)?;
+        self.rules.check(self.output_rules, message)?;
+        Ok(())
     }
 }
 

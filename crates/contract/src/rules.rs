@@ -11,6 +11,7 @@ mod violation;
 mod walk;
 
 pub use format::Format;
-pub(crate) use options::read;
+pub(crate) use options::{FieldRules, read};
 pub(crate) use plan::{Planner, Plans};
+pub(crate) use value::{Bounds, FractionRule, TextRule, ValueRule, WholeRule};
 pub use violation::{Rule, Violation, Violations};

@@ -19,5 +19,6 @@ mod contract {
     pub mod misuse;
     pub mod projection;
     pub mod rules;
+    pub mod sample;
     pub mod wire;
 }

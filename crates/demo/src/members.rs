@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub use ports::Ports;
+pub(crate) use ports::free as free_ports;
 
 /// A sample member.
 #[derive(Debug)]
@@ -111,11 +112,11 @@ pub enum MembersError {
 }
 
 impl MembersError {
-    fn make(what: impl Into<String>, why: impl std::fmt::Display) -> MembersError {
+    pub(crate) fn make(what: impl Into<String>, why: impl std::fmt::Display) -> MembersError {
         MembersError::Make { what: what.into(), why: why.to_string() }
     }
 
-    fn problems(what: impl Into<String>, problems: &[Problem]) -> MembersError {
+    pub(crate) fn problems(what: impl Into<String>, problems: &[Problem]) -> MembersError {
         let why: Vec<String> = problems.iter().map(ToString::to_string).collect();
         MembersError::make(what, why.join("\n"))
     }
@@ -182,11 +183,11 @@ pub fn contracts() -> Result<Contracts, MembersError> {
     Contracts::load(&[source]).map_err(|problems| MembersError::problems("the contracts", &problems))
 }
 
-fn make_folder(path: &Path) -> Result<(), MembersError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), MembersError> {
     fs::create_dir_all(path).map_err(|source| MembersError::Write { path: path.to_owned(), source })
 }
 
-fn write_text(path: &Path, text: &str) -> Result<(), MembersError> {
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), MembersError> {
     if let Some(parent) = path.parent() {
         make_folder(parent)?;
     }

@@ -4,10 +4,10 @@
 //! did not happen. A step that does not end as told is marked, and the whole then ends unsuccessfully.
 
 mod chapters;
-mod command;
-mod process;
+pub(crate) mod command;
+pub(crate) mod process;
 mod stage;
-mod teller;
+pub(crate) mod teller;
 
 use std::{
     io,
@@ -115,7 +115,7 @@ pub async fn run(options: Options) -> Result<Ending, StoryError> {
 }
 
 /// Waits for Ctrl-C, for a request to end, or for the terminal to go away. Without it the gateways would outlive the story.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     let wait = |kind: SignalKind| async move {
         match signal(kind) {
             Ok(mut signal) => drop(signal.recv().await),

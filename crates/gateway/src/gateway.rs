@@ -366,6 +366,9 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
     if prepared.bindings.iter().any(connectors::Binding::dangerous_plaintext) {
         conditions.push("plaintext-legacy".to_owned());
     }
+    if prepared.bindings.iter().any(connectors::Binding::makes_up) {
+        conditions.push("mock-legacy".to_owned());
+    }
     House {
         gateway: prepared.gateway.clone(),
         rules,

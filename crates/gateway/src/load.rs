@@ -494,7 +494,14 @@ async fn bindings(file: &ConfigFile, contracts: &Contracts) -> Result<Bindings, 
             file.toml.problem("binding", what).help("set `development = true`, or give the back end TLS"),
         ]);
     }
-    Ok(bindings)
+    let mocks = config.binding.iter().enumerate().filter(|(_, binding)| binding.connector.kind == "mock");
+    let refused = |(index, _)| {
+        let what = "a connector of kind `mock` makes its answers up, which is for development only";
+        let help = "set `development = true`, or bind the method to the system that knows the answer";
+        file.toml.problem(&format!("binding[{index}].connector.kind"), what).help(help)
+    };
+    let problems: Vec<Problem> = mocks.filter(|_| !config.development).map(refused).collect();
+    if problems.is_empty() { Ok(bindings) } else { Err(problems) }
 }
 
 /// Whether keys and certificate are those that the directory lists for this gateway.

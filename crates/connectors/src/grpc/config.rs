@@ -125,12 +125,16 @@ fn foreign(config: &ConnectorConfig) -> Vec<Complaint> {
     [
         ("database", config.database.is_some()),
         ("query", config.query.is_some()),
+        ("statements", config.statements.is_some()),
         ("columns", !config.columns.is_empty()),
         ("formats", !config.formats.is_empty()),
         ("values", !config.values.is_empty()),
         ("separators", !config.separators.is_empty()),
         ("gather", config.gather.is_some()),
         ("timezone", config.timezone.is_some()),
+        ("seed", config.seed.is_some()),
+        ("rows", config.rows.is_some()),
+        ("examples", config.examples.is_some()),
     ]
     .into_iter()
     .filter(|(_, present)| *present)

@@ -36,6 +36,9 @@ impl SqlBinding {
             ("key", config.key.is_some()),
             ("connections", config.connections.is_some()),
             ("dangerous_plaintext", config.dangerous_plaintext.is_some()),
+            ("seed", config.seed.is_some()),
+            ("rows", config.rows.is_some()),
+            ("examples", config.examples.is_some()),
         ];
         for (key, present) in foreign {
             if present {

@@ -26,15 +26,15 @@ const ABOUT_FIELDS: [&str; 7] = ["classification", "subject", "required", "min_i
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FieldRules {
     /// It has to be given.
-    pub(super) required: bool,
+    pub(crate) required: bool,
     /// How many elements or entries it has.
-    pub(super) items: Bounds<usize>,
+    pub(crate) items: Bounds<usize>,
     /// No element or key may come twice.
-    pub(super) distinct: bool,
+    pub(crate) distinct: bool,
     /// What each of its values has to be.
-    pub(super) value: Option<ValueRule>,
+    pub(crate) value: Option<ValueRule>,
     /// What each key has to be.
-    pub(super) key: Option<ValueRule>,
+    pub(crate) key: Option<ValueRule>,
 }
 
 impl FieldRules {

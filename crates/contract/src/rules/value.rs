@@ -15,7 +15,7 @@ const MOST_SHOWN: usize = 120;
 
 /// The rules about one value.
 #[derive(Clone, Debug)]
-pub(super) enum ValueRule {
+pub(crate) enum ValueRule {
     Text(TextRule),
     Bytes(Bounds<usize>),
     Whole(WholeRule),
@@ -24,45 +24,45 @@ pub(super) enum ValueRule {
 
 /// Rules about text.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TextRule {
-    pub(super) format: Option<Format>,
-    pub(super) pattern: Option<Pattern>,
+pub(crate) struct TextRule {
+    pub(crate) format: Option<Format>,
+    pub(crate) pattern: Option<Pattern>,
     /// In Unicode code points.
-    pub(super) length: Bounds<usize>,
+    pub(crate) length: Bounds<usize>,
     /// Sorted.
-    pub(super) one_of: Vec<String>,
+    pub(crate) one_of: Vec<String>,
 }
 
 /// A regular expression that a whole text has to match.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     /// As the contract has it.
-    pub(super) written: String,
+    pub(crate) written: String,
     /// For the whole text.
-    pub(super) whole: Regex,
+    pub(crate) whole: Regex,
 }
 
 /// Rules about whole numbers and enums.
 #[derive(Clone, Debug, Default)]
-pub(super) struct WholeRule {
-    pub(super) range: Bounds<i128>,
+pub(crate) struct WholeRule {
+    pub(crate) range: Bounds<i128>,
     /// The numbers, sorted, and how the contract writes them.
-    pub(super) one_of: Vec<(i128, String)>,
+    pub(crate) one_of: Vec<(i128, String)>,
 }
 
 /// Rules about numbers with a fraction.
 #[derive(Clone, Debug)]
-pub(super) struct FractionRule {
-    pub(super) range: Bounds<f64>,
+pub(crate) struct FractionRule {
+    pub(crate) range: Bounds<f64>,
     /// The range in words, with the numbers as the contract writes them.
     pub(super) described: String,
 }
 
 /// The least and the greatest that is allowed, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds<T> {
-    pub(super) least: Option<T>,
-    pub(super) most: Option<T>,
+pub(crate) struct Bounds<T> {
+    pub(crate) least: Option<T>,
+    pub(crate) most: Option<T>,
 }
 
 impl<T> Default for Bounds<T> {
@@ -82,12 +82,12 @@ impl<T: Copy + PartialOrd + std::fmt::Display> Bounds<T> {
     }
 
     /// What cannot be compared, as NaN, lies within no bounds.
-    pub(super) fn contain(self, value: T) -> bool {
+    pub(crate) fn contain(self, value: T) -> bool {
         self.least.is_none_or(|least| value >= least) && self.most.is_none_or(|most| value <= most)
     }
 
     /// Returns the bounds in words: `at least 2`.
-    pub(super) fn described(self) -> String {
+    pub(crate) fn described(self) -> String {
         match (self.least, self.most) {
             (Some(least), Some(most)) if least == most => format!("exactly {least}"),
             (Some(least), Some(most)) => format!("{least} to {most}"),
@@ -234,7 +234,7 @@ impl TextRule {
     }
 
     /// Returns whether a text keeps every rule but the list of those that are allowed.
-    pub(super) fn allows(&self, text: &str) -> bool {
+    pub(crate) fn allows(&self, text: &str) -> bool {
         (self.length.is_empty() || self.length.contain(text.chars().count()))
             && self.format.is_none_or(|format| format.accepts(text))
             && self.pattern.as_ref().is_none_or(|pattern| pattern.whole.is_match(text))

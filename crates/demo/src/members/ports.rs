@@ -26,9 +26,9 @@ impl Ports {
     }
 }
 
-/// Finds ports for three members. Addresses stand in the signed directory, so they must be known before anything listens: the
+/// Finds ports for three members (fewer take what they need). Addresses stand in the signed directory, so they must be known before anything listens: the
 /// ports are taken all at once, and given back for the gateways.
-pub(super) fn free() -> io::Result<[Ports; 3]> {
+pub(crate) fn free() -> io::Result<[Ports; 3]> {
     let mut taken = Vec::new();
     let mut take = || -> io::Result<SocketAddr> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

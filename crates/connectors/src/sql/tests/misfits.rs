@@ -210,11 +210,11 @@ async fn the_bindings_own_keys_are_checked() {
         ),
         (
             "method = \"fixture.v1.Patients/Find\"\nconnector = { kind = \"slq\" }",
-            "binding[0].connector.kind: unknown connector `slq` use one of `grpc`, `sql`; did you mean `sql`?",
+            "binding[0].connector.kind: unknown connector `slq` use one of `grpc`, `mock`, `sql`; did you mean `sql`?",
         ),
         (
             "method = \"fixture.v1.Patients/Find\"\nconnector = { }",
-            "binding[0].connector: the connector does not say its `kind` use one of `grpc`, `sql`",
+            "binding[0].connector: the connector does not say its `kind` use one of `grpc`, `mock`, `sql`",
         ),
         (
             "method = \"fixture.v1.Patients/Find\"\nconnector = { kind = \"sql\", database = \"legcy\", query = \"SELECT 1 AS visits\" }",

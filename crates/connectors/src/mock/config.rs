@@ -1,0 +1,58 @@
+//! Takes what a binding of kind `mock` needs out of the connector's table.
+
+use std::path::{Path, PathBuf};
+
+use crate::bindings::Complaint;
+use crate::config::ConnectorConfig;
+
+/// Messages of an answer that is a stream, unless configured.
+const ROWS: u32 = 3;
+
+/// How a method is mocked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MockBinding {
+    /// What is made up follows from it and from the question.
+    pub(crate) seed: u64,
+    /// Messages of an answer that is a stream.
+    pub(crate) rows: u32,
+    /// File with examples.
+    pub(crate) examples: Option<PathBuf>,
+}
+
+impl MockBinding {
+    /// Reads the table, or says everything that is wrong with it.
+    pub(crate) fn read(config: &ConnectorConfig, folder: &Path) -> Result<Self, Vec<Complaint>> {
+        let foreign = [
+            ("database", config.database.is_some()),
+            ("query", config.query.is_some()),
+            ("statements", config.statements.is_some()),
+            ("columns", !config.columns.is_empty()),
+            ("formats", !config.formats.is_empty()),
+            ("values", !config.values.is_empty()),
+            ("separators", !config.separators.is_empty()),
+            ("gather", config.gather.is_some()),
+            ("timezone", config.timezone.is_some()),
+            ("address", config.address.is_some()),
+            ("ca", config.ca.is_some()),
+            ("certificate", config.certificate.is_some()),
+            ("key", config.key.is_some()),
+            ("connections", config.connections.is_some()),
+            ("dangerous_plaintext", config.dangerous_plaintext.is_some()),
+        ];
+        let complaints: Vec<Complaint> = foreign
+            .into_iter()
+            .filter(|(_, present)| *present)
+            .map(|(key, _)| {
+                Complaint::new(key, format!("a connector of kind `mock` has no key `{key}`"), "leave it out")
+            })
+            .collect();
+        if !complaints.is_empty() {
+            return Err(complaints);
+        }
+        Ok(Self {
+            seed: config.seed.unwrap_or_default(),
+            rows: config.rows.unwrap_or(ROWS),
+            examples: config.examples.as_ref().map(|path| folder.join(path)),
+        })
+    }
+}
