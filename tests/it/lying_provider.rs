@@ -3,6 +3,7 @@
 
 mod lies;
 mod promises;
+mod requests;
 
 use std::sync::{Arc, Mutex};
 

@@ -12,11 +12,13 @@
 )]
 
 pub mod client;
+pub mod collector;
 pub mod faults;
 pub mod federation;
 pub mod ports;
 pub mod process;
 pub mod python;
+pub mod raw;
 pub mod stand_in;
 pub mod watch;
 
