@@ -63,7 +63,14 @@ fields = "all"
 kind = "query"
 "#;
 
-async fn interop() -> (TestFederation, Backend) {
+/// Two gateways before grpcio's server.
+pub(crate) async fn interop() -> (TestFederation, Backend) {
+    let backend = Backend::of("interop_server.py", &[]);
+    (before(backend.port).await, backend)
+}
+
+/// Two gateways before a back end on this port, under an agreement about every method.
+pub(crate) async fn before(port: u16) -> TestFederation {
     let federation = TestFederation::without_agreement().await;
     let methods: Vec<String> = METHODS.iter().map(|method| format!("{method:?}")).collect();
     federation.agree(&Agreement {
@@ -71,17 +78,15 @@ async fn interop() -> (TestFederation, Backend) {
         grants: GRANTS.replace("@methods@", &methods.join(", ")),
         ..Agreement::default()
     });
-    let backend = Backend::of("interop_server.py", &[]);
     let trust = federation.member(TRUST);
     trust.reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
     for method in METHODS {
         trust.configure(&format!(
             "\n[[binding]]\nmethod = \"grpc.testing.TestService/{method}\"\nconnector = {{ kind = \"grpc\", address = \
-             \"http://127.0.0.1:{}\", dangerous_plaintext = true }}\n",
-            backend.port
+             \"http://127.0.0.1:{port}\", dangerous_plaintext = true }}\n"
         ));
     }
-    (federation.start(), backend)
+    federation.start()
 }
 
 fn run(federation: &TestFederation, case: &str) {

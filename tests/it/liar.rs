@@ -1,6 +1,8 @@
 //! A peer of our own making that lies: it has the council's certificate and gateway key, and signs what it likes. Whatever it
 //! says is refused, signed, and recorded; and the same peer, telling the truth, is answered.
 
+mod streams;
+
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;

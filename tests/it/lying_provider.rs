@@ -4,6 +4,7 @@
 mod lies;
 mod metadata;
 mod promises;
+mod requests;
 
 use std::sync::{Arc, Mutex};
 

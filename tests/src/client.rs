@@ -1,12 +1,16 @@
 //! A partner system in Rust: ordinary gRPC over HTTP/2 with a client certificate, bytes in and bytes out.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use exchange::{Reason, Status, framing, headers};
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2::SendRequest,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, client::WantsClientCert};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
@@ -16,10 +20,13 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+/// What a client sends after the head of its request.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
 /// A connection of a partner system, or of a gateway of one's own making.
 #[derive(Clone)]
 pub struct Client {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
 }
 
 /// An answer, read to its end.
@@ -136,10 +143,26 @@ impl Client {
         body: Bytes,
         timeout: Option<Duration>,
     ) -> anyhow::Result<(HeaderMap, Incoming)> {
+        let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
+        self.open_body(path, metadata, body, timeout).await
+    }
+
+    /// As [`Client::open_raw`], with a body of one's own making, see [`frames`].
+    ///
+    /// # Errors
+    ///
+    /// When the connection does not carry it.
+    pub async fn open_body(
+        &mut self,
+        path: &str,
+        metadata: &HeaderMap,
+        body: Body,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<(HeaderMap, Incoming)> {
         let mut request = Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .body(Full::new(body))?;
+            .body(body)?;
         request.headers_mut().extend(metadata.clone());
         if let Some(timeout) = timeout {
             request.headers_mut().insert("grpc-timeout", HeaderValue::try_from(format!("{}m", timeout.as_millis()))?);
@@ -170,12 +193,32 @@ fn trusting(root: &str) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClien
     Ok(builder.with_root_certificates(roots))
 }
 
-async fn tls(address: SocketAddr, mut config: ClientConfig) -> anyhow::Result<TlsStream<TcpStream>> {
-    config.alpn_protocols = vec![b"h2".to_vec()];
+async fn tls(address: SocketAddr, config: ClientConfig) -> anyhow::Result<TlsStream<TcpStream>> {
+    tls_speaking(address, config, "h2").await
+}
+
+async fn tls_speaking(
+    address: SocketAddr,
+    mut config: ClientConfig,
+    protocol: &str,
+) -> anyhow::Result<TlsStream<TcpStream>> {
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("localhost")?;
     Ok(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+}
+
+/// Connects with a certificate and its key, speaking `protocol` (as ALPN has it), and leaves the rest to the caller.
+pub(crate) async fn raw(
+    address: SocketAddr,
+    root: &str,
+    (certificate, key): (&str, &str),
+    protocol: &str,
+) -> anyhow::Result<TlsStream<TcpStream>> {
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let config = trusting(root)?.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+    tls_speaking(address, config, protocol).await
 }
 
 /// Reads a reply to its end.
@@ -200,6 +243,16 @@ pub async fn read(head: HeaderMap, body: Incoming) -> anyhow::Result<Reply> {
         headers::read_status(&trailers).ok_or_else(|| anyhow::anyhow!("the reply has no status: {trailers:?}"))?;
     anyhow::ensure!(status.code != 0 || rest.is_empty(), "the reply ends inside a message, and is called OK");
     Ok(Reply { headers: head, messages, trailers, status })
+}
+
+/// A body that is sent piece by piece, each in a frame of its own. An error resets the stream; a body without trailers ends without any.
+pub fn frames(frames: Vec<io::Result<Frame<Bytes>>>) -> Body {
+    // One frame a turn: what was handed over leaves before a reset.
+    let frames = stream::iter(frames).then(|frame| async {
+        tokio::task::yield_now().await;
+        frame
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// Makes metadata of pairs.

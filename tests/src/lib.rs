@@ -12,6 +12,7 @@
 )]
 
 pub mod client;
+pub mod collector;
 pub mod faults;
 pub mod federation;
 pub mod node;
@@ -19,6 +20,7 @@ pub mod page;
 pub mod ports;
 pub mod process;
 pub mod python;
+pub mod raw;
 pub mod stand_in;
 pub mod watch;
 

@@ -74,8 +74,10 @@ pub struct Answer {
     pub promise: Change<Option<LeafOpening>>,
     /// Signs instead of the gateway's key.
     pub key: Option<SigningKey>,
-    /// Changes what goes out, after all of it was signed.
+    /// Changes what goes out, after all of it was signed. Where the request is streamed, the headers have gone already.
     pub wire: Change<Wire>,
+    /// Answers a streamed request without having read any of it.
+    pub early: bool,
     /// Changes the log once the answer's own leaves are in it.
     pub log: Change<Log>,
 }
@@ -174,8 +176,11 @@ impl Desk {
         let _ = http2.serve_connection(TokioIo::new(stream), service).await;
     }
 
-    async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        if !parts.uri.path().starts_with("/drawbridge.link.") {
+            return self.exchange(&parts.headers, body).await;
+        }
         let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
         let body = body.to_bytes();
         match parts.uri.path() {
@@ -189,18 +194,21 @@ impl Desk {
                 Some(response) => message(&response),
                 None => status(StatusCode::SERVICE_UNAVAILABLE),
             },
-            path if path.starts_with("/drawbridge.link.") => status(StatusCode::NOT_FOUND),
-            _ => self.exchange(&parts.headers).await,
+            _ => status(StatusCode::NOT_FOUND),
         }
     }
 
-    async fn exchange(&self, headers: &HeaderMap) -> Response<Body> {
+    async fn exchange(self: Arc<Self>, headers: &HeaderMap, body: Incoming) -> Response<Body> {
         let asked = Signed::read(headers).expect("the consumer's gateway signs its claims");
         let claims = ConsumerClaims::decode(asked.claims.clone()).unwrap();
         self.asked.lock().await.push(claims.clone());
         let answer = self.next.lock().await.pop_front().unwrap_or_default();
+        if matches!(claims.shape(), CallShape::ClientStream | CallShape::Bidirectional) && answer.refusal.is_none() {
+            return self.converse((asked, claims), answer, body).await;
+        }
+        let _ = body.collect().await;
         let mut log = self.log.lock().await;
-        let mut wire = Reply { desk: self, asked: &asked, claims: &claims, answer: &answer, log: &mut log }.wire();
+        let mut wire = Reply { desk: &self, asked: &asked, claims: &claims, answer: &answer, log: &mut log }.wire();
         if let Some(change) = &answer.log {
             change(&mut log);
         }
@@ -209,6 +217,71 @@ impl Desk {
             change(&mut wire);
         }
         send(wire)
+    }
+
+    /// Opens the reply first, since nothing of a streamed request comes before; then reads the request, and answers.
+    async fn converse(
+        self: Arc<Self>,
+        (asked, claims): (Signed, ConsumerClaims),
+        answer: Answer,
+        body: Incoming,
+    ) -> Response<Body> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+        let opening = {
+            let mut log = self.log.lock().await;
+            Reply { desk: &self, asked: &asked, claims: &claims, answer: &answer, log: &mut log }.open(&mut headers)
+        };
+        let frames = async move {
+            let read = if answer.early { Read::nothing(&claims) } else { Read::all(&claims, body).await };
+            let mut log = self.log.lock().await;
+            let mut reply = Reply { desk: &self, asked: &asked, claims: &claims, answer: &answer, log: &mut log };
+            let body: Vec<Bytes> = answer.messages.iter().map(|message| framing::framed(message)).collect();
+            let trailers = Some(reply.close(&opening, &body, &read));
+            let mut wire = Wire { status: StatusCode::OK, headers: HeaderMap::new(), body, trailers, reset: false };
+            if let Some(change) = &answer.wire {
+                change(&mut wire);
+            }
+            stream::iter(frames_of(wire))
+        };
+        let mut response = Response::new(StreamBody::new(stream::once(frames).flatten()).boxed_unsync());
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// What was read of a streamed request.
+struct Read {
+    digest: digests::Running,
+    messages: u64,
+    /// The consumer's closing claims.
+    closing: Option<Signed>,
+}
+
+impl Read {
+    fn nothing(claims: &ConsumerClaims) -> Self {
+        Self { digest: digests::Running::new(&claims.nonce), messages: 0, closing: None }
+    }
+
+    async fn all(claims: &ConsumerClaims, mut body: Incoming) -> Self {
+        let mut read = Self::nothing(claims);
+        let mut walker = framing::MessageWalker::new(1 << 20);
+        while let Some(Ok(frame)) = body.frame().await {
+            match frame.into_data() {
+                Ok(data) => {
+                    walker.feed(&data).unwrap();
+                    read.digest.update(&data);
+                }
+                Err(frame) => read.closing = frame.trailers_ref().and_then(Signed::read),
+            }
+        }
+        read.messages = walker.messages();
+        read
+    }
+
+    /// The digest over it; empty where the request was no stream.
+    fn digest(&self) -> Vec<u8> {
+        if self.closing.is_none() && self.messages == 0 { Vec::new() } else { self.digest.so_far().to_vec() }
     }
 }
 
@@ -228,7 +301,7 @@ impl Reply<'_> {
         let stream = self.claims.shape() == CallShape::ServerStream && self.answer.refusal.is_none();
         let opening = if stream { self.open(&mut headers) } else { Bytes::new() };
         let body: Vec<Bytes> = self.answer.messages.iter().map(|message| framing::framed(message)).collect();
-        let ending = self.close(&opening, &body);
+        let ending = self.close(&opening, &body, &Read::nothing(self.claims));
         if body.is_empty() && !stream {
             headers.extend(ending);
             return Wire { status: StatusCode::OK, headers, body, trailers: None, reset: false };
@@ -267,7 +340,7 @@ impl Reply<'_> {
     }
 
     /// Records the outcome, and writes the status with the signed closing claims.
-    fn close(&mut self, opening: &Bytes, body: &[Bytes]) -> HeaderMap {
+    fn close(&mut self, opening: &Bytes, body: &[Bytes], read: &Read) -> HeaderMap {
         let status = self.status();
         let mut digest = digests::Running::new(&self.claims.nonce);
         for message in body {
@@ -286,6 +359,9 @@ impl Reply<'_> {
             messages: body.len() as u64,
             released_digest: policy::fields_digest(released).0.to_vec().into(),
             withheld_digest: policy::fields_digest(withheld).0.to_vec().into(),
+            request_closed: read.closing.is_some(),
+            request_messages: read.messages,
+            request_digest: read.digest().into(),
             ..ProviderClosing::default()
         };
         if let Some(change) = &self.answer.closing {
@@ -299,6 +375,8 @@ impl Reply<'_> {
             consumer_seal: self.asked.seal.clone(),
             provider_opening: opening.clone(),
             provider_closing: claims.clone(),
+            consumer_closing: read.closing.as_ref().map(|closing| closing.claims.clone()).unwrap_or_default(),
+            consumer_closing_seal: read.closing.as_ref().and_then(|closing| closing.seal.clone()),
             ..Shared::default()
         };
         let shared = provider_shared(kind, &crossed);
@@ -352,16 +430,10 @@ fn seal(key: &SigningKey, tag: &str, claims: &[u8], promise: &[u8]) -> WireSeal 
     WireSeal { signature: key.sign(&signed).to_vec().into(), size: 1, index: 0, path: vec![] }
 }
 
-fn send(wire: Wire) -> Response<Body> {
-    let Wire { status, headers, body, trailers, reset } = wire;
-    let mut frames: Vec<io::Result<Frame<Bytes>>> = body.into_iter().map(|data| Ok(Frame::data(data))).collect();
-    if reset {
-        frames.push(Err(io::Error::other("the stand-in resets the stream")));
-    } else {
-        frames.extend(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
-    }
+fn send(mut wire: Wire) -> Response<Body> {
+    let (status, headers) = (wire.status, std::mem::take(&mut wire.headers));
     // One frame a turn: what was handed over leaves before a reset.
-    let frames = stream::iter(frames).then(|frame| async {
+    let frames = stream::iter(frames_of(wire)).then(|frame| async {
         tokio::task::yield_now().await;
         frame
     });
@@ -369,6 +441,17 @@ fn send(wire: Wire) -> Response<Body> {
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+fn frames_of(wire: Wire) -> Vec<io::Result<Frame<Bytes>>> {
+    let Wire { body, trailers, reset, .. } = wire;
+    let mut frames: Vec<io::Result<Frame<Bytes>>> = body.into_iter().map(|data| Ok(Frame::data(data))).collect();
+    if reset {
+        frames.push(Err(io::Error::other("the stand-in resets the stream")));
+    } else {
+        frames.extend(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+    }
+    frames
 }
 
 fn message(message: &impl Message) -> Response<Body> {

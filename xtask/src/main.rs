@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod check;
 mod deb;
+mod fuzz;
 mod install;
 mod node;
 mod python;
@@ -41,6 +42,8 @@ enum Task {
     Certs,
     /// Builds a Debian package of the program, its manual, completions and service.
     Deb(deb::Options),
+    /// Runs the parsers of what peers, clients and disks hand in under libFuzzer.
+    Fuzz(fuzz::Options),
     /// Compares the gateways' speed with the direct call and with pairs of nginx and `HAProxy`.
     Bench(bench::Options),
     /// The plain gRPC back end that the comparison runs against; ends when its standard input closes.
@@ -67,6 +70,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Deny => supply::run(),
         Task::Certs => certs::run(),
         Task::Deb(options) => deb::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::BenchBackend => bench::backend(),
     }

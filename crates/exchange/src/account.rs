@@ -203,3 +203,23 @@ pub fn outcome(refusal: Option<Reason>) -> &'static str {
         ) => "refused",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_of_a_refusal_is_recorded_up_to_a_limit() {
+        let id = ExchangeId::new(std::time::UNIX_EPOCH, [7; 10]);
+        let (shared, private) = (Shared::default(), Private::default());
+        let mut account = Account { id, arrived: Instant::now(), shared, private, trace_parent: None, command: false, steps: None };
+        // Two bytes each, behind an odd number of them.
+        let refusal = Refusal::new(Reason::ConnectorFailed, Hop::Legacy, "told").detail("\u{e9}".repeat(100_000));
+        account.end(Some(&refusal), 14);
+        assert!(account.private.detail.starts_with("told; \u{e9}"));
+        assert_eq!(account.private.detail.len(), MAX_DETAIL_BYTES);
+        let odd = Refusal::new(Reason::ConnectorFailed, Hop::Legacy, "odd").detail("\u{e9}".repeat(100_000));
+        account.end(Some(&odd), 14);
+        assert_eq!(account.private.detail.len(), MAX_DETAIL_BYTES - 1, "cut between two characters");
+    }
+}

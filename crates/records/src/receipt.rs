@@ -328,3 +328,6 @@ fn covered(
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,63 @@ fn verify(
     }
     Ok((signed.claims, seal))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{poll, stream::BoxStream};
+
+    use super::*;
+
+    /// Both ends; the reader takes nothing by itself.
+    fn ends() -> (ToLegacy, BoxStream<'static, Result<Bytes, Withdrawn>>) {
+        let (sink, requests) = channel();
+        let Requests::Stream(reader) = requests else { panic!("a streamed request is read as a stream") };
+        (sink, reader)
+    }
+
+    fn message(bytes: u32) -> Bytes {
+        framing::framed(&vec![b'x'; usize::try_from(bytes).unwrap()])
+    }
+
+    #[tokio::test]
+    async fn messages_that_nobody_reads_wait_up_to_so_many_bytes() {
+        let (mut sink, mut reader) = ends();
+        let third = AHEAD_BYTES / 3;
+        sink.take(vec![message(third), message(third), message(third)]).await.unwrap();
+        let mut one_more = std::pin::pin!(sink.take(vec![message(third)]));
+        assert!(poll!(one_more.as_mut()).is_pending(), "more waits than there is room for");
+        assert_eq!(reader.next().await.unwrap().unwrap().len(), third as usize);
+        one_more.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn messages_that_nobody_reads_wait_up_to_so_many() {
+        let (mut sink, mut reader) = ends();
+        sink.take(vec![message(0); AHEAD]).await.unwrap();
+        let mut one_more = std::pin::pin!(sink.take(vec![message(0)]));
+        assert!(poll!(one_more.as_mut()).is_pending());
+        assert!(reader.next().await.unwrap().unwrap().is_empty());
+        one_more.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_larger_than_the_room_goes_alone() {
+        let (mut sink, mut reader) = ends();
+        sink.take(vec![message(1)]).await.unwrap();
+        let mut large = std::pin::pin!(sink.take(vec![message(AHEAD_BYTES * 2)]));
+        assert!(poll!(large.as_mut()).is_pending(), "it does not go beside another");
+        assert_eq!(reader.next().await.unwrap().unwrap().len(), 1);
+        large.await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().len(), AHEAD_BYTES as usize * 2);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_leaves_is_told_to_who_waits_for_room() {
+        let (mut sink, reader) = ends();
+        sink.take(vec![message(AHEAD_BYTES)]).await.unwrap();
+        let mut waits = std::pin::pin!(sink.take(vec![message(1)]));
+        assert!(poll!(waits.as_mut()).is_pending());
+        drop(reader);
+        assert!(waits.await.is_err());
+    }
+}

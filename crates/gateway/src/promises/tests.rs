@@ -138,6 +138,19 @@ fn a_checkpoint_that_never_comes_is_told_after_a_minute() {
 }
 
 #[test]
+fn a_log_that_promises_more_than_its_share_takes_no_other_logs_room() {
+    let ledgers = Ledgers::default();
+    let [greedy, honest] = ["trust.example/main", "police.example/main"].map(|id| id.parse::<GatewayId>().unwrap());
+    let promise = |index: usize| Promise { origin: ORIGIN.to_owned(), index: index as u64, leaf: Hash::ZERO };
+    for index in 0..MAX_WAITING / SHARE + 3 {
+        ledgers.made(&greedy, &promise(index));
+    }
+    assert_eq!((ledgers.logs()[&greedy].waiting.len(), ledgers.counts().2), (MAX_WAITING / SHARE, 3));
+    ledgers.made(&honest, &promise(0));
+    assert_eq!((ledgers.logs()[&honest].waiting.len(), ledgers.counts().2), (1, 3));
+}
+
+#[test]
 fn a_log_that_was_rewritten_is_told() {
     let now = Instant::now();
     let check = |change: &dyn Fn(&mut Peer), promises: std::ops::Range<usize>, expected: &str| {

@@ -21,27 +21,51 @@ const MAX_TEXT_CHARACTERS: usize = 512;
 /// Most purposes of one agreement.
 const MAX_PURPOSES: usize = 64;
 
+/// Most problems that are told of one agreement. Each shows its line, and one line can hold thousands.
+const MAX_PROBLEMS: usize = 100;
+
 /// Collects what is wrong in one file.
 pub(super) struct Checker<'f> {
     file: &'f TomlFile,
     problems: Vec<Problem>,
+    /// There are more than are told.
+    more: bool,
 }
 
 impl Checker<'_> {
     /// Adds a problem of the value at `path`.
     fn wrong(&mut self, path: &KeyPath, what: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(self.file.problem_at(path, what).help(help));
+        if self.has_room() {
+            self.problems.push(self.file.problem_at(path, what).help(help));
+        }
     }
 
     /// Adds a problem of the key at `path`.
     fn wrong_key(&mut self, path: &KeyPath, what: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(self.file.problem_of_key(path, what).help(help));
+        if self.has_room() {
+            self.problems.push(self.file.problem_of_key(path, what).help(help));
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.more |= self.problems.len() >= MAX_PROBLEMS;
+        !self.more
+    }
+
+    /// Returns what was found, in the order of the file.
+    fn found(mut self) -> Vec<Problem> {
+        if self.more {
+            let what = format!("more is wrong than these {MAX_PROBLEMS} things");
+            self.problems.push(Problem::new(self.file.name(), what).help("mend these first, then look again"));
+        }
+        Problem::sort(&mut self.problems);
+        self.problems
     }
 }
 
 /// Checks `terms` as read from `file`.
 pub(super) fn agreement(file: &TomlFile, terms: Terms) -> Result<Agreement, Vec<Problem>> {
-    let mut checker = Checker { file, problems: Vec::new() };
+    let mut checker = Checker { file, problems: Vec::new(), more: false };
     let root = KeyPath::root();
     if !names::is_id(&terms.id) {
         checker.wrong(
@@ -94,8 +118,7 @@ pub(super) fn agreement(file: &TomlFile, terms: Terms) -> Result<Agreement, Vec<
             grants,
         });
     }
-    Problem::sort(&mut checker.problems);
-    Err(checker.problems)
+    Err(checker.found())
 }
 
 fn member(checker: &mut Checker<'_>, key: &str, text: &str) -> Option<MemberId> {

@@ -49,6 +49,14 @@ fn the_digest_is_that_of_the_signed_text() {
 }
 
 #[test]
+fn of_thousands_of_problems_on_one_line_the_first_are_told() {
+    let text = first_grant_with("methods = [\"Find\"]", &format!("methods = [{}]", "\"Find\", ".repeat(20_000)));
+    let problems = Agreement::parse(&TomlFile::parse("agreement.toml", text).unwrap()).unwrap_err();
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems[0].what, "more is wrong than these 100 things");
+}
+
+#[test]
 fn everything_wrong_is_told_at_once() {
     let text = text()
         .replace("council-trust-2026-1", "Council/Trust")

@@ -128,6 +128,16 @@ fn answers_are_written_in_the_mapping_of_protobuf() {
 }
 
 #[test]
+fn a_number_is_the_one_that_was_written_and_not_its_neighbour() {
+    let routes = Routes::of(&contracts::archive()).unwrap();
+    for weight in [3.833_799_146_141_641e-260, 4.186_341_030_828_635e-149, f64::MAX, f64::MIN_POSITIVE, 0.1 + 0.2] {
+        let bytes = request(&routes, OWN, None, &format!("{{\"weight\": {weight:e}}}")).unwrap();
+        // Field 11, eight bytes.
+        assert_eq!(bytes, [&[0x59][..], &weight.to_le_bytes()].concat(), "{weight:e}");
+    }
+}
+
+#[test]
 fn the_deepest_request_and_answer_fit_the_stack_of_a_worker() {
     let check = || {
         let routes = Routes::of(&contracts::archive()).unwrap();
