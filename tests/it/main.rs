@@ -18,6 +18,7 @@ mod lying_provider;
 mod privacy;
 mod python;
 mod receipts;
+mod reload;
 mod rest;
 mod restart;
 mod rules;

@@ -30,7 +30,7 @@ use crate::{
     digests,
     headers::{self, Signed},
     house::House,
-    ports::{LegacySystem, Request},
+    ports::Request,
     refusal::{Reason, Refusal, Status},
     replay::Sessions,
 };
@@ -38,7 +38,6 @@ use crate::{
 /// Answers the exchanges that other gateways open.
 pub struct Provider {
     pub(crate) house: Arc<House>,
-    pub(crate) legacy: Arc<dyn LegacySystem>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) verifiers: Verifiers,
 }
@@ -91,8 +90,8 @@ pub(crate) struct Refused {
 impl Provider {
     /// Makes the answering side of a gateway. `sessions` are shared by all of its runtimes.
     #[must_use]
-    pub fn new(house: Arc<House>, legacy: Arc<dyn LegacySystem>, sessions: Arc<Sessions>) -> Self {
-        Self { house, legacy, sessions, verifiers: Verifiers::default() }
+    pub fn new(house: Arc<House>, sessions: Arc<Sessions>) -> Self {
+        Self { house, sessions, verifiers: Verifiers::default() }
     }
 
     /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.

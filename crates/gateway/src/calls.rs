@@ -12,12 +12,14 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use link::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use exchange::{deadline, headers, ports::Withdrawn};
 
-use crate::ports::body_limit;
+use crate::{
+    places::{Places, Taken},
+    ports::body_limit,
+};
 
 /// Returns a token and what fires it when dropped.
 pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
@@ -26,11 +28,11 @@ pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
 }
 
 /// A place among the exchanges at once, held until the exchange has settled and its answer has left.
-pub(crate) type Place = Arc<OwnedSemaphorePermit>;
+pub(crate) type Place = Arc<Taken>;
 
 /// Takes a place, if there is one.
-pub(crate) fn place(places: &Arc<Semaphore>) -> Option<Place> {
-    places.clone().try_acquire_owned().ok().map(Arc::new)
+pub(crate) fn place(places: &Arc<Places>) -> Option<Place> {
+    places.take().map(Arc::new)
 }
 
 /// Reads when the caller stops waiting.

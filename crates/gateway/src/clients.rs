@@ -1,7 +1,6 @@
 //! The clients' port: ordinary gRPC from the systems of one's own member.
 
 use std::{
-    collections::BTreeMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,14 +13,15 @@ use federation::{MemberId, SystemId};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use link::{Body, Incoming, server::Caller};
-use tokio::sync::Semaphore;
 
 use crate::{
     calls::{self, Held, Place},
     observe::Observer,
+    places::Places,
     ports::{BodyOutlet, STREAM_BUFFER},
     rest::Rest,
     services::Services,
+    settings::InForce,
     web,
 };
 
@@ -30,13 +30,11 @@ pub(crate) struct Clients {
     pub(crate) house: Arc<House>,
     pub(crate) consumer: Arc<Consumer>,
     pub(crate) services: Services,
-    pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
     pub(crate) observer: Arc<Observer>,
-    pub(crate) places: Arc<Semaphore>,
-    pub(crate) message_limit: usize,
-    pub(crate) request_timeout: Duration,
-    /// JSON over HTTP, where the configuration allows it.
-    pub(crate) rest: Option<Arc<Rest>>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) settings: InForce,
+    /// JSON over HTTP, where the settings allow it.
+    pub(crate) rest: Arc<Rest>,
 }
 
 impl Clients {
@@ -46,12 +44,11 @@ impl Clients {
         caller: Arc<Caller<SystemId>>,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
-        if let Some(rest) = self.rest.clone()
-            && !calls::is_grpc(request.headers())
-        {
+        if !calls::is_grpc(request.headers()) && self.settings.load().rest() {
             if web::is_grpc_web(request.headers()) {
                 return web::serve(self, caller, request).await;
             }
+            let rest = self.rest.clone();
             return rest.serve(self, &caller.peer, request).await;
         }
         // HTTP/1.1 loses the trailers of whom does not ask for them, and with them how a call ended.
@@ -59,6 +56,16 @@ impl Clients {
             return calls::bare(StatusCode::HTTP_VERSION_NOT_SUPPORTED).map(ClientBody::ours);
         }
         self.grpc(caller, request).await
+    }
+
+    /// Largest message of a request, and the time to read one.
+    pub(crate) fn request_limits(&self) -> (usize, Duration) {
+        (self.house.limits.message(), self.settings.load().request_timeout())
+    }
+
+    /// Who is asked when a call of `system` names nobody.
+    pub(crate) fn default_provider(&self, system: &SystemId) -> Option<MemberId> {
+        self.settings.load().systems.get(system).cloned().flatten()
     }
 
     /// Answers one request of gRPC.
@@ -99,7 +106,7 @@ impl Clients {
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
-        let limits = (self.message_limit, self.request_timeout);
+        let limits = self.request_limits();
         let method = self.house.rules.load().contracts.method(parts.uri.path()).cloned();
         let streams = method.is_some_and(|method| method.shape().streams_requests());
         let Ok(request) = calls::read_request(body, streams, limits).await else {
@@ -109,7 +116,7 @@ impl Clients {
         };
         let query = Query {
             system: system.clone(),
-            default_provider: self.systems.get(system).cloned().flatten(),
+            default_provider: self.default_provider(system),
             path: parts.uri.path().to_owned(),
             headers: parts.headers,
             request,

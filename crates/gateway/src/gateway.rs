@@ -10,17 +10,14 @@ use arc_swap::ArcSwap;
 use exchange::{House, Limits, Rules, Sessions};
 use federation::{
     GatewayId, Identity, SystemId,
-    trust::{TlsIdentity, TlsOptions, TrustStore, server_config},
+    trust::{Expected, TrustStore},
 };
 use ledger::{Ledger, Sealer};
-use link::{
-    Http2, Keepalive,
-    server::{self, Identified, Server, Sharing, Transport},
-};
+use link::server::{self, Identified, Server, Sharing, Transport};
+use problem::Problem;
 use records::Records;
-use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,7 +25,13 @@ use crate::{
     config::ClientsConfig,
     load::{Prepared, chain},
     observe::{Gauge, Observer},
-    operations, recovery, services,
+    operations,
+    places::Places,
+    ports::Legacy,
+    recovery,
+    reloads::{Asked, Reloaded, Reloads},
+    services,
+    settings::{self, InForce, Read, Settings},
     status::{self, Source},
     upkeep::Upkeep,
     workers::{Shared, Workers},
@@ -43,7 +46,7 @@ pub struct Gateway {
     operations: tokio::task::JoinHandle<()>,
     upkeep: tokio::task::JoinHandle<()>,
     shared: Arc<Shared>,
-    drain: Duration,
+    reload: mpsc::Sender<Asked>,
     health: tonic_health::server::HealthReporter,
 }
 
@@ -132,6 +135,9 @@ impl StartError {
     }
 }
 
+/// Who asks for a reload waits here while others are read for.
+const WAITING_FOR_A_RELOAD: usize = 8;
+
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -152,6 +158,7 @@ impl Gateway {
             contracts: prepared.contracts.clone(),
             agreements: prepared.agreements.agreements.clone(),
             federation: prepared.trust.federation().clone(),
+            legacy: Arc::new(Legacy { bindings: prepared.bindings.clone() }),
         }));
         let house = Arc::new(house(&prepared, rules.clone(), opened.records.clone()));
         recovery::event(&house, records::STARTED.to_owned()).await?;
@@ -191,9 +198,11 @@ impl Gateway {
                 tracing::warn!(reason = %distrust, "a certificate was refused");
             }),
         );
-        let options = TlsOptions { post_quantum: config.tls.post_quantum };
-        let limits = server_limits(&config.limits);
-        let ports = Ports { tls: &prepared.tls, trust: &trust, options: &options, limits: &limits, count };
+        let (methods, warnings) = (prepared.bindings.len(), prepared.warnings.clone());
+        let Prepared { file, tls, systems, bindings, .. } = prepared;
+        let settings = Settings::new(Read { file, tls, systems, bindings }, &trust).map_err(|error| other(&error))?;
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let ports = Ports { settings: &settings, trust: &trust, count };
         let links = config.links.as_ref().map(|links| ports.links(links.listen)).transpose()?;
         let clients = config.clients.as_ref().map(|clients| ports.clients(clients, &prepared.gateway)).transpose()?;
         let address = |pair: &Vec<TcpListener>| pair.first().and_then(|l| l.local_addr().ok());
@@ -209,47 +218,43 @@ impl Gateway {
                 .and_then(|(_, l)| address(l))
                 .map(|a| (a, config.clients.as_ref().is_some_and(|c| c.dangerous_plaintext_system.is_some()))),
             operations: operations_address,
-            methods: prepared.bindings.len(),
+            methods,
             agreements: prepared.agreements.agreements.iter().len(),
             members,
             records: ledger.checkpoint().size,
-            warnings: prepared.warnings.clone(),
+            warnings,
         };
         let (reporter, health) = services::health().await;
         let ledgers = Arc::new(crate::promises::Ledgers::default());
-        let gauges =
+        let mut gauges =
             gauges(ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
+        let reloads = Arc::new(Reloads::new(now()));
+        gauges.extend(reloads.gauges());
         let observer = Arc::new(Observer::new(rules.clone(), gauges).map_err(StartError::Other)?);
-        let drain = config.limits.drain.duration();
         let shared = Arc::new(Shared {
             house,
             rules,
+            settings,
             trust,
-            tls: prepared.tls.clone(),
-            options,
             ledgers: ledgers.clone(),
             observer,
-            places: Arc::new(Semaphore::new(config.limits.exchanges)),
+            places: Arc::new(Places::new(config.limits.exchanges)),
             sessions: Arc::new(Sessions::default()),
             health,
             gateway_key: prepared.gateway_key,
-            bindings: prepared.bindings,
-            systems: Arc::new(prepared.systems),
+            log_key: prepared.log_key.verifier(),
+            reloads,
             draining: CancellationToken::new(),
-            file: prepared.file,
         });
         for opening in promises {
             shared.remember(&opening);
         }
         let workers = Workers::start(&shared, links.as_ref(), clients.as_ref(), count).map_err(|e| other(&e))?;
-        let upkeep = Upkeep::new(
-            &shared,
-            links.as_ref().map(|(s, _)| s.clone()),
-            clients.as_ref().map(|(s, _)| s.clone()),
-            workers.links(),
-            (reporter.clone(), prepared.loader),
-        );
         let (links, clients) = (links.map(|(server, _)| server), clients.map(|(server, _)| server));
+        let (reload, asked) = mpsc::channel(WAITING_FOR_A_RELOAD);
+        let read = (prepared.loader, prepared.stand);
+        let upkeep =
+            Upkeep::new(&shared, (links.clone(), clients.clone()), workers.links(), reporter.clone(), (read, asked));
         let source = Source {
             shared: shared.clone(),
             links: links.clone(),
@@ -260,7 +265,7 @@ impl Gateway {
         };
         let upkeep = tokio::spawn(upkeep.run());
         let operations = tokio::spawn(operations::serve(operations_listener, Arc::new(source)));
-        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter })
+        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, reload, health: reporter })
     }
 
     /// Returns what is served.
@@ -269,21 +274,40 @@ impl Gateway {
         &self.serving
     }
 
+    /// Reads all files again, and takes them up: whole, or not at all. Exchanges go on meanwhile with what they began with.
+    ///
+    /// Returns what has changed.
+    ///
+    /// # Errors
+    ///
+    /// Every problem; what was in force before stays in force.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the reload.
+    pub async fn reload(&self) -> Reloaded {
+        let (asked, outcome) = oneshot::channel();
+        let stopping = || vec![Problem::new("", "the gateway is stopping")];
+        self.reload.send(asked).await.map_err(|_| stopping())?;
+        outcome.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// Takes nothing new, lets open exchanges end for as long as the configuration allows, and closes the log.
     ///
     /// Returns how many connections had to be closed with exchanges open.
     pub async fn stop(self) -> usize {
         self.shared.draining.cancel();
+        let drain = self.shared.settings.load().file.config.limits.drain.duration();
         self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         let clients = async {
             match &self.clients {
-                Some(server) => server.drain(self.drain).await.closed,
+                Some(server) => server.drain(drain).await.closed,
                 None => 0,
             }
         };
         let links = async {
             match &self.links {
-                Some(server) => server.drain(self.drain).await.closed,
+                Some(server) => server.drain(drain).await.closed,
                 None => 0,
             }
         };
@@ -323,16 +347,8 @@ fn open_ledger(prepared: &Prepared) -> Result<(Ledger, ledger::Recovery), StartE
 
 fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> House {
     let config = &prepared.file.config;
-    let mut conditions = Vec::new();
-    if config.development {
-        conditions.push("development".to_owned());
-    }
-    if config.clients.as_ref().is_some_and(|c| c.dangerous_plaintext_system.is_some()) {
-        conditions.push("plaintext-clients".to_owned());
-    }
-    if prepared.bindings.iter().any(connectors::Binding::dangerous_plaintext) {
-        conditions.push("plaintext-legacy".to_owned());
-    }
+    let limits = Limits::default();
+    limits.set_message(config.limits.message.bytes());
     House {
         gateway: prepared.gateway.clone(),
         rules,
@@ -340,33 +356,15 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         sealer: Sealer::new(prepared.gateway_key.clone()),
         clock: now,
         flood: Arc::default(),
-        limits: Limits { message: config.limits.message.bytes(), ..Limits::default() },
-        conditions,
-    }
-}
-
-fn server_limits(config: &crate::config::LimitsConfig) -> server::Limits {
-    server::Limits {
-        http2: Http2 {
-            streams: config.streams,
-            header_bytes: u32::try_from(config.header.bytes()).unwrap_or(u32::MAX),
-            header_timeout: config.header_timeout.duration(),
-            keepalive: Keepalive { interval: config.keepalive.duration(), ..Keepalive::default() },
-            ..Http2::default()
-        },
-        handshakes: server::Handshakes { timeout: config.handshake_timeout.duration(), at_once: config.handshakes },
-        connections: config.connections,
-        connection_age: Some(config.connection_age.duration()),
-        ..server::Limits::default()
+        limits,
+        conditions: settings::conditions(config, &prepared.bindings),
     }
 }
 
 /// What both ports are made of.
 struct Ports<'a> {
-    tls: &'a TlsIdentity,
+    settings: &'a InForce,
     trust: &'a TrustStore,
-    options: &'a TlsOptions,
-    limits: &'a server::Limits,
     count: usize,
 }
 
@@ -374,8 +372,13 @@ type Port<P> = (Server<P>, Vec<TcpListener>);
 
 impl Ports<'_> {
     fn links(&self, address: SocketAddr) -> Result<Port<GatewayId>, StartError> {
-        let transport = self.tls(self.trust.links_verifier(), false)?;
-        let server = Server::new(self.limits.clone(), transport, identify_gateway);
+        let transport = settings::links_transport(self.settings);
+        let trust = self.trust.clone();
+        let identify = move |certificates: &[CertificateDer<'static>]| {
+            still_trusted(&trust, &Expected::Links, certificates)?;
+            identify_gateway(certificates)
+        };
+        let server = Server::new(self.settings.load().links_limits(), transport, identify);
         Ok((server, listeners(address, self.count, "links.listen")?))
     }
 
@@ -384,22 +387,16 @@ impl Ports<'_> {
             tracing::warn!(address = %config.listen, "DANGEROUS: clients are served in plain text, without certificates");
             Transport::Plain
         } else {
-            self.tls(self.trust.clients_verifier(), config.rest)?
+            settings::clients_transport(self.settings)
         };
         let plain = plain_system(own, config.dangerous_plaintext_system.as_deref())?;
-        let identify = move |certificates: &[CertificateDer<'static>]| identify_system(certificates, plain.as_ref());
-        let limits = server::Limits { http1: config.rest, ..self.limits.clone() };
-        let server = Server::new(limits, transport, identify);
+        let trust = self.trust.clone();
+        let identify = move |certificates: &[CertificateDer<'static>]| {
+            still_trusted(&trust, &Expected::Clients, certificates)?;
+            identify_system(certificates, plain.as_ref())
+        };
+        let server = Server::new(self.settings.load().clients_limits(), transport, identify);
         Ok((server, listeners(config.listen, self.count, "clients.listen")?))
-    }
-
-    fn tls(&self, verifier: Arc<dyn ClientCertVerifier>, http1: bool) -> Result<Transport, StartError> {
-        let mut tls = server_config(self.tls, verifier, self.options).map_err(|e| StartError::Other(chain(&e)))?;
-        if http1 {
-            // Behind `h2`, so that who knows both speaks HTTP/2.
-            Arc::make_mut(&mut tls).alpn_protocols.push(server::ALPN_HTTP1.to_vec());
-        }
-        Ok(Transport::Tls(Arc::new(move || tls.clone())))
     }
 }
 
@@ -413,6 +410,16 @@ fn listeners(address: SocketAddr, count: usize, setting: &'static str) -> Result
 }
 
 type Turned = Box<dyn std::error::Error + Send + Sync>;
+
+/// The trust may have been replaced while hands were shaken. Where there is plain text, there are no certificates.
+fn still_trusted(
+    trust: &TrustStore,
+    expected: &Expected,
+    certificates: &[CertificateDer<'static>],
+) -> Result<(), Turned> {
+    let Some((leaf, rest)) = certificates.split_first() else { return Ok(()) };
+    Ok(trust.still_trusted(expected, leaf, rest, now())?)
+}
 
 fn identify_gateway(certificates: &[CertificateDer<'static>]) -> Result<Identified<GatewayId>, Turned> {
     let leaf = certificates.first().ok_or("no certificate")?;

@@ -1,24 +1,19 @@
 //! The runtimes that carry exchanges: one thread a core, each with its own listeners, links and pools, so that nothing of an
 //! exchange crosses threads but its hand-off to the ledger.
 
-use std::{collections::BTreeMap, io, net::TcpListener, sync::Arc, thread, time::Duration};
+use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
 use arc_swap::ArcSwap;
-use connectors::Bindings;
 use exchange::{Consumer, House, Provider, Rules, Sessions};
-use federation::{
-    GatewayId, MemberId, SystemId,
-    trust::{TlsIdentity, TlsOptions, TrustStore},
-};
+use federation::{GatewayId, SystemId, trust::TrustStore};
 use ledger::Sealer;
 use link::{
     client::{self, Links},
     server::Server,
 };
-use note::SigningKey;
+use note::{SigningKey, VerifierKey};
 use proto::link::LeafOpening;
 use records::receipt;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -26,41 +21,43 @@ use exchange::ports::Promises as _;
 
 use crate::{
     clients::Clients,
-    config::ConfigFile,
     dialling,
     links::LinksPort,
     observe::Observer,
-    ports::{Legacy, LinkPeers, shared},
+    places::Places,
+    ports::{LinkPeers, shared},
     promises::Ledgers,
+    reloads::Reloads,
     services::Services,
+    settings::InForce,
 };
 
 /// What all runtimes share.
 pub(crate) struct Shared {
     pub(crate) house: Arc<House>,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
+    pub(crate) settings: InForce,
     pub(crate) trust: TrustStore,
-    pub(crate) tls: TlsIdentity,
-    pub(crate) options: TlsOptions,
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) observer: Arc<Observer>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) health: Routes,
-    pub(crate) file: ConfigFile,
     pub(crate) gateway_key: SigningKey,
-    pub(crate) bindings: Bindings,
-    pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
+    /// Verifies checkpoints of its log.
+    pub(crate) log_key: VerifierKey,
+    pub(crate) reloads: Arc<Reloads>,
     /// Fires when the gateway begins to stop: it takes nothing new.
     pub(crate) draining: CancellationToken,
 }
 
 impl Shared {
-    /// Returns links of one runtime, dialled as directory and trust say at that moment.
+    /// Returns links of one runtime, dialled as directory, trust and certificate are at that moment.
     pub(crate) fn dial(&self) -> Links<GatewayId> {
-        let (rules, trust, tls, options) = (self.rules.clone(), self.trust.clone(), self.tls.clone(), self.options);
+        let (rules, trust, settings) = (self.rules.clone(), self.trust.clone(), self.settings.clone());
         Links::new(client::Limits::default(), move |gateway: &GatewayId| {
-            dialling::target(&rules.load().federation, gateway, &trust, (&tls, &options))
+            let settings = settings.load();
+            dialling::target(&rules.load().federation, gateway, &trust, (&settings.tls, &settings.options))
         })
     }
 
@@ -74,9 +71,8 @@ impl Shared {
 
     /// Waits until no exchange is open, at most `patience`.
     pub(crate) async fn settle_rest(&self, patience: Duration) {
-        let all = u32::try_from(self.file.config.limits.exchanges).unwrap_or(u32::MAX);
         // All places free means that every exchange has settled.
-        let _ = tokio::time::timeout(patience, self.places.acquire_many(all)).await;
+        let _ = tokio::time::timeout(patience, self.places.until_free()).await;
     }
 }
 
@@ -182,24 +178,20 @@ impl Worker {
             sealer: Sealer::new(self.shared.gateway_key.clone()),
             clock: house.clock,
             flood: house.flood.clone(),
-            limits: house.limits,
+            limits: house.limits.clone(),
             conditions: house.conditions.clone(),
         })
     }
 
     fn links_port(&self, house: &Arc<House>) -> Arc<LinksPort> {
         let shared = &self.shared;
-        let legacy = Arc::new(Legacy { bindings: shared.bindings.clone() });
-        let file = &shared.file;
         Arc::new(LinksPort {
             house: house.clone(),
-            provider: Arc::new(Provider::new(house.clone(), legacy, shared.sessions.clone())),
+            provider: Arc::new(Provider::new(house.clone(), shared.sessions.clone())),
             sessions: shared.sessions.clone(),
             observer: shared.observer.clone(),
             places: shared.places.clone(),
-            agreements: file.path(&file.config.agreements.folder),
-            message_limit: house.limits.message,
-            request_timeout: file.config.limits.request_timeout.duration(),
+            settings: shared.settings.clone(),
         })
     }
 
@@ -209,12 +201,10 @@ impl Worker {
             house: house.clone(),
             consumer: Arc::new(Consumer::new(house.clone(), self::shared(self.peers.clone()), shared.ledgers.clone())),
             services: Services::new(house.clone(), self.peers.clone(), shared.health.clone()),
-            systems: shared.systems.clone(),
             observer: shared.observer.clone(),
             places: shared.places.clone(),
-            message_limit: house.limits.message,
-            request_timeout: shared.file.config.limits.request_timeout.duration(),
-            rest: shared.file.config.clients.as_ref().is_some_and(|clients| clients.rest).then(Arc::default),
+            settings: shared.settings.clone(),
+            rest: Arc::default(),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! `drawbridge run`: runs a gateway until it is told to stop.
+//! `drawbridge run`: runs a gateway until it is told to stop, and has it read its files again when it is told to.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -20,7 +20,7 @@ const TOLD: usize = 12;
 /// What a shell reports for a program that a second Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-/// Runs the gateway until it gets SIGTERM or Ctrl-C, then lets open exchanges end
+/// Runs the gateway until it gets SIGTERM or Ctrl-C, then lets open exchanges end; SIGHUP has it read its files again
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -38,6 +38,8 @@ impl Run {
         let log = logging::start(&file.config.log)
             .map_err(|error| Problem::new(file.toml.name(), "cannot start the application log").cause(error))?;
         let outcome = super::block_on(async {
+            // First: a signal that comes during the start is answered after it.
+            let mut hangup = listen(SignalKind::hangup())?;
             let prepared = Box::pin(Prepared::load(file, moments::now())).await?;
             check::warnings(&prepared).iter().for_each(warn);
             let who = who_may_ask(&prepared);
@@ -49,7 +51,10 @@ impl Run {
             // A gateway goes on when nobody reads what it says.
             let _ = tell(gateway.serving(), &who);
             notify::tell(notify::READY);
-            signals.first().await;
+            tokio::select! {
+                () = signals.first() => {}
+                () = reload_when_asked(&gateway, &mut hangup) => {}
+            }
             notify::tell(notify::STOPPING);
             say("stopping: open exchanges may end; once more stops at once");
             let closed = tokio::select! {
@@ -75,6 +80,26 @@ fn refused(error: &gateway::StartError) -> Problem {
     }
 }
 
+/// Reads the files again at each SIGHUP; does not end. What is refused stands in the log, where all that happens while it runs does.
+async fn reload_when_asked(gateway: &Gateway, hangup: &mut Signal) {
+    while hangup.recv().await.is_some() {
+        notify::tell(notify::RELOADING);
+        match gateway.reload().await {
+            Ok(_) => say("reloaded: what lies in the files is in force"),
+            Err(problems) => warn(format_args!(
+                "not reloaded: {}, told in the log; what was in force before stays in force",
+                some(problems.len() as u64, "problem")
+            )),
+        }
+        notify::tell(notify::READY);
+    }
+    std::future::pending().await
+}
+
+fn listen(kind: SignalKind) -> Outcome<Signal> {
+    signal(kind).map_err(|error| because("cannot listen for signals", &error).into())
+}
+
 /// The two ways of asking a process to end.
 struct Signals {
     terminate: Signal,
@@ -83,7 +108,6 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Outcome<Self> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::from(because("cannot listen for signals", &error)));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

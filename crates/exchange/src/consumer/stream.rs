@@ -70,7 +70,7 @@ impl Consumer {
             head,
             house: self.house.clone(),
             digest: digests::Running::new(&nonce),
-            walker: MessageWalker::new(self.house.limits.message),
+            walker: MessageWalker::new(self.house.limits.message()),
             progress: Progress::new(&self.house, Direction::Answers),
             permitted,
             gateway,

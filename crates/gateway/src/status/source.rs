@@ -45,6 +45,7 @@ impl Source {
             uptime_seconds: self.started.1.elapsed().as_secs(),
             health: self.shared.health_now(),
             ports: self.ports.clone(),
+            reload: self.shared.reloads.status(),
             exchanges: self.exchanges(),
             log: self.log(now).await,
             peers: self.peers(),
@@ -55,14 +56,15 @@ impl Source {
     }
 
     fn exchanges(&self) -> Exchanges {
-        let most = self.shared.file.config.limits.exchanges;
-        Exchanges { now: most.saturating_sub(self.shared.places.available_permits()), most }
+        Exchanges { now: self.shared.places.taken(), most: self.shared.places.most() }
     }
 
     async fn log(&self, now: SystemTime) -> Log {
         let ledger = self.shared.house.records.ledger();
-        let file = &self.shared.file;
-        let folder = file.path(&file.config.data.folder).join("ledger");
+        let folder = {
+            let settings = self.shared.settings.load();
+            settings.file.path(&settings.file.config.data.folder).join("ledger")
+        };
         // The disk may be slow, and exchanges do not wait for it.
         let seen = tokio::task::spawn_blocking(move || Seen::look(&folder, now)).await.unwrap_or_default();
         Log {
@@ -108,7 +110,8 @@ impl Source {
     }
 
     fn certificates(&self, rules: &Rules, own: &MemberId, now: SystemTime) -> Vec<Certificate> {
-        let mut found = vec![valid("this gateway's certificate".to_owned(), self.shared.tls.ends(), now)];
+        let mut found =
+            vec![valid("this gateway's certificate".to_owned(), self.shared.settings.load().tls.ends(), now)];
         found.extend(rules.federation.member(own).into_iter().flat_map(|entry| ends(entry, now)));
         let others = rules.federation.members().filter(|entry| entry.member != *own);
         let near = i64::try_from(NEAR.as_secs()).unwrap_or(i64::MAX);
