@@ -39,6 +39,13 @@ async fn change(member: &Member, trigger: Trigger, change: impl FnOnce()) {
     member.reloaded_since(before).await;
 }
 
+/// Whether a gateway has a file open.
+fn has_open(member: &Member, name: &str) -> bool {
+    let files = fs::read_dir(format!("/proc/{}/fd", member.process().id())).unwrap();
+    let mut files = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    files.any(|file| file.ends_with(name))
+}
+
 /// A contract that no gateway has at its start.
 const NOTES: &str = r#"
 syntax = "proto3";
@@ -54,9 +61,12 @@ message Note { string text = 1; }
 "#;
 
 const NOTES_BINDING: &str = r#"
+[database.other]
+url = "sqlite:other.db"
+
 [[binding]]
 method = "extra.v1.Notes/Read"
-connector = { kind = "sql", database = "legacy", query = "SELECT fm AS text FROM rec WHERE id = :id" }
+connector = { kind = "sql", database = "other", query = "SELECT fm AS text FROM rec WHERE id = :id" }
 "#;
 
 fn notes(member: &Member) -> std::path::PathBuf {
@@ -77,6 +87,7 @@ async fn a_contract_with_its_binding_is_callable_once_it_is_there_and_refused_on
     for trigger in BOTH {
         let federation = TestFederation::new().await.start();
         let (council, trust) = (federation.member(COUNCIL), federation.member(TRUST));
+        fs::copy(trust.folder.join("legacy.db"), trust.folder.join("other.db")).unwrap();
         for (member, binding) in [(council, ""), (trust, NOTES_BINDING)] {
             change(member, trigger, || {
                 fs::write(notes(member), NOTES).unwrap();
@@ -104,7 +115,9 @@ async fn a_contract_with_its_binding_is_callable_once_it_is_there_and_refused_on
         let method = contracts.method("/extra.v1.Notes/Read").unwrap();
         assert!(method.answer_to_json(&reply.messages[0]).unwrap().contains("Brook"), "{trigger:?}");
 
+        assert!(has_open(trust, "other.db"), "{trigger:?}");
         change(trust, trigger, || trust.reconfigure(NOTES_BINDING, "")).await;
+        eventually("the database is let go", 10, async || (!has_open(trust, "other.db")).then_some(())).await;
         let unbound = ask_notes(&federation, &contracts).await;
         assert_eq!(unbound.reason(), Some(Reason::NoAgreement), "{trigger:?}");
         assert_eq!(unbound.trailers["drawbridge-hop"], "provider", "{trigger:?}");
@@ -366,6 +379,8 @@ async fn ending(mut begun: Vec<u8>, mut stream: Incoming) -> (usize, Status) {
 async fn no_call_fails_and_no_stream_breaks_while_files_are_taken_up_ten_times() {
     let federation = TestFederation::new().await.start();
     let find = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
+    let trust = federation.member(TRUST);
+    fs::copy(trust.folder.join("legacy.db"), trust.folder.join("other.db")).unwrap();
     let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut callers = Vec::new();
     for _ in 0..8 {

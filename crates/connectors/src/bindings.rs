@@ -1,7 +1,7 @@
 //! All bindings of a gateway: prepared together, so that every misfit is known before the first question.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -253,7 +253,9 @@ impl Limits {
 /// The legacy systems that bindings share, to be kept by the next ones.
 #[derive(Default)]
 struct Legacy {
-    folder: PathBuf,
+    /// What the paths of databases are relative to.
+    #[cfg(feature = "sql")]
+    folder: std::path::PathBuf,
     #[cfg(feature = "sql")]
     databases: BTreeMap<String, (DatabaseConfig, Arc<dyn crate::sql::Engine>)>,
     #[cfg(feature = "grpc")]
@@ -352,19 +354,23 @@ impl<'a> Workshop<'a> {
 
     /// Returns the binding of a statement that was compiled before, for the same words of its contract, on a database that is kept. A
     /// contract's digest covers all that a statement was held against.
-    #[cfg(feature = "sql")]
     fn kept(&self, config: &BindingConfig, method: &Method) -> Option<Binding> {
-        let database = config.connector.database.as_deref()?;
-        self.databases.get(database)?.as_ref().filter(|database| database.kept)?;
         let known = self.previous.get(method.path())?;
         let same = *known.config == *config && known.method.contract_digest() == method.contract_digest();
-        (known.kind == "sql" && same).then(|| known.clone())
+        (same && self.keeps(config)).then(|| known.clone())
     }
 
+    #[cfg(feature = "sql")]
+    fn keeps(&self, config: &BindingConfig) -> bool {
+        let database = config.connector.database.as_deref().and_then(|name| self.databases.get(name)?.as_ref());
+        config.connector.kind == "sql" && database.is_some_and(|database| database.kept)
+    }
+
+    /// Statements are all that is kept: a connector to a back end costs nothing to make.
     #[cfg(not(feature = "sql"))]
-    #[expect(clippy::unused_self, reason = "statements are all that is kept")]
-    fn kept(&self, _: &BindingConfig, _: &Method) -> Option<Binding> {
-        None
+    #[expect(clippy::unused_self, reason = "the same in every build")]
+    fn keeps(&self, _: &BindingConfig) -> bool {
+        false
     }
 
     /// Returns what the next bindings may keep, and all problems.
@@ -375,6 +381,7 @@ impl<'a> Workshop<'a> {
             Some((name.to_owned(), (config, opened?.engine)))
         });
         let legacy = Legacy {
+            #[cfg(feature = "sql")]
             folder: self.setup.folder.to_owned(),
             #[cfg(feature = "sql")]
             databases: open.collect(),

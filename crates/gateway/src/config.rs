@@ -97,7 +97,7 @@ pub struct KeysConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// PEM chain, the gateway's own certificate first. Default: `tls/gateway.pem`.
+    /// PEM chain, the gateway's own certificate first. A renewed one is taken up while the gateway runs. Default: `tls/gateway.pem`.
     pub certificate: PathBuf,
     /// PEM private key. Default: `tls/gateway.key.pem`.
     pub key: PathBuf,

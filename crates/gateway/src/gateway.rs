@@ -8,21 +8,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use exchange::{House, Limits, Rules, Sessions};
-use federation::{
-    GatewayId, Identity, SystemId,
-    trust::{Expected, TrustStore},
-};
+use federation::{GatewayId, SystemId, trust::TrustStore};
 use ledger::{Ledger, Sealer};
-use link::server::{self, Identified, Server, Sharing, Transport};
+use link::server::Server;
 use problem::Problem;
 use records::Records;
-use rustls_pki_types::CertificateDer;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     accepted,
-    config::ClientsConfig,
+    listening::Ports,
     load::{Prepared, chain},
     observe::{Gauge, Observer},
     operations,
@@ -31,7 +27,7 @@ use crate::{
     recovery,
     reloads::{Asked, Reloaded, Reloads},
     services,
-    settings::{self, InForce, Read, Settings},
+    settings::{self, Read, Settings},
     status::{self, Source},
     upkeep::Upkeep,
     workers::{Shared, Workers},
@@ -359,96 +355,6 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         limits,
         conditions: settings::conditions(config, &prepared.bindings),
     }
-}
-
-/// What both ports are made of.
-struct Ports<'a> {
-    settings: &'a InForce,
-    trust: &'a TrustStore,
-    count: usize,
-}
-
-type Port<P> = (Server<P>, Vec<TcpListener>);
-
-impl Ports<'_> {
-    fn links(&self, address: SocketAddr) -> Result<Port<GatewayId>, StartError> {
-        let transport = settings::links_transport(self.settings);
-        let trust = self.trust.clone();
-        let identify = move |certificates: &[CertificateDer<'static>]| {
-            still_trusted(&trust, &Expected::Links, certificates)?;
-            identify_gateway(certificates)
-        };
-        let server = Server::new(self.settings.load().links_limits(), transport, identify);
-        Ok((server, listeners(address, self.count, "links.listen")?))
-    }
-
-    fn clients(&self, config: &ClientsConfig, own: &GatewayId) -> Result<Port<SystemId>, StartError> {
-        let transport = if config.dangerous_plaintext_system.is_some() {
-            tracing::warn!(address = %config.listen, "DANGEROUS: clients are served in plain text, without certificates");
-            Transport::Plain
-        } else {
-            settings::clients_transport(self.settings)
-        };
-        let plain = plain_system(own, config.dangerous_plaintext_system.as_deref())?;
-        let trust = self.trust.clone();
-        let identify = move |certificates: &[CertificateDer<'static>]| {
-            still_trusted(&trust, &Expected::Clients, certificates)?;
-            identify_system(certificates, plain.as_ref())
-        };
-        let server = Server::new(self.settings.load().clients_limits(), transport, identify);
-        Ok((server, listeners(config.listen, self.count, "clients.listen")?))
-    }
-}
-
-fn listeners(address: SocketAddr, count: usize, setting: &'static str) -> Result<Vec<TcpListener>, StartError> {
-    let failed = |source| StartError::Listen { setting, address, source };
-    // Alone first: another process on the port is refused rather than shared with.
-    let probe = server::listener(address, Sharing::Alone).map_err(failed)?;
-    let address = probe.local_addr().map_err(failed)?;
-    drop(probe);
-    (0..count).map(|_| server::listener(address, Sharing::Shared).map_err(failed)).collect()
-}
-
-type Turned = Box<dyn std::error::Error + Send + Sync>;
-
-/// The trust may have been replaced while hands were shaken. Where there is plain text, there are no certificates.
-fn still_trusted(
-    trust: &TrustStore,
-    expected: &Expected,
-    certificates: &[CertificateDer<'static>],
-) -> Result<(), Turned> {
-    let Some((leaf, rest)) = certificates.split_first() else { return Ok(()) };
-    Ok(trust.still_trusted(expected, leaf, rest, now())?)
-}
-
-fn identify_gateway(certificates: &[CertificateDer<'static>]) -> Result<Identified<GatewayId>, Turned> {
-    let leaf = certificates.first().ok_or("no certificate")?;
-    match Identity::from_certificate(leaf)? {
-        Identity::Gateway(gateway) => Ok(Identified { name: gateway.member().to_string().into(), peer: gateway }),
-        Identity::System(_) | Identity::Auditor(_) => Err("not a gateway's certificate".into()),
-    }
-}
-
-fn identify_system(
-    certificates: &[CertificateDer<'static>],
-    plain: Option<&SystemId>,
-) -> Result<Identified<SystemId>, Turned> {
-    if let Some(system) = plain {
-        return Ok(Identified { name: system.to_string().into(), peer: system.clone() });
-    }
-    let leaf = certificates.first().ok_or("no certificate")?;
-    match Identity::from_certificate(leaf)? {
-        Identity::System(system) => Ok(Identified { name: system.to_string().into(), peer: system }),
-        Identity::Gateway(_) | Identity::Auditor(_) => Err("not a system's certificate".into()),
-    }
-}
-
-fn plain_system(gateway: &GatewayId, name: Option<&str>) -> Result<Option<SystemId>, StartError> {
-    let Some(name) = name else { return Ok(None) };
-    let system = format!("{}/{name}", gateway.member()).parse();
-    system
-        .map(Some)
-        .map_err(|_| StartError::Other(format!("`clients.dangerous_plaintext_system`: `{name}` is not a name")))
 }
 
 fn gauges(

@@ -14,6 +14,7 @@ pub mod doctor;
 mod ends;
 mod gateway;
 mod links;
+mod listening;
 pub mod load;
 pub mod logging;
 mod observe;

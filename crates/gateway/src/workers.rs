@@ -23,6 +23,7 @@ use crate::{
     clients::Clients,
     dialling,
     links::LinksPort,
+    listening::Port,
     observe::Observer,
     places::Places,
     ports::{LinkPeers, shared},
@@ -82,8 +83,6 @@ pub(crate) struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
     links: Vec<Links<GatewayId>>,
 }
-
-type Port<P> = (Server<P>, Vec<TcpListener>);
 
 impl Workers {
     /// Starts `count` runtimes, each with its share of the listeners.

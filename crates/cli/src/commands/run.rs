@@ -85,7 +85,10 @@ async fn reload_when_asked(gateway: &Gateway, hangup: &mut Signal) {
     while hangup.recv().await.is_some() {
         notify::tell(notify::RELOADING);
         match gateway.reload().await {
-            Ok(_) => say("reloaded: what lies in the files is in force"),
+            Ok(changed) if changed.is_empty() => say("reloaded: nothing had changed"),
+            Ok(changed) => {
+                say(format_args!("reloaded: what lies in the files is in force (changed: {})", changed.join(", ")))
+            }
             Err(problems) => warn(format_args!(
                 "not reloaded: {}, told in the log; what was in force before stays in force",
                 some(problems.len() as u64, "problem")

@@ -87,13 +87,12 @@ impl Channels {
         // Before they are read: a file that changes meanwhile is then another the next time.
         let files = binding.files();
         let kept = self.before.iter().find(|known| known.binding == binding && known.files == files).cloned();
-        let channel = match kept {
-            Some(channel) => channel,
-            None => {
-                let tls = Tls::read(&binding)?;
-                let (slots, next) = (RwLock::default(), AtomicUsize::new(0));
-                Arc::new(Channel { binding, files, tls, slots, next })
-            }
+        let channel = if let Some(kept) = kept {
+            kept
+        } else {
+            let tls = Tls::read(&binding)?;
+            let (slots, next) = (RwLock::default(), AtomicUsize::new(0));
+            Arc::new(Channel { binding, files, tls, slots, next })
         };
         self.known.push(Arc::clone(&channel));
         Ok(channel)

@@ -2,6 +2,8 @@
 //!
 //! A setting that nobody has thought of is fixed, so that none is ever taken up in part.
 
+use std::collections::BTreeSet;
+
 use problem::Problem;
 use toml::{Table, Value};
 
@@ -13,6 +15,22 @@ use crate::config::{
 /// Tables that a running gateway takes up. Of `keys` only where they lie: the keys themselves are compared.
 const TAKEN_UP: [&str; 9] =
     ["keys", "tls", "directory", "revocation", "agreements", "contracts", "system", "database", "binding"];
+
+/// Keys of `[limits]` that it takes up.
+const LIMITS: [&str; 12] = [
+    "exchanges",
+    "message",
+    "streams",
+    "header",
+    "header_timeout",
+    "handshake_timeout",
+    "handshakes",
+    "connections",
+    "keepalive",
+    "connection_age",
+    "request_timeout",
+    "drain",
+];
 
 /// Returns a problem for every setting in `next` that only a restart takes up.
 pub(crate) fn needs_restart(running: &ConfigFile, next: &ConfigFile) -> Vec<Problem> {
@@ -47,7 +65,13 @@ fn fixed(config: &Config) -> String {
     fixed.revocation = RevocationConfig::default();
     fixed.agreements = FolderConfig::default();
     fixed.contracts = ContractsConfig::default();
-    fixed.limits = LimitsConfig { workers: config.limits.workers, ..LimitsConfig::default() };
+    let (limits, default) = (&mut fixed.limits, LimitsConfig::default());
+    (limits.exchanges, limits.message, limits.streams) = (default.exchanges, default.message, default.streams);
+    (limits.header, limits.header_timeout) = (default.header, default.header_timeout);
+    (limits.handshakes, limits.handshake_timeout) = (default.handshakes, default.handshake_timeout);
+    (limits.connections, limits.connection_age) = (default.connections, default.connection_age);
+    (limits.keepalive, limits.request_timeout, limits.drain) =
+        (default.keepalive, default.request_timeout, default.drain);
     fixed.system.clear();
     fixed.database.clear();
     fixed.binding.clear();
@@ -60,24 +84,24 @@ fn fixed(config: &Config) -> String {
 fn is_fixed(key: &str) -> bool {
     let table = key.split('.').next().unwrap_or(key);
     match table {
-        "limits" => matches!(key, "limits.workers"),
+        "limits" => key.strip_prefix("limits.").is_some_and(|limit| !LIMITS.contains(&limit)),
         "clients" => key != "clients.rest",
         table => !TAKEN_UP.contains(&table),
     }
 }
 
-/// Collects the paths of values that differ.
+/// Collects the paths of values that differ. A table that is not there is an empty one.
 fn differing(one: Option<&Value>, other: Option<&Value>, path: &str, keys: &mut Vec<String>) {
-    match (one, other) {
-        (Some(Value::Table(one)), Some(Value::Table(other))) => {
-            let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-            for name in names {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                differing(one.get(name), other.get(name), &path, keys);
-            }
+    let (one_table, other_table) = (one.and_then(Value::as_table), other.and_then(Value::as_table));
+    if (one.is_none() || one_table.is_some()) && (other.is_none() || other_table.is_some()) {
+        let all = [one_table, other_table].into_iter().flatten().flat_map(Table::keys);
+        for name in all.collect::<BTreeSet<_>>() {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let value = |table: Option<&'_ Table>| table.and_then(|table| table.get(name)).cloned();
+            differing(value(one_table).as_ref(), value(other_table).as_ref(), &path, keys);
         }
-        (one, other) if one != other => keys.push(path.to_owned()),
-        _ => {}
+    } else if one != other {
+        keys.push(path.to_owned());
     }
 }
 
@@ -105,12 +129,22 @@ mod tests {
         check(clients, clients, &[]);
         check(clients, &format!("{clients}rest = false\n"), &[]);
         check(clients, "[clients]\nlisten = \"127.0.0.1:2\"\n", &["clients.listen"]);
-        check(clients, "", &["clients"]);
+        check(clients, "", &["clients.listen"]);
         check("", "[operations]\nlisten = \"127.0.0.1:9464\"\n", &[]);
-        check("", "[operations]\nlisten = \"127.0.0.1:1\"\n[data]\nfolder = \"d\"\n", &["data", "operations"]);
+        check(
+            "",
+            "[operations]\nlisten = \"127.0.0.1:1\"\n[data]\nfolder = \"d\"\n",
+            &["data.folder", "operations.listen"],
+        );
         check("[limits]\nworkers = 1\n", "[limits]\nworkers = 2\nstreams = 7\n", &["limits.workers"]);
         check("", "[limits]\nmessage = \"1MiB\"\n[tls]\npost_quantum = false\n", &[]);
-        check("", "[log]\nlevel = \"debug\"\n", &["log"]);
+        check("", "[limits]\nworkers = 2\n", &["limits.workers"]);
+        let all = "exchanges = 1\nmessage = \"1B\"\nstreams = 1\nheader = \"1B\"\nheader_timeout = \"1s\"\n\
+                   handshake_timeout = \"1s\"\nhandshakes = 1\nconnections = 1\nkeepalive = \"1s\"\n\
+                   connection_age = \"1s\"\nrequest_timeout = \"1s\"\ndrain = \"1s\"\n";
+        check("", &format!("[limits]\n{all}"), &[]);
+
+        check("", "[log]\nlevel = \"debug\"\n", &["log.level"]);
         check("", "[[system]]\nname = \"housing\"\n[agreements]\nfolder = \"other\"\n", &[]);
         let other = LEAST.replace("main", "second");
         let problems = needs_restart(&read(LEAST), &read(&other));

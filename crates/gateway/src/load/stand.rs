@@ -49,7 +49,7 @@ impl Stand {
     }
 
     /// Says of the files that are also in `earlier` what it says.
-    pub(crate) fn as_in(mut self, earlier: &Self) -> Self {
+    pub(crate) fn overlaid(mut self, earlier: &Self) -> Self {
         for (path, mark) in &mut self.0 {
             if let Some(before) = earlier.0.get(path) {
                 mark.clone_from(before);

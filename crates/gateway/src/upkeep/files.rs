@@ -107,7 +107,7 @@ impl Files {
                     self.look_at_the_others();
                 }
                 Some(asked) = self.asked.recv() => self.ask(asked),
-                read = read(&mut self.reading) => self.finish(read).await,
+                read = read(&mut self.reading) => self.finish(read),
             }
         }
     }
@@ -211,7 +211,7 @@ impl Files {
         self.reading = Some(Reading { task, for_whom });
     }
 
-    async fn finish(&mut self, parts: Result<Box<Parts>, Vec<Problem>>) {
+    fn finish(&mut self, parts: Result<Box<Parts>, Vec<Problem>>) {
         let asked = self.reading.take().map(|reading| reading.for_whom).unwrap_or_default();
         let outcome: Reloaded = match parts {
             Ok(parts) => self.take(*parts),

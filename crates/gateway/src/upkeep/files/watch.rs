@@ -50,7 +50,7 @@ impl Watch {
     /// What was read is in force: `running` is new.
     pub(super) fn taken(&mut self, running: &ConfigFile, stand: Stand) {
         self.refused = None;
-        self.read = stand.as_in(&self.before);
+        self.read = stand.overlaid(&self.before);
         self.looked = self.stand(running);
     }
 
@@ -58,7 +58,7 @@ impl Watch {
     pub(super) fn refused(&mut self, running: &ConfigFile, file: Option<ConfigFile>) {
         self.refused = Some(Refused { file: file.map(Box::new), at: Instant::now() });
         self.looked = self.stand(running);
-        self.read = self.looked.clone().as_in(&self.before);
+        self.read = self.looked.clone().overlaid(&self.before);
     }
 
     fn stand(&self, running: &ConfigFile) -> Stand {
