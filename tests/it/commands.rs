@@ -1,5 +1,6 @@
 //! Commands: carried out once for each key, whoever asks how often, and whatever is killed in between.
 
+mod database;
 mod kills;
 mod lost;
 

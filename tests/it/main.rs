@@ -25,6 +25,7 @@ mod postgresql;
 mod privacy;
 mod python;
 mod receipts;
+mod reload;
 mod rest;
 mod restart;
 mod rules;

@@ -2,7 +2,7 @@
 
 #[path = "../../crates/connectors/tests/postgres/server.rs"]
 #[expect(dead_code, reason = "the tests of the connectors use the rest")]
-mod server;
+pub(crate) mod server;
 
 use std::time::Duration;
 

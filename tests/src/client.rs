@@ -183,6 +183,18 @@ impl Client {
     }
 }
 
+/// Returns the certificate that is presented at `address`.
+///
+/// # Errors
+///
+/// When TCP or TLS does not come about.
+pub async fn certificate_at(address: SocketAddr, root: &str) -> anyhow::Result<CertificateDer<'static>> {
+    // The other end turns down who has none only after it has shown its own.
+    let stream = tls(address, trusting(root)?.with_no_client_auth()).await?;
+    let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
+    presented.ok_or_else(|| anyhow::anyhow!("no certificate was presented"))
+}
+
 fn trusting(root: &str) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(root.as_bytes()) {

@@ -414,6 +414,44 @@ impl Member {
         fs::write(&path, format!("{}{toml}", fs::read_to_string(&path).unwrap())).unwrap();
     }
 
+    /// Renews its gateway's certificate, and returns it; the key, which is new too, is written after it.
+    pub fn renew(&self) -> String {
+        let issued =
+            self.authority.issue_gateway(&self.gateway, &["localhost", "127.0.0.1"], SystemTime::now()).unwrap();
+        fs::write(self.folder.join("tls/gateway.pem"), &issued.certificate_pem).unwrap();
+        fs::write(self.folder.join("tls/gateway.key.pem"), issued.key_pem.as_bytes()).unwrap();
+        issued.certificate_pem.clone()
+    }
+
+    /// How its gateway says that it stands.
+    pub async fn status(&self) -> gateway::status::Status {
+        gateway::status::fetch(self.operations).await.unwrap()
+    }
+
+    /// Has its gateway read its files again by SIGHUP, and waits until they are in force.
+    pub async fn reload(&self) {
+        let before = self.status().await.reload.taken;
+        self.process().signal("-HUP");
+        self.reloaded_since(before).await;
+    }
+
+    /// Waits until more than `before` reloads have been taken and none is refused.
+    pub async fn reloaded_since(&self, before: u64) {
+        crate::eventually("the files are in force", 30, async || {
+            let reload = self.status().await.reload;
+            (reload.taken > before && reload.refused.is_none()).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a reload is refused, and returns why.
+    pub async fn refused(&self) -> String {
+        crate::eventually("the files are refused", 30, async || {
+            Some(self.status().await.reload.refused?.problems.join("\n"))
+        })
+        .await
+    }
+
     /// Replaces in the configuration.
     pub fn reconfigure(&self, from: &str, to: &str) {
         let path = self.folder.join("gateway.toml");

@@ -18,6 +18,8 @@ use crate::terminal::warn;
 
 /// Every port listens.
 pub(crate) const READY: &str = "READY=1";
+/// The files are being read again; [`READY`] follows, whatever comes of it.
+pub(crate) const RELOADING: &str = "RELOADING=1";
 /// Open exchanges may end, nothing new is taken.
 pub(crate) const STOPPING: &str = "STOPPING=1";
 

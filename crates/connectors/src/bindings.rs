@@ -38,9 +38,12 @@ pub struct Setup<'a> {
 }
 
 /// The prepared bindings: which connector answers which method. Cloning is cheap.
+///
+/// Connections end once the last clone is dropped, and with it the last question that is answered through one.
 #[derive(Clone, Default)]
 pub struct Bindings {
     methods: Arc<HashMap<String, Binding>>,
+    legacy: Arc<Legacy>,
 }
 
 impl Bindings {
@@ -52,7 +55,17 @@ impl Bindings {
     ///
     /// Every problem of every binding and database, in the order of the configuration.
     pub async fn prepare(setup: Setup<'_>) -> Result<Self, Vec<BindingProblem>> {
-        let mut workshop = Workshop::open(setup).await;
+        Self::prepare_after(setup, &Self::default()).await
+    }
+
+    /// As [`Bindings::prepare`], and keeps of `previous` what has not changed: the connections of every database and back end whose
+    /// settings are the same, and the statements on them whose binding and contract are. What is kept is not tried again.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of every binding and database, in the order of the configuration.
+    pub async fn prepare_after(setup: Setup<'_>, previous: &Self) -> Result<Self, Vec<BindingProblem>> {
+        let mut workshop = Workshop::open(setup, previous).await;
         let mut methods: HashMap<String, Binding> = HashMap::new();
         for (index, config) in setup.bindings.iter().enumerate() {
             let prefix = format!("binding[{index}]");
@@ -71,7 +84,12 @@ impl Bindings {
                 });
             }
         }
-        if workshop.problems.is_empty() { Ok(Self { methods: Arc::new(methods) }) } else { Err(workshop.problems) }
+        let (legacy, problems) = workshop.close();
+        if problems.is_empty() {
+            Ok(Self { methods: Arc::new(methods), legacy: Arc::new(legacy) })
+        } else {
+            Err(problems)
+        }
     }
 
     /// Returns the binding of a method, named by its path: `/health.v1.Patients/Find`.
@@ -112,6 +130,8 @@ pub struct Binding {
     timeout: Option<Duration>,
     kind: &'static str,
     plaintext: bool,
+    /// What it was made of, to be known again.
+    config: Arc<BindingConfig>,
 }
 
 impl Binding {
@@ -238,11 +258,24 @@ impl Limits {
     }
 }
 
+/// The legacy systems that bindings share, to be kept by the next ones.
+#[derive(Default)]
+struct Legacy {
+    /// What the paths of databases are relative to.
+    #[cfg(feature = "sql")]
+    folder: std::path::PathBuf,
+    #[cfg(feature = "sql")]
+    databases: BTreeMap<String, (DatabaseConfig, Arc<dyn crate::sql::Engine>)>,
+    #[cfg(feature = "grpc")]
+    channels: crate::grpc::Channels,
+}
+
 /// What bindings share while they are prepared.
 struct Workshop<'a> {
     setup: Setup<'a>,
+    previous: &'a Bindings,
     #[cfg(feature = "sql")]
-    databases: BTreeMap<&'a str, Option<Arc<dyn crate::sql::Engine>>>,
+    databases: BTreeMap<&'a str, Option<Opened>>,
     #[cfg(feature = "grpc")]
     channels: crate::grpc::Channels,
     #[cfg(feature = "mock")]
@@ -250,16 +283,24 @@ struct Workshop<'a> {
     problems: Vec<BindingProblem>,
 }
 
+/// A database, and whether it was open before.
+#[cfg(feature = "sql")]
+struct Opened {
+    engine: Arc<dyn crate::sql::Engine>,
+    kept: bool,
+}
+
 impl<'a> Workshop<'a> {
     #[cfg_attr(not(feature = "sql"), expect(clippy::unused_async, reason = "databases are all that is waited for"))]
-    async fn open(setup: Setup<'a>) -> Self {
+    async fn open(setup: Setup<'a>, previous: &'a Bindings) -> Self {
         #[cfg_attr(not(feature = "sql"), expect(unused_mut, reason = "databases are all that is opened"))]
         let mut workshop = Self {
             setup,
+            previous,
             #[cfg(feature = "sql")]
             databases: BTreeMap::new(),
             #[cfg(feature = "grpc")]
-            channels: crate::grpc::Channels::default(),
+            channels: crate::grpc::Channels::after(&previous.legacy.channels),
             #[cfg(feature = "mock")]
             shelf: crate::mock::Shelf::default(),
             problems: Vec::new(),
@@ -274,7 +315,13 @@ impl<'a> Workshop<'a> {
 
     /// Opens a database once. `None` after a problem with it, which the bindings that name it need not repeat.
     #[cfg(feature = "sql")]
-    async fn database(&mut self, name: &str, config: &DatabaseConfig) -> Option<Arc<dyn crate::sql::Engine>> {
+    async fn database(&mut self, name: &str, config: &DatabaseConfig) -> Option<Opened> {
+        let before = &self.previous.legacy;
+        let known =
+            before.databases.get(name).filter(|(known, _)| known == config && before.folder == self.setup.folder);
+        if let Some((_, engine)) = known {
+            return Some(Opened { engine: Arc::clone(engine), kept: true });
+        }
         let mut problem = |key: &str, what: String, help: String| {
             self.problems.push(BindingProblem { key: format!("database.{name}.{key}"), what, help: Some(help) });
         };
@@ -291,11 +338,14 @@ impl<'a> Workshop<'a> {
             problem("url", format!("database `{name}` cannot be used: {error}"), database.cure(&error));
             return None;
         }
-        Some(database)
+        Some(Opened { engine: database, kept: false })
     }
 
     async fn binding(&mut self, config: &BindingConfig) -> Result<Binding, Vec<Complaint>> {
         let method = self.method(&config.method).map_err(|complaint| vec![complaint])?;
+        if let Some(kept) = self.kept(config, &method) {
+            return Ok(Binding { method, ..kept });
+        }
         let mut complaints: Vec<Complaint> = too_long(&method, config).into_iter().collect();
         let limits = Limits {
             timeout: config.timeout.map(crate::Timeout::duration),
@@ -303,7 +353,8 @@ impl<'a> Workshop<'a> {
         };
         match self.connector(config, &method, limits).await {
             Ok((connector, kind, plaintext)) if complaints.is_empty() => {
-                Ok(Binding { method, connector, timeout: limits.timeout, kind, plaintext })
+                let config = Arc::new(config.clone());
+                Ok(Binding { method, connector, timeout: limits.timeout, kind, plaintext, config })
             }
             Ok(_) => Err(complaints),
             Err(more) => {
@@ -311,6 +362,45 @@ impl<'a> Workshop<'a> {
                 Err(complaints)
             }
         }
+    }
+
+    /// Returns the binding of a statement that was compiled before, for the same words of its contract, on a database that is kept. A
+    /// contract's digest covers all that a statement was held against.
+    fn kept(&self, config: &BindingConfig, method: &Method) -> Option<Binding> {
+        let known = self.previous.get(method.path())?;
+        let same = *known.config == *config && known.method.contract_digest() == method.contract_digest();
+        (same && self.keeps(config)).then(|| known.clone())
+    }
+
+    #[cfg(feature = "sql")]
+    fn keeps(&self, config: &BindingConfig) -> bool {
+        let database = config.connector.database.as_deref().and_then(|name| self.databases.get(name)?.as_ref());
+        config.connector.kind == "sql" && database.is_some_and(|database| database.kept)
+    }
+
+    /// Statements are all that is kept: a connector to a back end costs nothing to make.
+    #[cfg(not(feature = "sql"))]
+    #[expect(clippy::unused_self, reason = "the same in every build")]
+    fn keeps(&self, _: &BindingConfig) -> bool {
+        false
+    }
+
+    /// Returns what the next bindings may keep, and all problems.
+    fn close(self) -> (Legacy, Vec<BindingProblem>) {
+        #[cfg(feature = "sql")]
+        let open = self.databases.into_iter().filter_map(|(name, opened)| {
+            let config = self.setup.databases.get(name)?.clone();
+            Some((name.to_owned(), (config, opened?.engine)))
+        });
+        let legacy = Legacy {
+            #[cfg(feature = "sql")]
+            folder: self.setup.folder.to_owned(),
+            #[cfg(feature = "sql")]
+            databases: open.collect(),
+            #[cfg(feature = "grpc")]
+            channels: self.channels.settled(),
+        };
+        (legacy, self.problems)
     }
 
     #[cfg_attr(not(feature = "sql"), expect(clippy::unused_async, reason = "databases are all that is waited for"))]
@@ -327,7 +417,7 @@ impl<'a> Workshop<'a> {
                 let dialect = named.map_or(crate::sql::Dialect::Sqlite, crate::sql::dialect);
                 let binding = crate::sql::SqlBinding::read(&config.connector, dialect)?;
                 let database = match self.databases.get(binding.database.as_str()) {
-                    Some(Some(database)) => Arc::clone(database),
+                    Some(Some(database)) => Arc::clone(&database.engine),
                     // Its problem is known already.
                     Some(None) => return Err(Vec::new()),
                     None => {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 /// Ties one method to one legacy system.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BindingConfig {
     /// The method, as in `health.v1.Patients/Find`.
@@ -28,7 +28,7 @@ pub struct BindingConfig {
 }
 
 /// The legacy system of a binding. `kind` says which of the other keys it may have.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConnectorConfig {
     /// `sql`, `grpc` or `mock`.
@@ -77,7 +77,7 @@ pub struct ConnectorConfig {
 }
 
 /// A database that bindings of kind `sql` ask. It is opened to read only, except for commands.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// Where it is. `sqlite:legacy.db`; a relative path is relative to the configuration file, and `?immutable=true` is for a

@@ -212,7 +212,8 @@ mod tests {
     fn what_a_peer_says_of_a_refusal_is_recorded_up_to_a_limit() {
         let id = ExchangeId::new(std::time::UNIX_EPOCH, [7; 10]);
         let (shared, private) = (Shared::default(), Private::default());
-        let mut account = Account { id, arrived: Instant::now(), shared, private, trace_parent: None, command: false, steps: None };
+        let mut account =
+            Account { id, arrived: Instant::now(), shared, private, trace_parent: None, command: false, steps: None };
         // Two bytes each, behind an odd number of them.
         let refusal = Refusal::new(Reason::ConnectorFailed, Hop::Legacy, "told").detail("\u{e9}".repeat(100_000));
         account.end(Some(&refusal), 14);

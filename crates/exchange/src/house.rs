@@ -1,7 +1,10 @@
 //! What both sides of a gateway share: who it is, what it has agreed, where it records, and the time.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,11 +17,12 @@ use records::{ExchangeId, Records};
 
 use crate::{
     flood::Flood,
+    ports::LegacySystem,
     refusal::{Refusal, Status},
     trace::Sampling,
 };
 
-/// One consistent set of everything that is decided from files. Replaced whole.
+/// One consistent set of everything that is decided from files. Replaced whole; an exchange takes it once, and keeps it to its end.
 pub struct Rules {
     /// What can be asked.
     pub contracts: Contracts,
@@ -26,13 +30,14 @@ pub struct Rules {
     pub agreements: Agreements,
     /// Who is who, and where.
     pub federation: Arc<Federation>,
+    /// What answers others: a member's own systems, behind its bindings.
+    pub legacy: Arc<dyn LegacySystem>,
 }
 
-/// Limits of the exchanges of one gateway.
-#[derive(Clone, Copy, Debug)]
+/// Limits of the exchanges of one gateway. Clones share the largest message.
+#[derive(Clone, Debug)]
 pub struct Limits {
-    /// Largest message in bytes, request or answer.
-    pub message: usize,
+    message: Arc<AtomicUsize>,
     /// How far another gateway's clock may differ, in milliseconds.
     pub clock_skew: u64,
 }
@@ -40,7 +45,20 @@ pub struct Limits {
 impl Default for Limits {
     /// 4 MiB (tonic's own limit for decoding) and two minutes.
     fn default() -> Self {
-        Self { message: 4 * 1024 * 1024, clock_skew: 120_000 }
+        Self { message: Arc::new(AtomicUsize::new(4 * 1024 * 1024)), clock_skew: 120_000 }
+    }
+}
+
+impl Limits {
+    /// Returns the largest message in bytes, request or answer.
+    #[must_use]
+    pub fn message(&self) -> usize {
+        self.message.load(Ordering::Relaxed)
+    }
+
+    /// Sets the largest message in bytes. It holds from the next message on, for all clones.
+    pub fn set_message(&self, bytes: usize) {
+        self.message.store(bytes, Ordering::Relaxed);
     }
 }
 

@@ -115,7 +115,7 @@ impl<S: Sink> Intake<S> {
     pub(crate) async fn run(self, stop: CancellationToken) -> Taken<S> {
         let Self { house, method, mut account, hop, mut body, nonce, activity, mut sink } = self;
         let mut digest = digests::Running::new(&nonce);
-        let mut cutter = Cutter::new(house.limits.message);
+        let mut cutter = Cutter::new(house.limits.message());
         let mut progress = Progress::new(&house, Direction::Requests);
         let mut look = tokio::time::interval(LOOK);
         let mut trailers = None;

@@ -32,7 +32,7 @@ use crate::{
     digests,
     headers::{self, Signed},
     house::House,
-    ports::{Answers, LegacySystem, Request},
+    ports::{Answers, Request},
     refusal::{Reason, Refusal, Status},
     replay::Sessions,
     trace::Verb,
@@ -41,7 +41,6 @@ use crate::{
 /// Answers the exchanges that other gateways open.
 pub struct Provider {
     pub(crate) house: Arc<House>,
-    pub(crate) legacy: Arc<dyn LegacySystem>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) commands: Arc<Commands>,
     pub(crate) answers: Arc<dyn Answers>,
@@ -98,11 +97,10 @@ impl Provider {
     #[must_use]
     pub fn new(
         house: Arc<House>,
-        legacy: Arc<dyn LegacySystem>,
         sessions: Arc<Sessions>,
         (commands, answers): (Arc<Commands>, Arc<dyn Answers>),
     ) -> Self {
-        Self { house, legacy, sessions, commands, answers, verifiers: Verifiers::default() }
+        Self { house, sessions, commands, answers, verifiers: Verifiers::default() }
     }
 
     /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.

@@ -1,7 +1,6 @@
 //! The clients' port: ordinary gRPC from the systems of one's own member.
 
 use std::{
-    collections::BTreeMap,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -26,6 +25,7 @@ use crate::{
     ports::{BodyOutlet, STREAM_BUFFER},
     rest::Rest,
     services::Services,
+    settings::InForce,
     web,
 };
 
@@ -37,13 +37,11 @@ pub(crate) struct Clients {
     pub(crate) house: Arc<House>,
     pub(crate) consumer: Arc<Consumer>,
     pub(crate) services: Services,
-    pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) places: Arc<Places>,
-    pub(crate) message_limit: usize,
-    pub(crate) request_timeout: Duration,
-    /// JSON over HTTP, where the configuration allows it.
-    pub(crate) rest: Option<Arc<Rest>>,
+    pub(crate) settings: InForce,
+    /// JSON over HTTP, where the settings allow it.
+    pub(crate) rest: Arc<Rest>,
 }
 
 impl Clients {
@@ -53,12 +51,11 @@ impl Clients {
         caller: Arc<Caller<SystemId>>,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
-        if let Some(rest) = self.rest.clone()
-            && !calls::is_grpc(request.headers())
-        {
+        if !calls::is_grpc(request.headers()) && self.settings.load().rest() {
             if web::is_grpc_web(request.headers()) {
                 return web::serve(self, caller, request).await;
             }
+            let rest = self.rest.clone();
             return rest.serve(self, &caller.peer, request).await;
         }
         // HTTP/1.1 loses the trailers of whom does not ask for them, and with them how a call ended.
@@ -66,6 +63,16 @@ impl Clients {
             return calls::bare(StatusCode::HTTP_VERSION_NOT_SUPPORTED).map(ClientBody::ours);
         }
         self.grpc(caller, request).await
+    }
+
+    /// Largest message of a request, and the time to read one.
+    pub(crate) fn request_limits(&self) -> (usize, Duration) {
+        (self.house.limits.message(), self.settings.load().request_timeout())
+    }
+
+    /// Who is asked when a call of `system` names nobody.
+    pub(crate) fn default_provider(&self, system: &SystemId) -> Option<MemberId> {
+        self.settings.load().systems.get(system).cloned().flatten()
     }
 
     /// Answers one request of gRPC.
@@ -82,7 +89,7 @@ impl Clients {
         }
         let path = request.uri().path();
         if Services::serve(path) {
-            let request = Coding::of(request.headers()).plain(request, self.message_limit);
+            let request = Coding::of(request.headers()).plain(request, self.house.limits.message());
             return self.services.call(caller.peer.clone(), request).await.map(ClientBody::Tonic);
         }
         let Some(place) = self.places.take(caller.peer.member()).await else {
@@ -104,7 +111,7 @@ impl Clients {
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
-        let limits = (self.message_limit, self.request_timeout);
+        let limits = self.request_limits();
         let method = self.house.rules.load().contracts.method(parts.uri.path()).cloned();
         let streams = method.is_some_and(|method| method.shape().streams_requests());
         let Ok(request) = calls::read_request(body, streams, limits).await else {
@@ -113,10 +120,10 @@ impl Clients {
                 .map(ClientBody::ours);
         };
         let coding = Coding::of(&parts.headers);
-        let request = coding.unpack(request, self.message_limit).await;
+        let request = coding.unpack(request, self.house.limits.message()).await;
         let query = Query {
             system: system.clone(),
-            default_provider: self.systems.get(system).cloned().flatten(),
+            default_provider: self.default_provider(system),
             path: parts.uri.path().to_owned(),
             headers: parts.headers,
             request,

@@ -105,7 +105,7 @@ pub struct KeysConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// PEM chain, the gateway's own certificate first. Default: `tls/gateway.pem`.
+    /// PEM chain, the gateway's own certificate first. A renewed one is taken up while the gateway runs. Default: `tls/gateway.pem`.
     pub certificate: PathBuf,
     /// PEM private key. Default: `tls/gateway.key.pem`.
     pub key: PathBuf,
@@ -307,6 +307,8 @@ pub struct ConfigFile {
     pub folder: PathBuf,
     /// Names of the environment variables that lie over the file.
     pub overridden: Vec<String>,
+    /// Those variables, for when the file is read again.
+    variables: BTreeMap<String, String>,
 }
 
 impl ConfigFile {
@@ -314,20 +316,20 @@ impl ConfigFile {
     ///
     /// # Errors
     ///
-    /// The first [`Problem`] of syntax or type, with its line; or of a variable, with its name.
-    pub fn read(file: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Box<Problem>> {
+    /// Every unknown key, and the first [`Problem`] of syntax or type, with their lines; or that of a variable, with its name.
+    pub fn read(file: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
         let text = std::fs::read_to_string(file).map_err(|error| {
-            Box::new(
+            vec![
                 Problem::new(file, "cannot read the configuration")
                     .cause(error.to_string())
                     .help("`drawbridge init` makes one"),
-            )
+            ]
         })?;
-        let toml = TomlFile::parse(file, text)?;
-        let config: Config = toml.read()?;
+        let toml = TomlFile::parse(file, text).map_err(|problem| vec![problem])?;
+        let config: Config = toml.read_all()?;
         if config.format != FORMAT {
             let what = format!("this version reads `{FORMAT}`, not `{}`", config.format);
-            return Err(Box::new(toml.problem("format", what).help(format!("set it to \"{FORMAT}\""))));
+            return Err(vec![toml.problem("format", what).help(format!("set it to \"{FORMAT}\""))]);
         }
         let prefix = format!("{ENVIRONMENT_PREFIX}__");
         let variables: BTreeMap<String, String> =
@@ -335,8 +337,17 @@ impl ConfigFile {
         let folder =
             file.parent().map(Path::to_owned).filter(|f| !f.as_os_str().is_empty()).unwrap_or_else(|| ".".into());
         let overridden: Vec<String> = variables.keys().cloned().collect();
-        let config = if overridden.is_empty() { config } else { layered(file, &toml, variables)? };
-        Ok(Self { config, toml, folder, overridden })
+        let config = if overridden.is_empty() { config } else { layered(file, &toml, variables.clone())? };
+        Ok(Self { config, toml, folder, overridden, variables })
+    }
+
+    /// Reads the same file once more, with the same environment laid over it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConfigFile::read`].
+    pub fn again(&self) -> Result<Self, Vec<Problem>> {
+        Self::read(self.toml.name(), self.variables.clone())
     }
 
     /// Returns a path of the configuration, made absolute or relative to the working directory.
@@ -346,7 +357,7 @@ impl ConfigFile {
     }
 }
 
-fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) -> Result<Config, Box<Problem>> {
+fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
     let names: Vec<_> = variables.keys().map(|name| format!("`{name}`")).collect();
     let environment = config::Environment::with_prefix(ENVIRONMENT_PREFIX)
         .prefix_separator("__")
@@ -364,7 +375,7 @@ fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) ->
                 "these variables lie over the file: {}; `DRAWBRIDGE__CLIENTS__LISTEN` is `clients.listen`",
                 names.join(", ")
             );
-            Box::new(Problem::new(file, what).cause(error.to_string()).help(help))
+            vec![Problem::new(file, what).cause(error.to_string()).help(help)]
         })
 }
 
@@ -372,7 +383,7 @@ fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) ->
 mod tests {
     use super::*;
 
-    fn read(text: &str, environment: &[(&str, &str)]) -> Result<ConfigFile, Box<Problem>> {
+    fn read(text: &str, environment: &[(&str, &str)]) -> Result<ConfigFile, Vec<Problem>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, text).unwrap();
@@ -395,20 +406,24 @@ mod tests {
         assert_eq!(file.config.clients.unwrap().listen.port(), 2);
         assert_eq!(file.overridden, ["DRAWBRIDGE__CLIENTS__LISTEN"]);
         assert!(file.config.database.contains_key("Legacy"));
-        let problem = read(&text, &[("DRAWBRIDGE__CLIENTS__LISTEN", "nowhere")]).unwrap_err().to_string();
+        let problem = read(&text, &[("DRAWBRIDGE__CLIENTS__LISTEN", "nowhere")]).unwrap_err()[0].to_string();
         assert!(problem.contains("DRAWBRIDGE__CLIENTS__LISTEN"), "{problem}");
     }
 
     #[test]
-    fn an_unknown_key_is_named_with_its_line() {
-        let problem = read(&format!("{LEAST}[limits]\nmesage = \"1MiB\"\n"), &[]).unwrap_err();
-        assert_eq!(problem.line, Some(5));
-        assert!(problem.to_string().contains("message"), "{problem}");
+    fn every_unknown_key_is_named_with_its_line() {
+        let text = "operatoins = 1\n[limits]\nmesage = \"1MiB\"\n[[system]]\nname = \"one\"\nsecret = true\n\
+                    [[binding]]\nmethod = \"a.B/C\"\nconnector = { kind = \"sql\", querry = \"x\" }\ntimeuot = \"1s\"\n";
+        let problems = read(&format!("{LEAST}{text}"), &[]).unwrap_err();
+        let mut lines: Vec<_> = problems.iter().map(|problem| problem.line.unwrap()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [4, 6, 9, 12, 13], "{problems:?}");
+        assert!(problems.iter().any(|problem| problem.to_string().contains("message")), "{problems:?}");
     }
 
     #[test]
     fn a_newer_format_is_refused_by_name() {
-        let problem = read(&LEAST.replace("/v1", "/v2"), &[]).unwrap_err().to_string();
+        let problem = read(&LEAST.replace("/v1", "/v2"), &[]).unwrap_err()[0].to_string();
         assert!(problem.contains("drawbridge.gateway/v2"), "{problem}");
     }
 }

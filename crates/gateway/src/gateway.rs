@@ -8,31 +8,28 @@ use std::{
 
 use arc_swap::ArcSwap;
 use exchange::{House, Limits, Rules, Sessions};
-use federation::{
-    GatewayId, Identity, SystemId,
-    trust::{TlsIdentity, TlsOptions, TrustStore, server_config},
-};
+use federation::{GatewayId, SystemId, trust::TrustStore};
 use ledger::{Ledger, Sealer};
-use link::{
-    Http2, Keepalive,
-    server::{self, Event, Identified, Server, Sharing, Transport},
-};
+use link::server::Server;
+use problem::Problem;
 use records::{Commands, Records};
-use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::CertificateDer;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     accepted,
     answers::AnswerStore,
-    config::ClientsConfig,
+    listening::Ports,
     load::{Prepared, chain},
     observe::{Gauge, Observer, Setup},
     operations,
     places::Places,
+    ports::Legacy,
     recovery,
+    reloads::{Asked, Reloaded, Reloads},
     security::Security,
     services,
+    settings::{self, Read, Settings},
     status::{self, Source},
     telemetry::{self, Exporting, Telemetry},
     upkeep::Upkeep,
@@ -48,7 +45,7 @@ pub struct Gateway {
     operations: tokio::task::JoinHandle<()>,
     upkeep: tokio::task::JoinHandle<()>,
     shared: Arc<Shared>,
-    drain: Duration,
+    reload: mpsc::Sender<Asked>,
     health: tonic_health::server::HealthReporter,
     telemetry: Option<Telemetry>,
 }
@@ -138,6 +135,9 @@ impl StartError {
     }
 }
 
+/// Who asks for a reload waits here while others are read for.
+const WAITING_FOR_A_RELOAD: usize = 8;
+
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -158,6 +158,7 @@ impl Gateway {
             contracts: prepared.contracts.clone(),
             agreements: prepared.agreements.agreements.clone(),
             federation: prepared.trust.federation().clone(),
+            legacy: Arc::new(Legacy { bindings: prepared.bindings.clone() }),
         }));
         let house = Arc::new(house(&prepared, rules.clone(), opened.records.clone()));
         recovery::event(&house, records::STARTED.to_owned()).await?;
@@ -195,10 +196,12 @@ impl Gateway {
         let security = Arc::new(Security::default());
         let noted = security.clone();
         let trust = TrustStore::observed(prepared.trust, Arc::new(move |distrust| noted.distrusted(distrust)));
-        let options = TlsOptions { post_quantum: config.tls.post_quantum };
-        let limits = server_limits(&config.limits);
-        let ports =
-            Ports { tls: &prepared.tls, trust: &trust, options: &options, limits: &limits, count, security: &security };
+        let (methods, warnings) = (prepared.bindings.len(), prepared.warnings.clone());
+        let answers = open_answers(&prepared.file)?;
+        let Prepared { file, tls, systems, bindings, .. } = prepared;
+        let settings = Settings::new(Read { file, tls, systems, bindings }, &trust).map_err(|error| other(&error))?;
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let ports = Ports { settings: &settings, trust: &trust, count, security: &security };
         let links = config.links.as_ref().map(|links| ports.links(links.listen)).transpose()?;
         let clients = config.clients.as_ref().map(|clients| ports.clients(clients, &prepared.gateway)).transpose()?;
         let address = |pair: &Vec<TcpListener>| pair.first().and_then(|l| l.local_addr().ok());
@@ -214,29 +217,28 @@ impl Gateway {
                 .and_then(|(_, l)| address(l))
                 .map(|a| (a, config.clients.as_ref().is_some_and(|c| c.dangerous_plaintext_system.is_some()))),
             operations: operations_address,
-            methods: prepared.bindings.len(),
+            methods,
             agreements: prepared.agreements.agreements.iter().len(),
             members,
             records: ledger.checkpoint().size,
-            warnings: prepared.warnings.clone(),
+            warnings,
         };
         let (reporter, health) = services::health().await;
         let ledgers = Arc::new(crate::promises::Ledgers::default());
-        let gauges =
+        let mut gauges =
             gauges(ledger, &ledgers, links.as_ref().map(|(s, _)| s.clone()), clients.as_ref().map(|(s, _)| s.clone()));
+        let reloads = Arc::new(Reloads::new(now()));
+        gauges.extend(reloads.gauges());
         let counts = Arc::default();
         let (exporting, spans, export) = telemetry::prepare(prepared.telemetry, &prepared.gateway, &counts);
         let setup = Setup { rules: rules.clone(), gauges, security, counts, spans, export };
         let observer = Arc::new(Observer::new(setup).map_err(StartError::Other)?);
         let telemetry = exporting.map(Exporting::start).transpose().map_err(|error| other(&error))?;
-        let drain = config.limits.drain.duration();
-        let answers = open_answers(&prepared.file)?;
         let shared = Arc::new(Shared {
             house,
             rules,
+            settings,
             trust,
-            tls: prepared.tls.clone(),
-            options,
             ledgers: ledgers.clone(),
             observer,
             places: Places::new(config.limits.exchanges),
@@ -244,23 +246,19 @@ impl Gateway {
             commands: (Arc::new(commands), answers),
             health,
             gateway_key: prepared.gateway_key,
-            bindings: prepared.bindings,
-            systems: Arc::new(prepared.systems),
+            log_key: prepared.log_key.verifier(),
+            reloads,
             draining: CancellationToken::new(),
-            file: prepared.file,
         });
         for opening in promises {
             shared.remember(&opening);
         }
         let workers = Workers::start(&shared, links.as_ref(), clients.as_ref(), count).map_err(|e| other(&e))?;
-        let upkeep = Upkeep::new(
-            &shared,
-            links.as_ref().map(|(s, _)| s.clone()),
-            clients.as_ref().map(|(s, _)| s.clone()),
-            workers.links(),
-            (reporter.clone(), prepared.loader),
-        );
         let (links, clients) = (links.map(|(server, _)| server), clients.map(|(server, _)| server));
+        let (reload, asked) = mpsc::channel(WAITING_FOR_A_RELOAD);
+        let read = (prepared.loader, prepared.stand);
+        let upkeep =
+            Upkeep::new(&shared, (links.clone(), clients.clone()), workers.links(), reporter.clone(), (read, asked));
         let source = Source {
             shared: shared.clone(),
             links: links.clone(),
@@ -280,7 +278,7 @@ impl Gateway {
             records = serving.records,
             "the gateway has started"
         );
-        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, drain, health: reporter, telemetry })
+        Ok(Self { serving, links, clients, workers, operations, upkeep, shared, reload, health: reporter, telemetry })
     }
 
     /// Returns what is served.
@@ -289,22 +287,41 @@ impl Gateway {
         &self.serving
     }
 
+    /// Reads all files again, and takes them up: whole, or not at all. Exchanges go on meanwhile with what they began with.
+    ///
+    /// Returns what has changed.
+    ///
+    /// # Errors
+    ///
+    /// Every problem; what was in force before stays in force.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the reload.
+    pub async fn reload(&self) -> Reloaded {
+        let (asked, outcome) = oneshot::channel();
+        let stopping = || vec![Problem::new("", "the gateway is stopping")];
+        self.reload.send(asked).await.map_err(|_| stopping())?;
+        outcome.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// Takes nothing new, lets open exchanges end for as long as the configuration allows, and closes the log.
     ///
     /// Returns how many connections had to be closed with exchanges open.
     pub async fn stop(self) -> usize {
         self.shared.draining.cancel();
         tracing::info!(event = "gateway-stopping", gateway = %self.serving.gateway, "the gateway takes nothing new");
+        let drain = self.shared.settings.load().file.config.limits.drain.duration();
         self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         let clients = async {
             match &self.clients {
-                Some(server) => server.drain(self.drain).await.closed,
+                Some(server) => server.drain(drain).await.closed,
                 None => 0,
             }
         };
         let links = async {
             match &self.links {
-                Some(server) => server.drain(self.drain).await.closed,
+                Some(server) => server.drain(drain).await.closed,
                 None => 0,
             }
         };
@@ -356,19 +373,8 @@ fn open_ledger(prepared: &Prepared) -> Result<(Ledger, ledger::Recovery), StartE
 
 fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> House {
     let config = &prepared.file.config;
-    let mut conditions = Vec::new();
-    if config.development {
-        conditions.push("development".to_owned());
-    }
-    if config.clients.as_ref().is_some_and(|c| c.dangerous_plaintext_system.is_some()) {
-        conditions.push("plaintext-clients".to_owned());
-    }
-    if prepared.bindings.iter().any(connectors::Binding::dangerous_plaintext) {
-        conditions.push("plaintext-legacy".to_owned());
-    }
-    if prepared.bindings.iter().any(connectors::Binding::makes_up) {
-        conditions.push("mock-legacy".to_owned());
-    }
+    let limits = Limits::default();
+    limits.set_message(config.limits.message.bytes());
     House {
         gateway: prepared.gateway.clone(),
         rules,
@@ -376,116 +382,11 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         sealer: Sealer::new(prepared.gateway_key.clone()),
         clock: now,
         flood: Arc::default(),
+        limits,
         meters: Arc::default(),
-        limits: Limits { message: config.limits.message.bytes(), ..Limits::default() },
-        conditions,
+        conditions: settings::conditions(config, &prepared.bindings),
         sampling: prepared.telemetry.as_ref().map(telemetry::Plan::sampling).unwrap_or_default(),
     }
-}
-
-fn server_limits(config: &crate::config::LimitsConfig) -> server::Limits {
-    server::Limits {
-        http2: Http2 {
-            streams: config.streams,
-            header_bytes: u32::try_from(config.header.bytes()).unwrap_or(u32::MAX),
-            header_timeout: config.header_timeout.duration(),
-            keepalive: Keepalive { interval: config.keepalive.duration(), ..Keepalive::default() },
-            ..Http2::default()
-        },
-        handshakes: server::Handshakes { timeout: config.handshake_timeout.duration(), at_once: config.handshakes },
-        connections: config.connections,
-        connection_age: Some(config.connection_age.duration()),
-        ..server::Limits::default()
-    }
-}
-
-/// What both ports are made of.
-struct Ports<'a> {
-    tls: &'a TlsIdentity,
-    trust: &'a TrustStore,
-    options: &'a TlsOptions,
-    limits: &'a server::Limits,
-    count: usize,
-    security: &'a Arc<Security>,
-}
-
-type Port<P> = (Server<P>, Vec<TcpListener>);
-
-impl Ports<'_> {
-    fn links(&self, address: SocketAddr) -> Result<Port<GatewayId>, StartError> {
-        let transport = self.tls(self.trust.links_verifier(), false)?;
-        let server = Server::observed(self.limits.clone(), transport, identify_gateway, self.noted("links"));
-        Ok((server, listeners(address, self.count, "links.listen")?))
-    }
-
-    fn clients(&self, config: &ClientsConfig, own: &GatewayId) -> Result<Port<SystemId>, StartError> {
-        let transport = if config.dangerous_plaintext_system.is_some() {
-            tracing::warn!(address = %config.listen, "DANGEROUS: clients are served in plain text, without certificates");
-            Transport::Plain
-        } else {
-            self.tls(self.trust.clients_verifier(), config.rest)?
-        };
-        let plain = plain_system(own, config.dangerous_plaintext_system.as_deref())?;
-        let identify = move |certificates: &[CertificateDer<'static>]| identify_system(certificates, plain.as_ref());
-        let limits = server::Limits { http1: config.rest, ..self.limits.clone() };
-        let server = Server::observed(limits, transport, identify, self.noted("clients"));
-        Ok((server, listeners(config.listen, self.count, "clients.listen")?))
-    }
-
-    fn noted(&self, port: &'static str) -> impl Fn(Event) + Send + Sync + use<> {
-        let security = self.security.clone();
-        move |event| security.on_port(port, &event)
-    }
-
-    fn tls(&self, verifier: Arc<dyn ClientCertVerifier>, http1: bool) -> Result<Transport, StartError> {
-        let mut tls = server_config(self.tls, verifier, self.options).map_err(|e| StartError::Other(chain(&e)))?;
-        if http1 {
-            // Behind `h2`, so that who knows both speaks HTTP/2.
-            Arc::make_mut(&mut tls).alpn_protocols.push(server::ALPN_HTTP1.to_vec());
-        }
-        Ok(Transport::Tls(Arc::new(move || tls.clone())))
-    }
-}
-
-fn listeners(address: SocketAddr, count: usize, setting: &'static str) -> Result<Vec<TcpListener>, StartError> {
-    let failed = |source| StartError::Listen { setting, address, source };
-    // Alone first: another process on the port is refused rather than shared with.
-    let probe = server::listener(address, Sharing::Alone).map_err(failed)?;
-    let address = probe.local_addr().map_err(failed)?;
-    drop(probe);
-    (0..count).map(|_| server::listener(address, Sharing::Shared).map_err(failed)).collect()
-}
-
-type Turned = Box<dyn std::error::Error + Send + Sync>;
-
-fn identify_gateway(certificates: &[CertificateDer<'static>]) -> Result<Identified<GatewayId>, Turned> {
-    let leaf = certificates.first().ok_or("no certificate")?;
-    match Identity::from_certificate(leaf)? {
-        Identity::Gateway(gateway) => Ok(Identified { name: gateway.member().to_string().into(), peer: gateway }),
-        Identity::System(_) | Identity::Auditor(_) => Err("not a gateway's certificate".into()),
-    }
-}
-
-fn identify_system(
-    certificates: &[CertificateDer<'static>],
-    plain: Option<&SystemId>,
-) -> Result<Identified<SystemId>, Turned> {
-    if let Some(system) = plain {
-        return Ok(Identified { name: system.to_string().into(), peer: system.clone() });
-    }
-    let leaf = certificates.first().ok_or("no certificate")?;
-    match Identity::from_certificate(leaf)? {
-        Identity::System(system) => Ok(Identified { name: system.to_string().into(), peer: system }),
-        Identity::Gateway(_) | Identity::Auditor(_) => Err("not a system's certificate".into()),
-    }
-}
-
-fn plain_system(gateway: &GatewayId, name: Option<&str>) -> Result<Option<SystemId>, StartError> {
-    let Some(name) = name else { return Ok(None) };
-    let system = format!("{}/{name}", gateway.member()).parse();
-    system
-        .map(Some)
-        .map_err(|_| StartError::Other(format!("`clients.dangerous_plaintext_system`: `{name}` is not a name")))
 }
 
 fn gauges(

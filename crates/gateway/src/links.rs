@@ -1,10 +1,6 @@
 //! The links' port: what other members' gateways ask.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use exchange::{Call, House, Provider, REPLAY_WINDOW, Reply, Sessions, Whole, headers::Signed};
@@ -23,6 +19,7 @@ use crate::{
     observe::Observer,
     places::Places,
     ports::{BodyOutlet, END_AGREEMENT, OPEN, OUTCOME, PROTOCOL, PROVE, STREAM_BUFFER},
+    settings::InForce,
 };
 
 /// Largest request on a control path, in bytes: an end note, or 1,024 indexes.
@@ -37,9 +34,7 @@ pub(crate) struct LinksPort {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) places: Arc<Places>,
-    pub(crate) agreements: PathBuf,
-    pub(crate) message_limit: usize,
-    pub(crate) request_timeout: Duration,
+    pub(crate) settings: InForce,
 }
 
 impl LinksPort {
@@ -74,7 +69,7 @@ impl LinksPort {
         let (parts, body) = request.into_parts();
         let deadline = calls::deadline_of(&parts.headers);
         let (cancel, guard) = calls::cancellation();
-        let limits = (self.message_limit, self.request_timeout);
+        let limits = (self.house.limits.message(), self.settings.load().request_timeout());
         let Ok(request) = calls::read_request(body, streams(&parts.headers), limits).await else {
             return calls::bare(StatusCode::REQUEST_TIMEOUT).map(Held::free);
         };
@@ -116,7 +111,8 @@ impl LinksPort {
 
     async fn control(&self, peer: &GatewayId, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        let Ok(body) = calls::read_message(request.into_body(), CONTROL_BYTES, self.request_timeout).await else {
+        let timeout = self.settings.load().request_timeout();
+        let Ok(body) = calls::read_message(request.into_body(), CONTROL_BYTES, timeout).await else {
             return calls::bare(StatusCode::PAYLOAD_TOO_LARGE);
         };
         match path.as_str() {
@@ -186,7 +182,9 @@ impl LinksPort {
             return calls::bare(StatusCode::BAD_REQUEST);
         };
         let rules = self.house.rules.load();
-        match ends::accept(&request.note, peer, &rules, &self.agreements) {
+        let settings = self.settings.load();
+        let agreements = settings.file.path(&settings.file.config.agreements.folder);
+        match ends::accept(&request.note, peer, &rules, &agreements) {
             Ok(ends::Accepted::New(id)) => {
                 tracing::info!(peer = %peer, agreement = %id, "an end note came over the link");
                 message(&EndAgreementResponse {})

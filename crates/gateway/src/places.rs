@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The places of one gateway, shared by all of its runtimes.
 pub(crate) struct Places {
-    most: usize,
+    most: AtomicUsize,
     state: Mutex<State>,
     /// Told when the last place is given back.
     empty: Notify,
@@ -72,7 +75,17 @@ pub(crate) struct Taken {
 impl Places {
     /// Makes `most` places.
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, state: Mutex::default(), empty: Notify::new() })
+        Arc::new(Self { most: AtomicUsize::new(most), state: Mutex::default(), empty: Notify::new() })
+    }
+
+    /// Changes how many there are. Exchanges that go on keep their places.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// Returns how many there are.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
     }
 
     /// Returns how many are taken.
@@ -86,7 +99,7 @@ impl Places {
     ///
     /// Dropping the future gives the place back.
     pub(crate) async fn take(self: &Arc<Self>, member: &MemberId) -> Option<Place> {
-        if !self.state().enter(member, self.most, Instant::now()) {
+        if !self.state().enter(member, self.most(), Instant::now()) {
             return None;
         }
         let place = Arc::new(Taken { places: self.clone(), member: member.clone() });
@@ -298,6 +311,9 @@ mod tests {
         assert_eq!(places.taken(), 1);
         drop(other);
         emptied.await.unwrap();
+        places.set_most(0);
+        assert!(places.take(&member("council")).await.is_none());
+        places.set_most(1);
         assert!(places.take(&member("council")).await.is_some());
     }
 

@@ -147,8 +147,8 @@ fn command_error(error: ConnectorError) -> LegacyError {
 #[derive(Clone)]
 pub(crate) struct LinkPeers {
     pub(crate) links: Links<GatewayId>,
-    /// Largest message, in bytes.
-    pub(crate) message_limit: usize,
+    /// Limits of messages.
+    pub(crate) limits: exchange::Limits,
 }
 
 impl Peers for LinkPeers {
@@ -221,7 +221,7 @@ impl LinkPeers {
         let exchange = async {
             let response = self.links.send(to, request).await.map_err(|e| link_error(&e))?;
             let status = response.status();
-            let body = response.into_body().collect(self.message_limit.saturating_add(CONTROL_BYTES)).await;
+            let body = response.into_body().collect(self.limits.message().saturating_add(CONTROL_BYTES)).await;
             let data = body.map_err(|e| LinkError::Cut(crate::load::chain(&e)))?.data;
             if status != http::StatusCode::OK {
                 return Err(LinkError::NotSent(format!("`{to}` answered `{path}` with HTTP status {status}")));

@@ -118,7 +118,8 @@ async fn exchange(
     let (parts, body) = request.into_parts();
     let deadline = calls::deadline_of(&parts.headers);
     let (cancel, guard) = calls::cancellation();
-    let body = match calls::read_message(body, clients.message_limit, clients.request_timeout).await {
+    let (limit, within) = clients.request_limits();
+    let body = match calls::read_message(body, limit, within).await {
         Ok(body) => Some(body),
         // The exchange refuses and records it.
         Err(Unread::TooLarge) => None,
@@ -129,7 +130,7 @@ async fn exchange(
     let call = Arc::new(call);
     let asked = match body {
         Some(body) => read(&call, body).await,
-        None => Asked { path: call.method(), message: calls::oversized(clients.message_limit), unfit: None },
+        None => Asked { path: call.method(), message: calls::oversized(limit), unfit: None },
     };
     let refusal = |unfit: &Unfit| Refusal::new(Reason::Malformed, Hop::Consumer, unfit.to_string());
     let streams =
@@ -144,7 +145,7 @@ async fn exchange(
     };
     let query = Query {
         system: system.clone(),
-        default_provider: clients.systems.get(system).cloned().flatten(),
+        default_provider: clients.default_provider(system),
         path: asked.path,
         headers: parts.headers,
         request,
@@ -213,7 +214,7 @@ async fn run(
     place: Place,
     begun: Begun,
 ) {
-    let limit = clients.message_limit.saturating_mul(EXPANSION);
+    let limit = clients.house.limits.message().saturating_mul(EXPANSION);
     match clients.consumer.serve(query).await {
         Answer::Unary(answer) => {
             clients.observer.settled(&answer.settled, arrived);

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -47,7 +47,8 @@ const OURS: &str = "/drawbridge.";
 /// Reflection by set of services, for the contracts that it was made from.
 #[derive(Default)]
 struct Reflections {
-    rules: Option<Arc<Rules>>,
+    /// Weak: rules that have been replaced let go of their legacy systems.
+    rules: Weak<Rules>,
     ready: HashMap<BTreeSet<String>, Routes>,
 }
 
@@ -91,10 +92,9 @@ impl Services {
         let rules = self.house.rules.load_full();
         let services = rules.agreements.usable_services(system, (self.house.clock)());
         let mut reflections = self.reflections.lock().unwrap_or_else(PoisonError::into_inner);
-        if reflections.rules.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &rules))
-            || reflections.ready.len() >= MAX_REFLECTIONS
-        {
-            *reflections = Reflections { rules: Some(rules.clone()), ready: HashMap::new() };
+        let known = Arc::downgrade(&rules);
+        if !reflections.rules.ptr_eq(&known) || reflections.ready.len() >= MAX_REFLECTIONS {
+            *reflections = Reflections { rules: known, ready: HashMap::new() };
         }
         if let Some(routes) = reflections.ready.get(&services) {
             return Ok(routes.clone());

@@ -32,6 +32,9 @@ pub struct Status {
     pub health: Health,
     /// Where it listens.
     pub ports: Ports,
+    /// Whether what lies in the files is in force.
+    #[serde(default)]
+    pub reload: Reload,
     /// Exchanges that go on.
     pub exchanges: Exchanges,
     /// The exchange log.
@@ -64,6 +67,26 @@ pub struct Ports {
     pub clients: Option<SocketAddr>,
     /// For its operator.
     pub operations: SocketAddr,
+}
+
+/// Whether what lies in a gateway's files is in force. Agreements and revocation lists are looked after file by file beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// When what is in force was read.
+    pub in_force_since: String,
+    /// How often the files were taken up since the start.
+    pub taken: u64,
+    /// What lies in the files now and is not in force, if that is so.
+    pub refused: Option<RefusedReload>,
+}
+
+/// Files that are not in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedReload {
+    /// Since when.
+    pub since: String,
+    /// Why: each problem as `drawbridge check` tells it.
+    pub problems: Vec<String>,
 }
 
 /// Exchanges that go on.

@@ -1,28 +1,26 @@
-//! What a gateway looks after each second: agreements and revocation lists that changed, end notes to hand on, promises to
-//! check, its own health.
+//! What a gateway looks after each second: files that changed, end notes to hand on, promises to check, its own health.
 //!
 //! Loops that do not wait for one another: a peer that hangs, or a disk, delays no revocation and no end of an agreement.
 
 mod end_notes;
-mod kept;
+mod files;
 
 use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use exchange::Rules;
-use federation::{GatewayId, MemberId, SystemId, trust::Expected};
+use federation::{GatewayId, SystemId};
 use link::{client::Links, server::Server};
-use policy::{End, Loader};
-use rustls_pki_types::CertificateDer;
-use tokio::sync::watch;
+use policy::Loader;
+use tokio::sync::{mpsc, watch};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::{end_notes::HandOn, kept::Kept};
-use crate::{load, ports::LinkPeers, recovery, workers::Shared};
+use self::{
+    end_notes::HandOn,
+    files::{Files, Ports},
+};
+use crate::{load, ports::LinkPeers, recovery, reloads::Asked, workers::Shared};
 
 /// How often files are looked at, and peers asked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -50,39 +48,28 @@ async fn sweep_answers(shared: &Shared) {
 }
 
 impl Upkeep {
+    /// Makes the upkeep of a gateway whose files were read by `loader`, and stood so then; `asked` are those who ask for a reload.
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        links: Option<Server<GatewayId>>,
-        clients: Option<Server<SystemId>>,
+        (links, clients): (Option<Server<GatewayId>>, Option<Server<SystemId>>),
         mut dialled: Vec<Links<GatewayId>>,
-        (health, loader): (HealthReporter, Loader),
+        health: HealthReporter,
+        (read, asked): ((Loader, load::Stand), mpsc::Receiver<Asked>),
     ) -> Self {
-        let peers = LinkPeers { links: shared.dial(), message_limit: shared.house.limits.message };
+        let peers = LinkPeers { links: shared.dial(), limits: shared.house.limits.clone() };
         dialled.push(peers.links.clone());
         let ends = watch::Sender::new(Vec::new());
-        let now = Instant::now();
         Self {
             hand_on: HandOn::new(shared.clone(), peers.clone(), ends.subscribe()),
-            promises: CheckedPromises { shared: shared.clone(), peers, noted_at: now, noted: 0 },
+            promises: CheckedPromises { shared: shared.clone(), peers, noted_at: Instant::now(), noted: 0 },
             health: Health { shared: shared.clone(), reporter: health },
-            files: Files {
-                shared: shared.clone(),
-                links,
-                clients,
-                dialled,
-                loader,
-                // Empty: the first look reads everything once more, and misses nothing that changed during the start.
-                agreements: (Fingerprint::new(), Kept::default()),
-                lists: (Fingerprint::new(), Kept::default()),
-                ends,
-                certificates_at: now,
-            },
+            files: Files::new(shared.clone(), Ports { links, clients, dialled, ends }, read, asked),
         }
     }
 
     /// Returns all links that are dialled, those of the runtimes and its own.
     pub(crate) fn dialled(&self) -> Vec<Links<GatewayId>> {
-        self.files.dialled.clone()
+        self.files.dialled()
     }
 
     pub(crate) async fn run(self) {
@@ -97,124 +84,6 @@ fn each_second() -> tokio::time::Interval {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     look
-}
-
-/// What a folder held when it was last read.
-type Fingerprint = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
-
-/// Agreements, end notes and revocation lists, as they lie in their folders.
-struct Files {
-    shared: Arc<Shared>,
-    links: Option<Server<GatewayId>>,
-    clients: Option<Server<SystemId>>,
-    dialled: Vec<Links<GatewayId>>,
-    loader: Loader,
-    agreements: (Fingerprint, Kept),
-    lists: (Fingerprint, Kept),
-    ends: watch::Sender<Vec<End>>,
-    certificates_at: Instant,
-}
-
-impl Files {
-    async fn run(mut self) {
-        let mut look = each_second();
-        loop {
-            look.tick().await;
-            self.look_at_lists();
-            self.look_at_agreements();
-        }
-    }
-
-    /// Takes changed revocation lists into force, and closes what no longer is trusted.
-    fn look_at_lists(&mut self) {
-        let file = &self.shared.file;
-        let now = fingerprint(&file.path(&file.config.revocation.folder));
-        let changed = now != self.lists.0;
-        if changed {
-            self.lists.0 = now;
-            let federation = self.shared.rules.load().federation.clone();
-            let own = self.shared.house.gateway.member();
-            let usable = |path: &Path, text: &str| {
-                let lists = load::revocation_list(path, text)?;
-                load::trust_with(file, own, federation.clone(), lists).map(drop)
-            };
-            let folder = file.path(&file.config.revocation.folder);
-            // File by file: what one member sent may not keep another's revocations from being seen.
-            for problem in self.lists.1.refresh(&folder, load::REVOCATION_ENDINGS, usable) {
-                tracing::error!(%problem, "a revocation list cannot be used; the last good one of this file stays in force");
-            }
-            let texts = self.lists.1.texts();
-            let lists = texts.filter_map(|(path, text)| load::revocation_list(path, text).ok()).flatten().collect();
-            match load::trust_with(file, own, federation.clone(), lists) {
-                Ok(trust) => self.shared.trust.replace(trust),
-                Err(problems) => {
-                    for problem in problems {
-                        tracing::error!(%problem, "the revocation lists cannot be used; the last good ones stay in force");
-                    }
-                }
-            }
-        }
-        if changed || self.certificates_at.elapsed() >= CERTIFICATES {
-            self.certificates_at = Instant::now();
-            self.close_untrusted();
-        }
-    }
-
-    fn close_untrusted(&self) {
-        let (trust, now) = (&self.shared.trust, SystemTime::now());
-        let trusted = |expected: &Expected, certificates: &[CertificateDer<'static>]| {
-            let Some((leaf, rest)) = certificates.split_first() else { return true };
-            trust.still_trusted(expected, leaf, rest, now).is_ok()
-        };
-        let mut closed = 0_usize;
-        if let Some(server) = &self.links {
-            closed = closed
-                .saturating_add(server.connections().retain(|caller| trusted(&Expected::Links, &caller.certificates)));
-        }
-        if let Some(server) = &self.clients {
-            closed = closed.saturating_add(
-                server.connections().retain(|caller| trusted(&Expected::Clients, &caller.certificates)),
-            );
-        }
-        for links in &self.dialled {
-            let keep = |gateway: &GatewayId, certificates: &[CertificateDer<'static>]| {
-                trusted(&Expected::Gateway(gateway.clone()), certificates)
-            };
-            closed = closed.saturating_add(links.retain(keep));
-        }
-        if closed > 0 {
-            self.shared.observer.security().closed(closed);
-        }
-    }
-
-    /// Takes new agreements and end notes into force. Open streams look at them by themselves.
-    fn look_at_agreements(&mut self) {
-        let file = &self.shared.file;
-        let folder = file.path(&file.config.agreements.folder);
-        let now = fingerprint(&folder);
-        if now == self.agreements.0 {
-            return;
-        }
-        self.agreements.0 = now;
-        for problem in self.agreements.1.refresh(&folder, load::AGREEMENT_ENDINGS, |_, _| Ok(())) {
-            tracing::error!(%problem, "a file cannot be read; what it said before stays in force");
-        }
-        let rules = self.shared.rules.load_full();
-        let keys = |member: &MemberId| rules.federation.member_keys(member);
-        let texts = self.agreements.1.texts().map(|(path, text)| (path.to_owned(), text));
-        let loaded = self.loader.load(texts, &keys, &rules.contracts);
-        for problem in &loaded.problems {
-            tracing::error!(%problem, "an agreement cannot be used; it permits nothing");
-        }
-        let (before, after) = (rules.agreements.iter().len(), loaded.agreements.iter().len());
-        tracing::info!(agreements = after, before, ends = loaded.ends.len(), "agreements were read");
-        self.ends.send_replace(loaded.ends);
-        self.shared.rules.store(Arc::new(Rules {
-            contracts: rules.contracts.clone(),
-            agreements: loaded.agreements,
-            federation: rules.federation.clone(),
-        }));
-    }
 }
 
 /// The promises of other gateways.
@@ -289,15 +158,4 @@ impl Health {
             tracing::error!(error = %load::chain(&error), "the exchange log takes no records; every exchange is refused");
         }
     }
-}
-
-fn fingerprint(folder: &Path) -> Fingerprint {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Fingerprint::new() };
-    entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let metadata = entry.metadata().ok()?;
-            Some((entry.path(), (metadata.modified().ok(), metadata.len())))
-        })
-        .collect()
 }

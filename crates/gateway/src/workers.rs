@@ -1,21 +1,17 @@
 //! The runtimes that carry exchanges: one thread a core, each with its own listeners, links and pools, so that nothing of an
 //! exchange crosses threads but its hand-off to the ledger.
 
-use std::{collections::BTreeMap, io, net::TcpListener, sync::Arc, thread, time::Duration};
+use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
 
 use arc_swap::ArcSwap;
-use connectors::Bindings;
 use exchange::{Consumer, House, Provider, Rules, Sessions};
-use federation::{
-    GatewayId, MemberId, SystemId,
-    trust::{TlsIdentity, TlsOptions, TrustStore},
-};
+use federation::{GatewayId, SystemId, trust::TrustStore};
 use ledger::Sealer;
 use link::{
     client::{self, Links},
     server::Server,
 };
-use note::SigningKey;
+use note::{SigningKey, VerifierKey};
 use proto::link::LeafOpening;
 use records::{Commands, receipt};
 use tokio_util::sync::CancellationToken;
@@ -26,23 +22,24 @@ use exchange::ports::Promises as _;
 use crate::{
     answers::AnswerStore,
     clients::Clients,
-    config::ConfigFile,
     dialling,
     links::LinksPort,
+    listening::Port,
     observe::Observer,
     places::Places,
-    ports::{Legacy, LinkPeers, shared},
+    ports::{LinkPeers, shared},
     promises::Ledgers,
+    reloads::Reloads,
     services::Services,
+    settings::InForce,
 };
 
 /// What all runtimes share.
 pub(crate) struct Shared {
     pub(crate) house: Arc<House>,
     pub(crate) rules: Arc<ArcSwap<Rules>>,
+    pub(crate) settings: InForce,
     pub(crate) trust: TrustStore,
-    pub(crate) tls: TlsIdentity,
-    pub(crate) options: TlsOptions,
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) observer: Arc<Observer>,
     pub(crate) places: Arc<Places>,
@@ -50,20 +47,21 @@ pub(crate) struct Shared {
     /// What is known of commands, and the answers that are kept.
     pub(crate) commands: (Arc<Commands>, Arc<AnswerStore>),
     pub(crate) health: Routes,
-    pub(crate) file: ConfigFile,
     pub(crate) gateway_key: SigningKey,
-    pub(crate) bindings: Bindings,
-    pub(crate) systems: Arc<BTreeMap<SystemId, Option<MemberId>>>,
+    /// Verifies checkpoints of its log.
+    pub(crate) log_key: VerifierKey,
+    pub(crate) reloads: Arc<Reloads>,
     /// Fires when the gateway begins to stop: it takes nothing new.
     pub(crate) draining: CancellationToken,
 }
 
 impl Shared {
-    /// Returns links of one runtime, dialled as directory and trust say at that moment.
+    /// Returns links of one runtime, dialled as directory, trust and certificate are at that moment.
     pub(crate) fn dial(&self) -> Links<GatewayId> {
-        let (rules, trust, tls, options) = (self.rules.clone(), self.trust.clone(), self.tls.clone(), self.options);
+        let (rules, trust, settings) = (self.rules.clone(), self.trust.clone(), self.settings.clone());
         Links::new(client::Limits::default(), move |gateway: &GatewayId| {
-            dialling::target(&rules.load().federation, gateway, &trust, (&tls, &options))
+            let settings = settings.load();
+            dialling::target(&rules.load().federation, gateway, &trust, (&settings.tls, &settings.options))
         })
     }
 
@@ -89,8 +87,6 @@ pub(crate) struct Workers {
     links: Vec<Links<GatewayId>>,
 }
 
-type Port<P> = (Server<P>, Vec<TcpListener>);
-
 impl Workers {
     /// Starts `count` runtimes, each with its share of the listeners.
     pub(crate) fn start(
@@ -112,7 +108,7 @@ impl Workers {
                 Some((server, listeners)) => take(listeners)?.map(|l| (server.clone(), l)),
                 None => None,
             };
-            let peers = LinkPeers { links: shared.dial(), message_limit: shared.house.limits.message };
+            let peers = LinkPeers { links: shared.dial(), limits: shared.house.limits.clone() };
             dialled.push(peers.links.clone());
             let worker = Worker { shared: shared.clone(), peers, links, clients, stop: stop.clone() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -184,7 +180,7 @@ impl Worker {
             sealer: Sealer::new(self.shared.gateway_key.clone()),
             clock: house.clock,
             flood: house.flood.clone(),
-            limits: house.limits,
+            limits: house.limits.clone(),
             meters: house.meters.clone(),
             conditions: house.conditions.clone(),
             sampling: house.sampling,
@@ -193,18 +189,14 @@ impl Worker {
 
     fn links_port(&self, house: &Arc<House>) -> Arc<LinksPort> {
         let shared = &self.shared;
-        let legacy = Arc::new(Legacy { bindings: shared.bindings.clone() });
-        let file = &shared.file;
         let commands: (_, Arc<dyn exchange::ports::Answers>) = (shared.commands.0.clone(), shared.commands.1.clone());
         Arc::new(LinksPort {
             house: house.clone(),
-            provider: Arc::new(Provider::new(house.clone(), legacy, shared.sessions.clone(), commands)),
+            provider: Arc::new(Provider::new(house.clone(), shared.sessions.clone(), commands)),
             sessions: shared.sessions.clone(),
             observer: shared.observer.clone(),
             places: shared.places.clone(),
-            agreements: file.path(&file.config.agreements.folder),
-            message_limit: house.limits.message,
-            request_timeout: file.config.limits.request_timeout.duration(),
+            settings: shared.settings.clone(),
         })
     }
 
@@ -214,12 +206,10 @@ impl Worker {
             house: house.clone(),
             consumer: Arc::new(Consumer::new(house.clone(), self::shared(self.peers.clone()), shared.ledgers.clone())),
             services: Services::new(house.clone(), self.peers.clone(), shared.health.clone()),
-            systems: shared.systems.clone(),
             observer: shared.observer.clone(),
             places: shared.places.clone(),
-            message_limit: house.limits.message,
-            request_timeout: shared.file.config.limits.request_timeout.duration(),
-            rest: shared.file.config.clients.as_ref().is_some_and(|clients| clients.rest).then(Arc::default),
+            settings: shared.settings.clone(),
+            rest: Arc::default(),
         })
     }
 }

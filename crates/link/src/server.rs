@@ -28,8 +28,8 @@
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -141,7 +141,7 @@ pub struct Server<P> {
 }
 
 struct Shared<P> {
-    limits: Limits,
+    limits: RwLock<Arc<Limits>>,
     transport: Transport,
     identify: Box<Identify<P>>,
     observe: Box<dyn Fn(Event) + Send + Sync>,
@@ -180,7 +180,7 @@ impl<P: Send + Sync + 'static> Server<P> {
         Self {
             shared: Arc::new(Shared {
                 connections: Connections::new(limits.connections, limits.connections_of_one),
-                limits,
+                limits: RwLock::new(Arc::new(limits)),
                 transport,
                 identify: Box::new(identify),
                 observe: Box::new(observe),
@@ -210,6 +210,13 @@ impl<P: Send + Sync + 'static> Server<P> {
         accept::serve(Arc::clone(&self.shared), listener, service).await
     }
 
+    /// Changes what is allowed. It holds for the connections that come from now on; open ones keep what they began with.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.connections.set_most(limits.connections, limits.connections_of_one);
+        self.shared.places.set_most(limits.handshakes.at_once);
+        *self.shared.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+
     /// The connections that are open.
     #[must_use]
     pub fn connections(&self) -> &Connections<P> {
@@ -231,6 +238,13 @@ impl<P: Send + Sync + 'static> Server<P> {
     pub async fn drain(&self, patience: Duration) -> Drained {
         self.stop();
         self.shared.connections.drain(patience).await
+    }
+}
+
+impl<P> Shared<P> {
+    /// What is allowed now.
+    fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -176,13 +176,17 @@ impl Agreements {
         self.decide(ask, Some(agreement), now)
     }
 
-    /// Returns whether what `permit` permitted is still permitted: for streams that are open while agreements change and time passes.
+    /// Returns whether what `permit` permitted is still permitted: for streams that are open while agreements change and time passes. A
+    /// contract that has changed since is no reason to end them.
     ///
     /// # Errors
     ///
     /// [`Denial::AgreementEnded`], or [`Denial::NoAgreement`] when the agreement is no longer here or grants this no more.
     pub fn check(&self, permit: &Permit, system: &SystemId, now: SystemTime) -> Result<(), Denial> {
         let agreement = &permit.agreement;
+        if self.in_force(&agreement.digest(), now) {
+            return Ok(());
+        }
         let ask = Ask {
             consumer: agreement.consumer(),
             system,
@@ -280,6 +284,12 @@ impl Agreements {
         let expired =
             || (now >= known.agreement.valid_until()).then(|| Ended::Expired { at: known.agreement.valid_until() });
         known.ended.clone().or_else(expired)
+    }
+
+    /// Returns whether an agreement is known and its time is now, whatever contracts make of it.
+    #[must_use]
+    pub fn in_force(&self, digest: &Digest, now: SystemTime) -> bool {
+        self.get(digest).is_some_and(|agreement| agreement.valid_from() <= now) && self.ended(digest, now).is_none()
     }
 
     /// Returns all agreements, in no order.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use toml_edit::{Document, Item, Table, TableLike};
+use toml_edit::{Document, DocumentMut, Item, Table, TableLike};
 
 use crate::key_path::Step;
 use crate::{KeyPath, Problem};
@@ -45,6 +45,31 @@ impl TomlFile {
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let deserializer = toml_edit::de::Deserializer::from(self.document.clone());
         T::deserialize(deserializer).map_err(|error| self.explain(error.message(), error.span()))
+    }
+
+    /// Reads the file into `T` as [`TomlFile::read`] does, and tells every unknown key at once.
+    ///
+    /// # Errors
+    ///
+    /// All unknown keys in the order in which they are met, and after them the first missing key or value of the wrong type.
+    pub fn read_all<T: DeserializeOwned>(&self) -> Result<T, Vec<Problem>> {
+        let (mut root, mut problems) = (self.root().clone(), Vec::new());
+        loop {
+            let document = DocumentMut::from(root.clone());
+            let error = match T::deserialize(toml_edit::de::Deserializer::from(document)) {
+                Ok(read) if problems.is_empty() => return Ok(read),
+                Ok(_) => return Err(problems),
+                Err(error) => error,
+            };
+            let unknown = words::explain(error.message()).unknown.is_some();
+            let problem = self.explain(error.message(), error.span());
+            let path = problem.key.as_deref().map(KeyPath::read).unwrap_or_default();
+            problems.push(problem);
+            // Without it the rest is read on.
+            if !unknown || !remove(&mut root, path.steps()) {
+                return Err(problems);
+            }
+        }
     }
 
     /// Returns the file's name as given to [`TomlFile::parse`].
@@ -133,6 +158,27 @@ fn with_help(problem: Problem, help: Option<String>) -> Problem {
         Some(help) => problem.help(help),
         None => problem,
     }
+}
+
+/// Takes a key out, and returns whether it was there.
+fn remove(table: &mut dyn TableLike, path: &[Step]) -> bool {
+    match path {
+        [Step::Key(key)] => table.remove(key).is_some(),
+        [Step::Key(key), rest @ ..] => table.get_mut(key).is_some_and(|item| remove_below(item, rest)),
+        [] | [Step::Index(_), ..] => false,
+    }
+}
+
+fn remove_below(item: &mut Item, path: &[Step]) -> bool {
+    if let Some(table) = item.as_table_like_mut() {
+        return remove(table, path);
+    }
+    let [Step::Index(index), rest @ ..] = path else { return false };
+    if let Some(table) = item.as_array_of_tables_mut().and_then(|tables| tables.get_mut(*index)) {
+        return remove(table, rest);
+    }
+    let element = item.as_array_mut().and_then(|array| array.get_mut(*index));
+    element.and_then(|value| value.as_inline_table_mut()).is_some_and(|table| remove(table, rest))
 }
 
 /// A place in the document.

@@ -1,4 +1,4 @@
-//! `drawbridge run`: runs a gateway until it is told to stop.
+//! `drawbridge run`: runs a gateway until it is told to stop, and has it read its files again when it is told to.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -20,7 +20,7 @@ const TOLD: usize = 12;
 /// What a shell reports for a program that a second Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-/// Runs the gateway until it gets SIGTERM or Ctrl-C, then lets open exchanges end
+/// Runs the gateway until it gets SIGTERM or Ctrl-C, then lets open exchanges end; SIGHUP has it read its files again
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -42,6 +42,8 @@ impl Run {
             if people { warn(what) } else { logging::warning(&what.to_string()) }
         };
         let outcome = super::block_on(async {
+            // First: a signal that comes during the start is answered after it.
+            let mut hangup = listen(SignalKind::hangup())?;
             let prepared = Box::pin(Prepared::load(file, moments::now())).await?;
             for warning in check::warnings(&prepared) {
                 attention(&warning);
@@ -55,7 +57,10 @@ impl Run {
             // A gateway goes on when nobody reads what it says.
             let _ = tell(gateway.serving(), &who);
             notify::tell(notify::READY);
-            signals.first().await;
+            tokio::select! {
+                () = signals.first() => {}
+                () = reload_when_asked(&gateway, &mut hangup) => {}
+            }
             notify::tell(notify::STOPPING);
             if people {
                 say("stopping: open exchanges may end; once more stops at once");
@@ -83,6 +88,29 @@ fn refused(error: &gateway::StartError) -> Problem {
     }
 }
 
+/// Reads the files again at each SIGHUP; does not end. What is refused stands in the log, where all that happens while it runs does.
+async fn reload_when_asked(gateway: &Gateway, hangup: &mut Signal) {
+    while hangup.recv().await.is_some() {
+        notify::tell(notify::RELOADING);
+        match gateway.reload().await {
+            Ok(changed) if changed.is_empty() => say("reloaded: nothing had changed"),
+            Ok(changed) => {
+                say(format_args!("reloaded: what lies in the files is in force (changed: {})", changed.join(", ")))
+            }
+            Err(problems) => warn(format_args!(
+                "not reloaded: {}, told in the log; what was in force before stays in force",
+                some(problems.len() as u64, "problem")
+            )),
+        }
+        notify::tell(notify::READY);
+    }
+    std::future::pending().await
+}
+
+fn listen(kind: SignalKind) -> Outcome<Signal> {
+    signal(kind).map_err(|error| because("cannot listen for signals", &error).into())
+}
+
 /// The two ways of asking a process to end.
 struct Signals {
     terminate: Signal,
@@ -91,7 +119,6 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Outcome<Self> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::from(because("cannot listen for signals", &error)));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use gateway::{
-    status::{self, Attention, Certificate, DayLimit, FetchError, Peer, Status},
+    status::{self, Attention, Certificate, DayLimit, FetchError, Peer, Reload, Status},
     when,
 };
 use problem::Problem;
@@ -107,6 +107,7 @@ fn head(status: &Status, out: &mut Out) -> Outcome {
         port(status.ports.clients),
         status.ports.operations
     ))?;
+    reload(&status.reload, out)?;
     let exchanges = status.exchanges;
     out.line(format_args!(
         "  exchanges   {} now, of at most {}",
@@ -129,6 +130,21 @@ fn head(status: &Status, out: &mut Out) -> Outcome {
         "  agreements  {} in force, {} to come, {} ended",
         agreements.in_force, agreements.to_come, agreements.ended
     ))
+}
+
+fn reload(reload: &Reload, out: &mut Out) -> Outcome {
+    // A gateway of an older version does not tell.
+    if reload.in_force_since.is_empty() {
+        return Ok(());
+    }
+    let times = if reload.taken == 0 { "at the start".to_owned() } else { some(reload.taken, "reload") };
+    out.line(format_args!("  files       in force as of {} ({times})", reload.in_force_since))?;
+    let Some(refused) = &reload.refused else { return Ok(()) };
+    out.line(format_args!("  REFUSED     what lies in the files since {} is not in force:", refused.since))?;
+    for line in refused.problems.iter().flat_map(|problem| problem.lines()) {
+        out.line(format_args!("              {line}"))?;
+    }
+    Ok(())
 }
 
 fn peers(peers: &[Peer], out: &mut Out) -> Outcome {

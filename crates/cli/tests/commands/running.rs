@@ -177,7 +177,7 @@ fn a_call_that_cannot_be_made_says_why_before_anything_is_sent() {
 }
 
 #[test]
-fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+fn a_service_manager_is_told_when_it_is_ready_when_it_reloads_and_when_it_stops() {
     let place = place();
     let socket = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("drawbridge"));
@@ -190,6 +190,8 @@ fn a_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     };
     assert_eq!(told(), "READY=1");
     assert!(running.ready().contains("links"));
+    running.signal("-HUP");
+    assert_eq!([told(), told()], ["RELOADING=1", "READY=1"]);
     running.signal("-TERM");
     assert_eq!(told(), "STOPPING=1");
     assert_eq!(running.child.wait().unwrap().code(), Some(0));

@@ -19,7 +19,7 @@ use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
 
 use crate::bindings::Complaint;
-use crate::grpc::config::GrpcBinding;
+use crate::grpc::config::{Files, GrpcBinding};
 use crate::grpc::noting::Noting;
 use crate::grpc::tls::{self, Tls};
 use crate::{ConnectorError, Failure, Withdrawn};
@@ -63,19 +63,38 @@ const INTERNAL: ConnectorError = ConnectorError::Failed { why: Failure::Internal
 /// The channels of a gateway. Bindings to the same back end share one.
 #[derive(Default)]
 pub(crate) struct Channels {
-    known: Vec<(GrpcBinding, Arc<Channel>)>,
+    known: Vec<Arc<Channel>>,
+    /// Those of earlier bindings, to be taken up again.
+    before: Vec<Arc<Channel>>,
 }
 
 impl Channels {
+    /// Returns no channels, but takes up those of `previous` that are asked for and whose files are the same.
+    pub(crate) fn after(previous: &Self) -> Self {
+        Self { known: Vec::new(), before: previous.known.clone() }
+    }
+
+    /// Returns the channels, and lets go of those that nobody asked for.
+    pub(crate) fn settled(self) -> Self {
+        Self { known: self.known, before: Vec::new() }
+    }
+
     /// Returns the channel for a binding, and makes it if it is the first.
     pub(crate) fn get(&mut self, binding: GrpcBinding) -> Result<Arc<Channel>, Vec<Complaint>> {
-        if let Some((_, channel)) = self.known.iter().find(|(known, _)| *known == binding) {
+        if let Some(channel) = self.known.iter().find(|known| known.binding == binding) {
             return Ok(Arc::clone(channel));
         }
-        let tls = Tls::read(&binding)?;
-        let (slots, next) = (RwLock::default(), AtomicUsize::new(0));
-        let channel = Arc::new(Channel { binding: binding.clone(), tls, slots, next });
-        self.known.push((binding, Arc::clone(&channel)));
+        // Before they are read: a file that changes meanwhile is then another the next time.
+        let files = binding.files();
+        let kept = self.before.iter().find(|known| known.binding == binding && known.files == files).cloned();
+        let channel = if let Some(kept) = kept {
+            kept
+        } else {
+            let tls = Tls::read(&binding)?;
+            let (slots, next) = (RwLock::default(), AtomicUsize::new(0));
+            Arc::new(Channel { binding, files, tls, slots, next })
+        };
+        self.known.push(Arc::clone(&channel));
         Ok(channel)
     }
 }
@@ -83,6 +102,8 @@ impl Channels {
 /// The connections to one back end.
 pub(crate) struct Channel {
     binding: GrpcBinding,
+    /// Its PEM files as they were read.
+    files: Files,
     tls: Option<Tls>,
     /// Each runtime has its own: a question that crossed to another thread and back would cost two wake-ups.
     slots: RwLock<HashMap<runtime::Id, Slots>>,

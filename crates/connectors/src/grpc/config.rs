@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
@@ -80,9 +81,37 @@ impl GrpcBinding {
         self.tls.is_none()
     }
 
+    /// Returns which files stand at the names of the PEM files now, and of when.
+    pub(crate) fn files(&self) -> Files {
+        let Some(tls) = &self.tls else { return Files::default() };
+        let identity = tls.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        Files(std::iter::once(&tls.ca).chain(identity).map(|path| Stamp::of(path)).collect())
+    }
+
     /// Returns the scheme of the requests.
     pub(crate) fn scheme(&self) -> Scheme {
         if self.plaintext() { Scheme::HTTP } else { Scheme::HTTPS }
+    }
+}
+
+/// Files, each known by its inode, length and time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Files(Vec<Option<Stamp>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = std::fs::metadata(path).ok()?;
+        let modified = metadata.modified().ok();
+        Some(Self { device: metadata.dev(), inode: metadata.ino(), length: metadata.len(), modified })
     }
 }
 

@@ -65,12 +65,23 @@ impl Legacy {
     }
 
     async fn prepare_text(&self, text: &str) -> Result<Bindings, Vec<BindingProblem>> {
+        self.prepare_after(text, 1, &Bindings::default()).await
+    }
+
+    /// Prepares with what earlier bindings left open.
+    async fn prepare_after(
+        &self,
+        text: &str,
+        connections: u16,
+        previous: &Bindings,
+    ) -> Result<Bindings, Vec<BindingProblem>> {
         let binding: BindingConfig = toml::from_str(text).unwrap();
-        let database: DatabaseConfig = toml::from_str("url = \"sqlite:legacy.db\"\nconnections = 1").unwrap();
+        let database = format!("url = \"sqlite:legacy.db\"\nconnections = {connections}");
+        let database: DatabaseConfig = toml::from_str(&database).unwrap();
         let databases = BTreeMap::from([("legacy".to_owned(), database)]);
         let setup =
             Setup { bindings: &[binding], databases: &databases, contracts: &CONTRACTS, folder: self.folder.path() };
-        Bindings::prepare(setup).await
+        Bindings::prepare_after(setup, previous).await
     }
 }
 

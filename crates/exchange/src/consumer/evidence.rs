@@ -49,7 +49,7 @@ impl Consumer {
         let Sent { mut permitted, gateway, nonce, reply, .. } = sent;
         permitted.account.begin(Verb::Verify);
         let (until, cancel) = (permitted.deadline, permitted.while_waiting());
-        let limit = self.house.limits.message.saturating_add(framing::PREFIX);
+        let limit = self.house.limits.message().saturating_add(framing::PREFIX);
         let read = within(until, &cancel, collect(reply.body, limit)).await.and_then(|r| r);
         let read = read.and_then(|(data, trailers)| {
             let trailers = trailers.unwrap_or(reply.headers);
@@ -73,7 +73,7 @@ impl Consumer {
         let mut digest = digests::Running::new(&nonce);
         digest.update(&data);
         let message = (!data.is_empty()).then_some(data);
-        let one = message.as_ref().is_none_or(|m| framing::single(m, self.house.limits.message).is_ok());
+        let one = message.as_ref().is_none_or(|m| framing::single(m, self.house.limits.message()).is_ok());
         let count = u64::from(message.is_some());
         let proven = if one {
             self.prove(&mut permitted, &gateway, &trailers, (digest, count), None)

@@ -225,7 +225,7 @@ impl Consumer {
                 Err(refuse(Reason::Malformed, "the method's contract has just changed; ask again"))
             }
             (Request::One(message), false) => {
-                let request = framing::single(&message, self.house.limits.message).map_err(unframed)?;
+                let request = framing::single(&message, self.house.limits.message()).map_err(unframed)?;
                 method.check_request(&request).map_err(|e| Refusal::misfit(e, Hop::Consumer))?;
                 Ok((message, None))
             }

@@ -78,7 +78,7 @@ impl Consumer {
             head,
             house: self.house.clone(),
             digest: digests::Running::new(&nonce),
-            walker: MessageWalker::new(self.house.limits.message),
+            walker: MessageWalker::new(self.house.limits.message()),
             prelude: (!permitted.plan.application_metadata.is_empty()).then(Prelude::default),
             initial: None,
             progress: Progress::new(&self.house, Direction::Answers),

@@ -72,7 +72,7 @@ impl Provider {
             Some(Err(error)) => return answered_or_refused(error),
             Some(Ok(_)) => return Err(failed("it gave more than one answer")),
         }
-        permitted.minimise(message, self.house.limits.message).map(Answer::Message)
+        permitted.minimise(message, self.house.limits.message()).map(Answer::Message)
     }
 
     /// Puts the question to the legacy system.
@@ -82,7 +82,7 @@ impl Provider {
         requests: Requests,
         until: Option<Instant>,
     ) -> Result<Messages, LegacyError> {
-        self.legacy.answer(permitted.question(requests, until)).await
+        permitted.legacy().answer(permitted.question(requests, until)).await
     }
 
     /// Signs and records the outcome; when this returns it is durable, and the answer may leave.

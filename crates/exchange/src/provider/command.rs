@@ -109,7 +109,7 @@ impl Provider {
             () = deadline::wait(last) => Err(LegacyError::Timeout),
         };
         match asked {
-            Ok(message) => match permitted.minimise(message, self.house.limits.message) {
+            Ok(message) => match permitted.minimise(message, self.house.limits.message()) {
                 Ok(message) => (Ok(Answer::Message(message)), CommandStep::Done),
                 Err(refusal) => (Err(refusal.detail("the command was carried out").unknown()), CommandStep::Done),
             },

@@ -18,8 +18,8 @@ use crate::{
     commands,
     consumer::shape_of,
     deadline,
-    house::House,
-    ports::{CommandId, Question, Requests},
+    house::{House, Rules},
+    ports::{CommandId, LegacySystem, Question, Requests},
     quota::Counted,
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
@@ -60,12 +60,12 @@ impl Provider {
         verified.account.begin(Verb::Permit);
         let refuse = |reason, told: &str| Refusal::new(reason, Hop::Provider, told);
         let rules = verified.rules.clone();
-        let Some(method) = rules.contracts.method(&verified.path).filter(|m| self.legacy.serves(m.path())) else {
+        let Some(method) = rules.contracts.method(&verified.path).filter(|m| rules.legacy.serves(m.path())) else {
             return Err(
                 verified.refuse(refuse(Reason::NoAgreement, NO_AGREEMENT).detail("no binding serves the method"))
             );
         };
-        let (plan, agreement) = match look_up(&self.house, &verified) {
+        let (plan, agreement) = match look_up(&self.house, &rules, &verified) {
             Ok(found) => found,
             Err(refusal) => return Err(verified.refuse(refusal)),
         };
@@ -118,7 +118,7 @@ impl Provider {
         let refuse = |reason, told: &str| Err(Refusal::new(reason, Hop::Provider, told));
         let claims = &verified.claims;
         match plan.kind {
-            Kind::Query if self.legacy.writes(method.path()) => {
+            Kind::Query if verified.rules.legacy.writes(method.path()) => {
                 let told =
                     "the provider has bound this method to statements that write, and the agreement calls it a query";
                 refuse(Reason::UnknownMethod, told)
@@ -140,7 +140,7 @@ impl Provider {
     }
 }
 
-fn look_up(house: &House, verified: &Verified) -> Result<(Arc<Plan>, Arc<Agreement>), Refusal> {
+fn look_up(house: &House, rules: &Rules, verified: &Verified) -> Result<(Arc<Plan>, Arc<Agreement>), Refusal> {
     let claims = &verified.claims;
     let system: SystemId = format!("{}/{}", claims.consumer, claims.consumer_system)
         .parse()
@@ -155,11 +155,16 @@ fn look_up(house: &House, verified: &Verified) -> Result<(Arc<Plan>, Arc<Agreeme
         has_case: !claims.case_reference.is_empty(),
         has_justification: !claims.justification.is_empty(),
     };
-    let (rules, now) = (house.rules.load(), (house.clock)());
-    let digest = <[u8; 32]>::try_from(claims.agreement_digest.as_ref()).map(Digest);
-    let digest = digest.map_err(|_| Refusal::new(Reason::BadClaims, Hop::Provider, "the claims name no agreement"))?;
-    let permit = rules.agreements.permit_under(&ask, &digest, now).map_err(|denial| across_a_link(&denial))?;
+    let digest = agreement_of(verified)
+        .ok_or_else(|| Refusal::new(Reason::BadClaims, Hop::Provider, "the claims name no agreement"))?;
+    let permit =
+        rules.agreements.permit_under(&ask, &digest, (house.clock)()).map_err(|denial| across_a_link(&denial))?;
     Ok((permit.plan.clone(), permit.agreement.clone()))
+}
+
+/// The digest of the agreement that the claims name.
+fn agreement_of(verified: &Verified) -> Option<Digest> {
+    <[u8; 32]>::try_from(verified.claims.agreement_digest.as_ref()).ok().map(Digest)
 }
 
 /// What a peer may know of a denial.
@@ -185,6 +190,11 @@ fn across_a_link(denial: &Denial) -> Refusal {
 }
 
 impl Permitted {
+    /// The systems that were bound when the exchange arrived.
+    pub(super) fn legacy(&self) -> &Arc<dyn LegacySystem> {
+        &self.verified.rules.legacy
+    }
+
     /// Returns whether more than one message passes either way.
     pub(super) fn streams(&self) -> bool {
         self.method.shape() != Shape::Unary
@@ -258,9 +268,14 @@ impl Permitted {
         told
     }
 
-    /// Asks again whether the agreement covers the question, by the rules and the clock of now.
+    /// Asks again whether the agreement covers the question, by the rules and the clock of now. What it grants cannot have changed: the
+    /// claims name its very text, and a contract that has changed since concerns later questions.
     pub(super) fn still_permitted(&self, house: &House) -> Result<(), Refusal> {
-        match look_up(house, &self.verified) {
+        let rules = house.rules.load();
+        if agreement_of(&self.verified).is_some_and(|digest| rules.agreements.in_force(&digest, (house.clock)())) {
+            return Ok(());
+        }
+        match look_up(house, &rules, &self.verified) {
             Ok(_) => Ok(()),
             Err(refusal) if refusal.reason == Reason::NoAgreement => {
                 Err(Refusal::new(Reason::AgreementEnded, Hop::Provider, "the agreement is over").detail(refusal.detail))

@@ -128,7 +128,7 @@ impl Stream {
     pub async fn run<O: Outlet>(mut self, provider: &Provider, outlet: &mut O) -> Whole {
         let requests = self.take_requests(provider);
         // Asking is the first step of the answer: a legacy system may want messages before it begins.
-        let (legacy, question) = (provider.legacy.clone(), self.permitted.question(requests, self.until));
+        let (legacy, question) = (self.permitted.legacy().clone(), self.permitted.question(requests, self.until));
         let asked = async move { legacy.answer(question).await };
         self.messages = Some(asked.try_flatten_stream().boxed());
         let end = self.pass_on(outlet).await;
@@ -233,7 +233,7 @@ impl Stream {
                 None => return Ok((chunk.freeze(), count, Some(Ok(Status::OK)))),
                 Some(Err(error)) => return Ok((chunk.freeze(), count, Some(ended(error)))),
                 Some(Ok(message)) => {
-                    let message = match self.permitted.minimise(message, self.house.limits.message) {
+                    let message = match self.permitted.minimise(message, self.house.limits.message()) {
                         Ok(message) => message,
                         Err(refusal) => return Ok((chunk.freeze(), count, Some(Err(refusal)))),
                     };

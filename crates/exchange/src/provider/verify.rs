@@ -106,7 +106,8 @@ impl Provider {
         let Call { peer, path, deadline, cancel, request, .. } = call;
         let checked = fresh.and(application).and_then(|application| match request {
             Request::One(message) => {
-                let request = framing::single(&message, self.house.limits.message).map_err(|e| framing_refusal(&e))?;
+                let request =
+                    framing::single(&message, self.house.limits.message()).map_err(|e| framing_refusal(&e))?;
                 let digest = digests::of_request(&claims.nonce, &message);
                 if claims.request_digest.as_ref() == digest {
                     return Ok((application, request, None));

@@ -28,7 +28,7 @@ pub(super) fn examine(
     let mut findings = Vec::new();
     if let Some(tls) = tls {
         let place = file.path(&file.config.tls.certificate).display().to_string();
-        let cure = "issue the next one with `drawbridge certificate gateway`, and restart the gateway";
+        let cure = "issue the next one with `drawbridge certificate gateway`; a gateway that runs takes it up";
         let end = End { place, what: format!("the certificate of `{own}`"), cure: cure.to_owned() };
         findings.push(end.judge(when::seconds_until(tls.ends(), now), CERTIFICATE, Severity::Error));
     }

@@ -90,7 +90,7 @@ impl Asker {
         let agreed = key_exchange(&links, gateway);
         let mut findings = Vec::new();
         let (asked, begun) = (SystemTime::now(), Instant::now());
-        match (LinkPeers { links, message_limit: 0 }).open(gateway).await {
+        match (LinkPeers { links, limits: exchange::Limits::default() }).open(gateway).await {
             Ok(opened) => {
                 let took = begun.elapsed();
                 let what = format!(

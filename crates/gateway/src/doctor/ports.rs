@@ -69,6 +69,14 @@ fn health(running: &Status) -> Vec<Finding> {
             "look at its log; after a failure of the disk, mend that and start the gateway again",
         )),
     }
+    if let Some(refused) = &running.reload.refused {
+        findings.push(Finding::error(
+            check,
+            gateway,
+            format!("refuses what lies in its files since {}; what was there before is in force", refused.since),
+            "`drawbridge status` and `drawbridge check` tell why; mend that, and it is taken up",
+        ));
+    }
     let own = env!("CARGO_PKG_VERSION");
     if running.version != own {
         findings.push(Finding::warning(

@@ -121,11 +121,12 @@ async fn exchange(
     let (parts, body) = request.into_parts();
     let deadline = timeout(&parts.headers).and_then(|timeout| Instant::now().checked_add(timeout));
     let (cancel, guard) = calls::cancellation();
-    let limit = clients.message_limit.saturating_add(if form.streams { framing::PREFIX } else { 0 });
-    let request = match calls::read_message(body, limit, clients.request_timeout).await {
+    let (most, patience) = clients.request_limits();
+    let limit = most.saturating_add(if form.streams { framing::PREFIX } else { 0 });
+    let request = match calls::read_message(body, limit, patience).await {
         Ok(body) => asked(&clients, form, &call, body).await,
         // The exchange refuses and records it.
-        Err(Unread::TooLarge) => ports::Request::One(calls::oversized(clients.message_limit)),
+        Err(Unread::TooLarge) => ports::Request::One(calls::oversized(most)),
         Err(Unread::TooSlow | Unread::Gone) => {
             let told = "the request did not arrive in time";
             return unrecorded(&clients, form, &Refusal::new(Reason::Cancelled, Hop::Consumer, told));
@@ -133,7 +134,7 @@ async fn exchange(
     };
     let query = Query {
         system: system.clone(),
-        default_provider: clients.systems.get(system).cloned().flatten(),
+        default_provider: clients.default_provider(system),
         path: call.path.clone(),
         headers: parts.headers,
         request,
@@ -196,7 +197,7 @@ async fn run(
     place: Place,
     begun: Begun,
 ) {
-    let limit = clients.message_limit.saturating_mul(EXPANSION);
+    let limit = clients.house.limits.message().saturating_mul(EXPANSION);
     match clients.consumer.serve(query).await {
         Answer::Unary(answer) => {
             clients.observer.settled(&answer.settled, arrived);

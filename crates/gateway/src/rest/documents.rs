@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use bytes::Bytes;
@@ -28,14 +28,16 @@ pub(crate) struct Rest {
 /// What was made of the rules in force.
 #[derive(Default)]
 struct Ready {
-    rules: Option<Arc<Rules>>,
+    /// Weak: rules that have been replaced let go of their legacy systems.
+    rules: Weak<Rules>,
     routes: Arc<Routes>,
     documents: HashMap<BTreeSet<String>, Bytes>,
 }
 
 impl Ready {
     fn renew(&mut self, rules: &Arc<Rules>) {
-        if self.rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, rules)) {
+        let known = Arc::downgrade(rules);
+        if self.rules.ptr_eq(&known) {
             return;
         }
         let routes = Routes::of(&rules.contracts).unwrap_or_else(|problems| {
@@ -43,7 +45,7 @@ impl Ready {
             tracing::error!(count = problems.len(), "contracts have no routes");
             Routes::default()
         });
-        *self = Self { rules: Some(rules.clone()), routes: Arc::new(routes), documents: HashMap::new() };
+        *self = Self { rules: known, routes: Arc::new(routes), documents: HashMap::new() };
     }
 }
 

@@ -45,6 +45,7 @@ impl Source {
             uptime_seconds: self.started.1.elapsed().as_secs(),
             health: self.shared.health_now(),
             ports: self.ports.clone(),
+            reload: self.shared.reloads.status(),
             exchanges: self.exchanges(),
             log: self.log(now).await,
             peers: self.peers(),
@@ -56,8 +57,7 @@ impl Source {
 
     /// Returns how many exchanges go on.
     pub(crate) fn exchanges(&self) -> Exchanges {
-        let most = self.shared.file.config.limits.exchanges;
-        Exchanges { now: self.shared.places.taken(), most }
+        Exchanges { now: self.shared.places.taken(), most: self.shared.places.most() }
     }
 
     async fn log(&self, now: SystemTime) -> Log {
@@ -76,8 +76,8 @@ impl Source {
     }
 
     fn ledger_folder(&self) -> PathBuf {
-        let file = &self.shared.file;
-        file.path(&file.config.data.folder).join("ledger")
+        let settings = self.shared.settings.load();
+        settings.file.path(&settings.file.config.data.folder).join("ledger")
     }
 
     /// Returns what is seen on the disk. Blocks.
@@ -102,7 +102,7 @@ impl Source {
             std::iter::once(ending("entry", &entry.member, entry.valid_until)).chain(root).collect::<Vec<_>>()
         };
         let members = rules.federation.members().flat_map(of_member);
-        std::iter::once(ending("gateway", own, self.shared.tls.ends())).chain(members).collect()
+        std::iter::once(ending("gateway", own, self.shared.settings.load().tls.ends())).chain(members).collect()
     }
 
     /// Returns id, consumer, provider and end of each agreement of this member that is in force or to come.
@@ -152,7 +152,8 @@ impl Source {
     }
 
     fn certificates(&self, rules: &Rules, own: &MemberId, now: SystemTime) -> Vec<Certificate> {
-        let mut found = vec![valid("this gateway's certificate".to_owned(), self.shared.tls.ends(), now)];
+        let mut found =
+            vec![valid("this gateway's certificate".to_owned(), self.shared.settings.load().tls.ends(), now)];
         found.extend(rules.federation.member(own).into_iter().flat_map(|entry| ends(entry, now)));
         let others = rules.federation.members().filter(|entry| entry.member != *own);
         let near = i64::try_from(NEAR.as_secs()).unwrap_or(i64::MAX);

@@ -45,8 +45,10 @@ impl HandOn {
 
     /// Returns the note's path once there is nobody left to hand it to.
     async fn hand_on(&self, end: &End) -> Option<PathBuf> {
-        let file = &self.shared.file;
-        let folder = file.path(&file.config.agreements.folder);
+        let folder = {
+            let settings = self.shared.settings.load();
+            settings.file.path(&settings.file.config.agreements.folder)
+        };
         let (member, path) = ends::to_hand_on(end, self.shared.house.gateway.member(), &folder)?;
         if self.done.contains(&path) {
             return None;

@@ -162,7 +162,8 @@ impl<P: Send + Sync + 'static> Arrival<P> {
         acceptor: TlsAcceptor,
         stream: BufReader<TcpStream>,
     ) -> Option<(TlsStream<BufReader<TcpStream>>, Vec<CertificateDer<'static>>, Protocol)> {
-        let handshake = tokio::time::timeout(self.shared.limits.handshakes.timeout, acceptor.accept(stream));
+        let limits = self.shared.limits();
+        let handshake = tokio::time::timeout(limits.handshakes.timeout, acceptor.accept(stream));
         let outcome = tokio::select! {
             outcome = handshake => outcome,
             () = poll_fn(|context| self.place.poll_lost(context)) => {
@@ -175,7 +176,7 @@ impl<P: Send + Sync + 'static> Arrival<P> {
                 let (_, session) = stream.get_ref();
                 let protocol = match session.alpn_protocol() {
                     Some(ALPN) => Some(Protocol::Http2),
-                    Some(ALPN_HTTP1) | None if self.shared.limits.http1 => Some(Protocol::Http1),
+                    Some(ALPN_HTTP1) | None if limits.http1 => Some(Protocol::Http1),
                     _ => None,
                 };
                 if let Some(protocol) = protocol {

@@ -72,7 +72,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let limits = &self.shared.limits;
+        let limits = self.shared.limits();
         let control = &self.admitted.control;
         let io = CoalescedWrites::new(Guarded::server(io, &limits.http2, Arc::clone(pulse)));
         let mut handshake = limits.http2.server().handshake(io);

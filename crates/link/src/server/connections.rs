@@ -30,13 +30,13 @@ pub struct Connections<P> {
 }
 
 struct Shared<P> {
-    most: usize,
-    most_of_one: usize,
     state: Mutex<State<P>>,
     changed: Notify,
 }
 
 struct State<P> {
+    most: usize,
+    most_of_one: usize,
     open: HashMap<u64, Open<P>>,
     by_name: HashMap<Arc<str>, usize>,
     next: u64,
@@ -62,9 +62,9 @@ impl<P> Connections<P> {
     pub(super) fn new(most: usize, most_of_one: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
-                most,
-                most_of_one,
                 state: Mutex::new(State {
+                    most,
+                    most_of_one,
                     open: HashMap::new(),
                     by_name: HashMap::new(),
                     next: 0,
@@ -74,6 +74,12 @@ impl<P> Connections<P> {
                 changed: Notify::new(),
             }),
         }
+    }
+
+    /// Changes how many may be open, in all and of one name. Those that are open stay.
+    pub(super) fn set_most(&self, most: usize, most_of_one: usize) {
+        let mut state = self.shared.lock();
+        (state.most, state.most_of_one) = (most, most_of_one);
     }
 
     /// How many are open.
@@ -159,11 +165,12 @@ impl<P> Connections<P> {
         if state.epoch != epoch {
             return Err(NotAdded::Outdated(caller));
         }
-        if state.open.len() >= self.shared.most {
+        if state.open.len() >= state.most {
             return Err(NotAdded::Full { of_one: false });
         }
+        let most_of_one = state.most_of_one;
         let of_one = state.by_name.entry(Arc::clone(&caller.name)).or_default();
-        if *of_one >= self.shared.most_of_one {
+        if *of_one >= most_of_one {
             return Err(NotAdded::Full { of_one: true });
         }
         *of_one += 1;

@@ -1,7 +1,7 @@
 //! The places for handshakes that are under way.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -10,7 +10,7 @@ use futures_util::task::AtomicWaker;
 /// All places of one server.
 #[derive(Debug)]
 pub(super) struct Places {
-    most: usize,
+    most: AtomicUsize,
     /// In the order in which they were taken.
     taken: Mutex<Vec<Arc<Seat>>>,
 }
@@ -31,14 +31,19 @@ pub(super) struct Place {
 
 impl Places {
     pub(super) fn new(most: usize) -> Self {
-        Self { most: most.max(1), taken: Mutex::new(Vec::new()) }
+        Self { most: AtomicUsize::new(most.max(1)), taken: Mutex::new(Vec::new()) }
+    }
+
+    /// Changes how many there are. Handshakes that are under way keep their places.
+    pub(super) fn set_most(&self, most: usize) {
+        self.most.store(most.max(1), Ordering::Relaxed);
     }
 
     /// Takes a place; if none is free, that of the oldest handshake of the address that has most of them.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Place {
         let seat = Arc::new(Seat { address, lost: AtomicBool::new(false), waker: AtomicWaker::new() });
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.len() >= self.most {
+        if taken.len() >= self.most.load(Ordering::Relaxed) {
             let of = |address| taken.iter().filter(|seat| seat.address == address).count();
             // The first of equals is the oldest.
             let displaced =

@@ -41,7 +41,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let limits = &self.shared.limits;
+        let limits = self.shared.limits();
         let caller = &self.admitted.caller;
         let control = &self.admitted.control;
         let counters = &self.shared.counters;

@@ -60,7 +60,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, text).unwrap();
-        ConfigFile::read(&file, []).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
+        ConfigFile::read(&file, []).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
     }
 
     #[test]

@@ -307,3 +307,30 @@ async fn many_questions_share_few_connections() {
     futures_util::future::join_all(asks).await;
     assert!(!failed.load(Ordering::Relaxed));
 }
+
+#[tokio::test]
+async fn bindings_that_have_not_changed_are_kept_with_their_connections() {
+    let legacy = Legacy::of("CREATE TABLE pat (n TEXT); INSERT INTO pat VALUES ('1')").await;
+    let text = |query: &str| {
+        format!(
+            "method = \"fixture.v1.Patients/Find\"\n[connector]\nkind = \"sql\"\ndatabase = \"legacy\"\n\
+             query = \"SELECT n AS nhs_number FROM pat WHERE n = :nhs_number{query}\""
+        )
+    };
+    let first = legacy.prepare_text(&text("")).await.unwrap();
+    let same = |bindings: &Bindings| {
+        let connector = |bindings: &Bindings| Arc::clone(bindings.iter().next().unwrap().connector());
+        Arc::ptr_eq(&connector(&first), &connector(bindings))
+    };
+    assert!(same(&legacy.prepare_after(&text(""), 1, &first).await.unwrap()));
+    for (query, connections) in [(" AND 1", 1), ("", 2)] {
+        let changed = legacy.prepare_after(&text(query), connections, &first).await.unwrap();
+        assert!(!same(&changed), "{query} {connections}");
+        assert!(told(&changed, r#"{"nhs_number":"1"}"#).await.is_ok());
+    }
+    // Not tried again: a database that is away hinders no change elsewhere.
+    std::fs::remove_file(legacy.folder.path().join("legacy.db")).unwrap();
+    let kept = legacy.prepare_after(&text(""), 1, &first).await.unwrap();
+    assert!(same(&kept));
+    assert!(legacy.prepare_after(&text(""), 2, &first).await.is_err());
+}

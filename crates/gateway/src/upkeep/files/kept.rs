@@ -10,7 +10,7 @@ use problem::Problem;
 use crate::load::{self, Text};
 
 /// Texts by their paths.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Kept {
     texts: BTreeMap<PathBuf, String>,
 }

@@ -1,0 +1,106 @@
+//! What can be asked, and which legacy system answers it.
+
+use std::path::Path;
+
+use connectors::{Bindings, Setup};
+use contract::{Contracts, Source};
+use problem::Problem;
+
+use crate::config::ConfigFile;
+
+/// Loads the contracts that the configuration names.
+///
+/// # Errors
+///
+/// Every problem of them.
+pub fn contracts(file: &ConfigFile) -> Result<Contracts, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut sources = Vec::new();
+    for (at, source) in file.config.contracts.sources.iter().enumerate() {
+        let path = file.path(source);
+        match contract_source(&path) {
+            Ok(source) => sources.push(source),
+            Err(error) => {
+                let what = format!("cannot read the contracts in `{}`", path.display());
+                problems.push(file.toml.problem(&format!("contracts.sources[{at}]"), what).cause(error.to_string()));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let contracts = Contracts::load(&sources)?;
+    if file.config.clients.as_ref().is_some_and(|clients| clients.rest) {
+        rest::Routes::of(&contracts)?;
+    }
+    Ok(contracts)
+}
+
+/// Reads a folder of `.proto` files, or a descriptor set.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn contract_source(path: &Path) -> std::io::Result<Source> {
+    let name = path.display().to_string();
+    if path.is_dir() {
+        let mut files = Vec::new();
+        protos(path, path, &mut files)?;
+        files.sort();
+        return Ok(Source::Protos { name, files });
+    }
+    Ok(Source::DescriptorSet { name, bytes: std::fs::read(path)? })
+}
+
+fn protos(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            protos(root, &path, files)?;
+        } else if path.extension().is_some_and(|e| e == "proto") {
+            let import = path.strip_prefix(root).unwrap_or(&path);
+            let import = import.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+            files.push((import, std::fs::read_to_string(&path)?));
+        }
+    }
+    Ok(())
+}
+
+/// Prepares the bindings, and keeps of `previous` what has not changed.
+///
+/// # Errors
+///
+/// Every problem of them.
+pub(super) async fn bindings(
+    file: &ConfigFile,
+    contracts: &Contracts,
+    previous: &Bindings,
+) -> Result<Bindings, Vec<Problem>> {
+    let config = &file.config;
+    let setup = Setup { bindings: &config.binding, databases: &config.database, contracts, folder: &file.folder };
+    let bindings = Bindings::prepare_after(setup, previous).await.map_err(|found| {
+        let problem = |p: connectors::BindingProblem| {
+            let problem = file.toml.problem(&p.key, p.what);
+            match p.help {
+                Some(help) => problem.help(help),
+                None => problem,
+            }
+        };
+        found.into_iter().map(problem).collect::<Vec<_>>()
+    })?;
+    let plain = bindings.iter().any(connectors::Binding::dangerous_plaintext);
+    if plain && !config.development {
+        let what = "a binding speaks plain text to its back end, which is for development only";
+        return Err(vec![
+            file.toml.problem("binding", what).help("set `development = true`, or give the back end TLS"),
+        ]);
+    }
+    let mocks = config.binding.iter().enumerate().filter(|(_, binding)| binding.connector.kind == "mock");
+    let refused = |(index, _)| {
+        let what = "a connector of kind `mock` makes its answers up, which is for development only";
+        let help = "set `development = true`, or bind the method to the system that knows the answer";
+        file.toml.problem(&format!("binding[{index}].connector.kind"), what).help(help)
+    };
+    let problems: Vec<Problem> = mocks.filter(|_| !config.development).map(refused).collect();
+    if problems.is_empty() { Ok(bindings) } else { Err(problems) }
+}

@@ -1,0 +1,186 @@
+//! What a gateway is: its name, keys and certificate, the systems of its member, and settings that go together.
+
+use std::{collections::BTreeMap, path::Path, time::SystemTime};
+
+use federation::{
+    GatewayId, MemberId, SystemId,
+    trust::{TlsIdentity, Trust},
+};
+use note::SigningKey;
+use problem::Problem;
+
+use super::{chain, files::read};
+use crate::config::ConfigFile;
+
+pub(crate) fn gateway(file: &ConfigFile) -> Result<GatewayId, Problem> {
+    let config = &file.config;
+    let member: MemberId = config.member.parse().map_err(|e: federation::IdError| {
+        file.toml
+            .problem("member", format!("`{}` is not a member id", config.member))
+            .cause(e.to_string())
+            .help("a lower-case DNS name, as in \"county.example\"")
+    })?;
+    format!("{member}/{}", config.gateway).parse().map_err(|e: federation::IdError| {
+        file.toml.problem("gateway", format!("`{}` is not a name", config.gateway)).cause(e.to_string())
+    })
+}
+
+pub(super) fn key(file: &ConfigFile, setting: &str, path: &Path) -> Result<SigningKey, Problem> {
+    let path = file.path(path);
+    SigningKey::read_file(&path).map_err(|error| {
+        let problem =
+            file.toml.problem(setting, format!("cannot use the key in `{}`", path.display())).cause(chain(&error));
+        problem.help("`drawbridge init` makes keys; only the gateway's user may read them (`chmod 600`)")
+    })
+}
+
+pub(crate) fn tls(file: &ConfigFile) -> Result<TlsIdentity, Problem> {
+    let config = &file.config.tls;
+    let chain_text = read(file, "tls.certificate", &config.certificate)?;
+    let key_text = read(file, "tls.key", &config.key)?;
+    TlsIdentity::from_pem(&chain_text, &key_text).map_err(|error| {
+        file.toml
+            .problem("tls.certificate", "cannot use the TLS certificate and key")
+            .cause(chain(&error))
+            .help("issue one with `drawbridge certificate gateway`")
+    })
+}
+
+pub(super) fn systems(
+    file: &ConfigFile,
+    gateway: Option<&GatewayId>,
+) -> Result<BTreeMap<SystemId, Option<MemberId>>, Problem> {
+    let mut systems = BTreeMap::new();
+    let Some(gateway) = gateway else { return Ok(systems) };
+    for (at, system) in file.config.system.iter().enumerate() {
+        let id: SystemId =
+            format!("{}/{}", gateway.member(), system.name).parse().map_err(|e: federation::IdError| {
+                file.toml
+                    .problem(&format!("system[{at}].name"), format!("`{}` is not a name", system.name))
+                    .cause(e.to_string())
+            })?;
+        let provider = match &system.provider {
+            None => None,
+            Some(text) => Some(text.parse::<MemberId>().map_err(|e| {
+                file.toml
+                    .problem(&format!("system[{at}].provider"), format!("`{text}` is not a member id"))
+                    .cause(e.to_string())
+            })?),
+        };
+        if systems.insert(id, provider).is_some() {
+            return Err(file
+                .toml
+                .problem(&format!("system[{at}].name"), format!("`{}` stands twice", system.name))
+                .help("leave one of them"));
+        }
+    }
+    Ok(systems)
+}
+
+/// Settings that contradict one another.
+pub(super) fn settings(file: &ConfigFile) -> Vec<Problem> {
+    let config = &file.config;
+    let mut problems = Vec::new();
+    if config.links.is_none() && config.clients.is_none() {
+        let help = "set `links.listen` to answer other members, `clients.listen` to ask them, or both";
+        problems.push(file.toml.problem("gateway", "this gateway listens to nobody").help(help));
+    }
+    if let Some(clients) = &config.clients
+        && clients.dangerous_plaintext_system.is_some()
+    {
+        let key = "clients.dangerous_plaintext_system";
+        if !config.development {
+            problems.push(
+                file.toml
+                    .problem(key, "plain text is taken in development only")
+                    .help("set `development = true`, or leave this setting out"),
+            );
+        }
+        if !clients.listen.ip().is_loopback() {
+            let what = format!("plain text is taken on loopback only, not on {}", clients.listen.ip());
+            problems.push(file.toml.problem(key, what).help("listen on 127.0.0.1, or leave this setting out"));
+        }
+    }
+    let mut ports: BTreeMap<std::net::SocketAddr, &str> = BTreeMap::new();
+    let listens = [
+        config.links.as_ref().map(|l| ("links.listen", l.listen)),
+        config.clients.as_ref().map(|c| ("clients.listen", c.listen)),
+        Some(("operations.listen", config.operations.listen)),
+    ];
+    for (key, address) in listens.into_iter().flatten().filter(|(_, a)| a.port() != 0) {
+        if let Some(other) = ports.insert(address, key) {
+            problems.push(
+                file.toml
+                    .problem(key, format!("`{other}` has the same address and port"))
+                    .help("give each port an address of its own"),
+            );
+        }
+    }
+    let data = file.path(&config.data.folder);
+    if data.join("offline").exists() {
+        let what =
+            format!("the folder `offline` with the member's keys lies inside the data folder `{}`", data.display());
+        problems.push(
+            file.toml
+                .problem("data.folder", what)
+                .help("move `offline` to a medium that is not connected to this machine"),
+        );
+    }
+    problems
+}
+
+/// Whether keys and certificate are those that the directory lists for this gateway.
+pub(super) fn identity(
+    file: &ConfigFile,
+    gateway: &GatewayId,
+    trust: &Trust,
+    tls: &TlsIdentity,
+    keys: (Option<&SigningKey>, Option<&SigningKey>),
+    now: SystemTime,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if tls.is_development() && !file.config.development {
+        let what = "the TLS certificate is NOT FOR PRODUCTION";
+        problems.push(
+            file.toml
+                .problem("tls.certificate", what)
+                .help("issue one with the member's own authority, or set `development = true`"),
+        );
+    }
+    match trust.check_own(tls, now) {
+        Err(distrust) => {
+            problems.push(
+                file.toml
+                    .problem("tls.certificate", "others would refuse the TLS certificate")
+                    .cause(distrust.to_string())
+                    .help(distrust.help()),
+            );
+        }
+        Ok(presented) if presented != *gateway => {
+            let what = format!("the TLS certificate is that of `{presented}`, not of `{gateway}`");
+            problems.push(
+                file.toml
+                    .problem("tls.certificate", what)
+                    .help("set `gateway` to the name in the certificate, or issue another"),
+            );
+        }
+        Ok(_) => {}
+    }
+    let Some(entry) = trust.federation().gateway(gateway) else {
+        let what = format!("the directory does not list the gateway `{gateway}`");
+        problems.push(file.toml.problem("gateway", what).help("add it to the member's entry and sign that anew"));
+        return problems;
+    };
+    let pairs = [("keys.gateway", keys.0, &entry.gateway_key), ("keys.log", keys.1, &entry.log_key)];
+    for (setting, key, listed) in pairs {
+        if key.is_some_and(|key| key.verifier() != *listed) {
+            let what = "the key is not the one that the directory lists for this gateway";
+            problems.push(
+                file.toml
+                    .problem(setting, what)
+                    .help("use the listed key, or list this one in a new version of the member's entry"),
+            );
+        }
+    }
+    problems
+}
