@@ -271,7 +271,7 @@ async fn metadata_that_is_not_signed_or_not_named_is_refused_by_the_provider_its
     let federation = TestFederation::without_agreement().await;
     let standard = Agreement::default();
     // The last grant of the standard agreement is the back end's.
-    let grants = format!("{}application_metadata = [\"x-named\"]\n", standard.grants);
+    let grants = format!("{}application_metadata = [\"x-application\"]\n", standard.grants);
     federation.agree(&Agreement { grants, ..standard });
     let backend = Backend::behind(&federation);
     let federation = federation.start();
@@ -281,15 +281,15 @@ async fn metadata_that_is_not_signed_or_not_named_is_refused_by_the_provider_its
         let part = |text: &str| [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat();
         [part(key), part(value)].concat()
     };
-    let named = block("x-named", "canary");
-    let unsorted = [block("x-named", "b"), block("w-named", "a")].concat();
-    let long = block("x-named", &"c".repeat(4096));
+    let named = block("x-application", "canary");
+    let unsorted = [block("x-application", "b"), block("w-application", "a")].concat();
+    let long = block("x-application", &"c".repeat(4096));
     let body = framing::framed(&federation.request("test.v1.Echo/Say", r#"{"text": "told"}"#));
     // What is sent, what is signed, and what the refusal says.
     let lies = [
         (vec![named.clone()], vec![], "not what was signed"),
         (vec![], named.clone(), "not what was signed"),
-        (vec![block("x-named", "other")], named.clone(), "not what was signed"),
+        (vec![block("x-application", "other")], named.clone(), "not what was signed"),
         (vec![named.clone(), named.clone()], named.clone(), "stands more than once"),
         (vec![block("x-other", "canary")], block("x-other", "canary"), "does not name the metadata key `x-other`"),
         (vec![b"canary".to_vec()], b"canary".to_vec(), "malformed or above its limits"),

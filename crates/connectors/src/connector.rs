@@ -99,7 +99,7 @@ impl std::fmt::Debug for Ask {
             .field("deadline", &self.deadline)
             .field("requests", &self.requests.as_ref().map(|_| "a stream"))
             .field("metadata", &format_args!("{} pairs", self.metadata.len()))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

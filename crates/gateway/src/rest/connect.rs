@@ -95,11 +95,12 @@ pub(super) async fn serve(
     };
     if route.as_ref().is_some_and(|route| route.method().shape().streams_answers() != form.streams) {
         let told = "a method with one answer takes `application/proto` or `application/json`, one that streams them `application/connect+proto` or `application/connect+json`";
-        return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
+        return once_read(&clients, request, answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told)).await;
     }
     if request.headers().get(form.encoding()).is_some_and(|encoding| encoding != "identity") {
         let refusal = Refusal::new(Reason::Malformed, Hop::Consumer, "compressed requests are not taken here");
-        return unrecorded(&clients, form, &refusal.prescribed(tonic::Code::Unimplemented));
+        let refused = unrecorded(&clients, form, &refusal.prescribed(tonic::Code::Unimplemented));
+        return once_read(&clients, request, refused).await;
     }
     let Some(place) = clients.places.take(system.member()).await else {
         clients.observer.shed("consumer");
@@ -108,6 +109,18 @@ pub(super) async fn serve(
     };
     let call = Call { routes, verb: "POST".to_owned(), path, query: None, route };
     exchange(clients, system, (form, Arc::new(call)), request, place).await
+}
+
+/// Answers once the request is there: a client that is answered in the middle of it may take that for a broken connection.
+async fn once_read(
+    clients: &Clients,
+    request: Request<Incoming>,
+    response: Response<ClientBody>,
+) -> Response<ClientBody> {
+    let limit = clients.message_limit.saturating_add(framing::PREFIX);
+    // What could not be read changes nothing about the answer.
+    let _ = calls::read_message(request.into_body(), limit, clients.request_timeout).await;
+    response
 }
 
 async fn exchange(
