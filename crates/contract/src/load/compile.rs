@@ -82,7 +82,7 @@ pub(super) fn add(pool: &mut DescriptorPool, unit: &Unit) -> Result<(), Descript
 
 impl Unit {
     /// Looks at what the linker does not take, and does not survive either.
-    fn syntax_problem(&self) -> Option<Problem> {
+    pub(super) fn syntax_problem(&self) -> Option<Problem> {
         let what = match self.proto.syntax() {
             "" | "proto2" | "proto3" => return None,
             "editions" => format!("`{}` is written in an edition, which cannot be served", self.path),

@@ -116,6 +116,9 @@ fn differs(linked: &Linked, first: &Unit, second: &Unit, passed: &[&str]) -> Res
         let added = scratch.decode_file_descriptor_proto(file.encode_to_vec().as_slice());
         added.map_err(|error| second.problems(error))?;
     }
+    if let Some(problem) = second.syntax_problem() {
+        return Err(vec![problem]);
+    }
     compile::add(&mut scratch, second).map_err(|error| second.problems(error))?;
     let Some(other) = scratch.get_file_by_name(&second.path) else {
         return Ok(true);

@@ -16,6 +16,27 @@ fn refused(body: &str) -> String {
 }
 
 #[test]
+fn a_second_copy_in_an_unknown_syntax_is_a_problem_and_no_panic() {
+    let file = |path: &str, syntax: &str, message: &str| prost_types::FileDescriptorProto {
+        name: Some(path.to_owned()),
+        package: Some("a.v1".to_owned()),
+        syntax: Some(syntax.to_owned()),
+        message_type: vec![prost_types::DescriptorProto { name: Some(message.to_owned()), ..Default::default() }],
+        ..Default::default()
+    };
+    // Under the same path, and under another one with the same names in it.
+    for (path, message) in [("a.proto", "B"), ("b.proto", "A")] {
+        let set = |name: &str, file| Source::DescriptorSet {
+            name: name.to_owned(),
+            bytes: prost_types::FileDescriptorSet { file: vec![file] }.encode_to_vec(),
+        };
+        let (first, second) = (file("a.proto", "proto3", "A"), file(path, "proto1", message));
+        let told = problems(&[set("one.binpb", first), set("two.binpb", second)]);
+        assert!(told.contains(path), "{told}");
+    }
+}
+
+#[test]
 fn every_file_with_a_mistake_is_told_at_once() {
     insta::assert_snapshot!(problems(&[protos("proto", &[
         ("a.proto", "syntax = \"proto3\";\nmessage A { string key 1; }\n"),
