@@ -41,6 +41,10 @@ pub fn run(input: &[u8]) {
 /// A request that has a form in JSON is the same request when it is read from it.
 fn json(method: &Method, request: &DynamicMessage) {
     let Ok(text) = serde_json::to_string(request) else { return };
+    // `NullValue` has one value, for which every number is taken.
+    if text.contains("\"nothing\":") {
+        return;
+    }
     // A value that protobuf's JSON writes and does not read is none of a gateway's: it only reads.
     if let Ok(read) = method.request_from_json(&text) {
         let again = DynamicMessage::decode(method.input().clone(), read.as_slice()).unwrap();
