@@ -154,10 +154,11 @@ const ABOUT_THE_REQUEST: &[Lie] = &[
     lie("a message off the contract", Reason::Malformed, "99", |told| {
         told.body[1] = framing::framed(b"\x98\x06\x01");
     }),
-    lie("opening claims with a digest", Reason::BadClaims, "the digest of a request that is a stream", |told| {
+    // With a digest beside them they are claims of a call with one message, and so the body is read.
+    lie("opening claims with a digest", Reason::Malformed, "the body has 3 messages, one is expected", |told| {
         told.opening.request_digest = told.closing.request_digest.clone();
     }),
-    lie("claims of a call with one message", Reason::Malformed, "the body has 3 messages, one is expected", |told| {
+    lie("claims of a call with one message", Reason::BadClaims, "another kind of call", |told| {
         told.opening.shape = CallShape::Unary.into();
     }),
     lie("claims of a stream each way", Reason::BadClaims, "another kind of call", |told| {
