@@ -26,11 +26,12 @@ fn a_second_copy_in_an_unknown_syntax_is_a_problem_and_no_panic() {
     };
     // Under the same path, and under another one with the same names in it.
     for (path, message) in [("a.proto", "B"), ("b.proto", "A")] {
-        let set = |file| Source::DescriptorSet {
-            name: format!("{path}.binpb"),
+        let set = |name: &str, file| Source::DescriptorSet {
+            name: name.to_owned(),
             bytes: prost_types::FileDescriptorSet { file: vec![file] }.encode_to_vec(),
         };
-        let told = problems(&[set(file("a.proto", "proto3", "A")), set(file(path, "proto1", message))]);
+        let (first, second) = (file("a.proto", "proto3", "A"), file(path, "proto1", message));
+        let told = problems(&[set("one.binpb", first), set("two.binpb", second)]);
         assert!(told.contains(path), "{told}");
     }
 }
