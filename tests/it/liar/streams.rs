@@ -195,6 +195,8 @@ impl Liar {
     fn stream(&mut self, federation: &TestFederation, path: &'static str, body: Vec<Bytes>) -> Told {
         let mut opening = self.honest_of(federation, path, b"");
         opening.request_digest = Bytes::new();
+        // Under this purpose no metadata crosses, so that the reply is nothing but messages.
+        (opening.purpose, opening.legal_basis) = ("quiet".to_owned(), "The same".to_owned());
         opening.shape = if path == COLLECT { CallShape::ClientStream } else { CallShape::Bidirectional }.into();
         let closing = ConsumerClosing {
             exchange_id: opening.exchange_id.clone(),
