@@ -76,7 +76,9 @@ pub fn of_answer_metadata(nonce: &[u8], initial: &[u8], trailing: &[u8]) -> Byte
 /// No message and no end of an answer begins with a letter.
 fn of_metadata(nonce: &[u8], parts: &[&[u8]]) -> Bytes {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, nonce));
-    parts.iter().for_each(|part| context.update(part));
+    for part in parts {
+        context.update(part);
+    }
     Bytes::copy_from_slice(context.sign().as_ref())
 }
 
