@@ -229,8 +229,7 @@ fn agreement(options: &Options, contract: &Contract, consumer: &str, now: System
 
 /// Where a member's gateway listens, by its configuration.
 fn ports(folder: &Path) -> Result<Ports, MockError> {
-    let file =
-        ConfigFile::read(&folder.join("gateway.toml"), []).map_err(|problem| MockError::Contract(vec![*problem]))?;
+    let file = ConfigFile::read(&folder.join("gateway.toml"), []).map_err(MockError::Contract)?;
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     Ok(Ports {
         links: file.config.links.map_or(nowhere, |links| links.listen),

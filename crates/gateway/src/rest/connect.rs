@@ -117,9 +117,9 @@ async fn once_read(
     request: Request<Incoming>,
     response: Response<ClientBody>,
 ) -> Response<ClientBody> {
-    let limit = clients.message_limit.saturating_add(framing::PREFIX);
+    let (most, patience) = clients.request_limits();
     // What could not be read changes nothing about the answer.
-    let _ = calls::read_message(request.into_body(), limit, clients.request_timeout).await;
+    let _ = calls::read_message(request.into_body(), most.saturating_add(framing::PREFIX), patience).await;
     response
 }
 

@@ -224,7 +224,7 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         std::fs::write(folder.path().join("headers"), "authorization: Bearer canary\n\nX-Scope: a: b\n").unwrap();
         std::fs::write(folder.path().join("wrong"), "authorization: fine\ncanary\n").unwrap();
-        let file = ConfigFile::read(&file, []).map_err(|problem| problem.to_string())?;
+        let file = ConfigFile::read(&file, []).map_err(|problems| problems[0].to_string())?;
         Plan::load(&file).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
