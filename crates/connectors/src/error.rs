@@ -110,9 +110,10 @@ pub enum ConnectorError {
 impl ConnectorError {
     /// Says of a command that nothing of it was done.
     pub(crate) fn rolled_back(self) -> Self {
-        match self {
-            Self::RolledBack { .. } | Self::AlreadyDone => self,
-            why => Self::RolledBack { why: Box::new(why) },
+        if matches!(self, Self::RolledBack { .. } | Self::AlreadyDone) {
+            self
+        } else {
+            Self::RolledBack { why: Box::new(self) }
         }
     }
 }

@@ -46,10 +46,12 @@ impl Consumer {
                 () = deadline::wait(permitted.deadline) => return Err(lost),
             };
             match asked {
-                Ok(response) => match settled(response, &lost) {
-                    Some(known) => return known,
-                    None => tracing::debug!("a command whose link was cut is still being carried out"),
-                },
+                Ok(response) => {
+                    if let Some(known) = settled(response, &lost) {
+                        return known;
+                    }
+                    tracing::debug!("a command whose link was cut is still being carried out");
+                }
                 Err(error) => tracing::debug!(%error, "cannot ask yet what became of a command"),
             }
             let next = Instant::now().checked_add(pause);

@@ -93,7 +93,7 @@ impl Provider {
             let told = "the claims name another kind of call than the contract";
             return Err(verified.refuse(refuse(Reason::BadClaims, told)));
         }
-        let command = match self.command_of(&plan, &method, &verified) {
+        let command = match self.command_of(&plan, method, &verified) {
             Ok(command) => command,
             Err(refusal) => return Err(verified.refuse(refusal)),
         };
