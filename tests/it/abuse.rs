@@ -3,17 +3,10 @@
 
 mod http1;
 
-use std::time::{Duration, Instant};
-
 use drawbridge_tests::{
     COUNCIL, TRUST, TestFederation,
-    collector::Collector,
-    eventually,
     raw::{END_HEADERS, END_STREAM, Honest, Raw, field, frame, head, kind},
 };
-use proto::records::Kind;
-
-use crate::interop::before;
 
 const FIND: &str = "/test.v1.Records/Find";
 /// What abuse may cost a gateway in memory, in bytes.
@@ -174,47 +167,4 @@ async fn headers_that_trickle_swell_or_unpack_to_too_many_are_refused_on_both_po
     assert!(honest.answered().await > 0);
     let cost = cost(&federation, before);
     assert!(cost < BOUND, "the headers took {} MiB", cost >> 20);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_readers_that_open_no_window_hold_little_and_nobody_else_back() {
-    const STREAM: &str = "/grpc.testing.TestService/StreamingOutputCall";
-    const EMPTY: &str = "/grpc.testing.TestService/EmptyCall";
-    let backend = Collector::start().await;
-    let federation = before(backend.port).await;
-    let idle = resident(&federation);
-    let mut raw = Raw::system(federation.member(COUNCIL), "revenues", "h2").await;
-    // No window at all, on streams of answers that never end: together they hold less than the window of one link's connection.
-    raw.open(&[0, 4, 0, 0, 0, 0]).await;
-    for stream in (1..200).step_by(2) {
-        raw.write(&frame(kind::HEADERS, END_HEADERS, stream, &head(STREAM))).await;
-        raw.write(&frame(kind::DATA, END_STREAM, stream, &exchange::framing::framed(b""))).await;
-    }
-    let honest = Honest::asks(federation.revenues().await, EMPTY, Vec::new());
-    // At rest once each has filled what lies on its way: no more is recorded of it, and what passed has not changed for longer than
-    // a record may take.
-    let mut seen = (0, Instant::now());
-    eventually("all streams are held back", 60, async || {
-        let passed = passed(&federation);
-        if passed.iter().sum::<u64>() != seen.0 {
-            seen = (passed.iter().sum(), Instant::now());
-        }
-        (passed.len() == 100 && seen.1.elapsed() > Duration::from_millis(2_500)).then_some(())
-    })
-    .await;
-    assert!(honest.answered().await > 0);
-    let cost = cost(&federation, idle);
-    assert!(cost < 2 * BOUND, "100 readers that do not read took {} MiB", cost >> 20);
-    drop(raw);
-}
-
-/// Bytes of each stream that the trust's gateway has let go, by its last progress record.
-fn passed(federation: &TestFederation) -> Vec<u64> {
-    let mut last = std::collections::BTreeMap::new();
-    for opened in
-        federation.member(TRUST).records().into_iter().filter(|r| r.kind() == Kind::Progress).filter_map(|r| r.opened)
-    {
-        last.insert(opened.shared.exchange_id, opened.private.bytes);
-    }
-    last.into_values().collect()
 }
