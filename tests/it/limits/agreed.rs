@@ -31,7 +31,9 @@ fn limited(id: &str, method: &str, purpose: &str, limits: &str) -> Agreement {
 
 async fn federation(agreements: &[Agreement]) -> TestFederation {
     let federation = TestFederation::without_agreement().await;
-    agreements.iter().for_each(|agreement| federation.agree(agreement));
+    for agreement in agreements {
+        federation.agree(agreement);
+    }
     federation.start()
 }
 
