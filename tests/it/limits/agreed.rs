@@ -6,12 +6,16 @@ use std::{
 };
 
 use drawbridge_tests::{
-    Agreement, COUNCIL, Client, TRUST, TestFederation, client::Reply, eventually, federation::standard,
+    Agreement, COUNCIL, Client, Member, TRUST, TestFederation, client::Reply, eventually, federation::standard,
     process::succeed,
 };
-use exchange::Reason;
+use exchange::{Reason, millis};
 use http::HeaderValue;
-use records::Kind;
+use note::SigningKey;
+use policy::AgreementFile;
+use prost::Message as _;
+use proto::link::ConsumerClaims;
+use records::{Draft, ExchangeId, Kind, Private, Records, Shared, Side};
 
 const FIND: &str = "/test.v1.Records/Find";
 const LIST: &str = "/test.v1.Records/List";
@@ -27,7 +31,9 @@ fn limited(id: &str, method: &str, purpose: &str, limits: &str) -> Agreement {
 
 async fn federation(agreements: &[Agreement]) -> TestFederation {
     let federation = TestFederation::without_agreement().await;
-    agreements.iter().for_each(|agreement| federation.agree(agreement));
+    for agreement in agreements {
+        federation.agree(agreement);
+    }
     federation.start()
 }
 
@@ -187,6 +193,54 @@ async fn a_stream_that_was_cut_by_a_kill_counts_with_what_its_records_say_had_pa
     let passed = settled.iter().find(|record| record.settles()).unwrap().opened.as_ref().unwrap().messages();
     assert!(passed > 0);
     assert_eq!(used(&federation, TRUST), [("calls_per_day".to_owned(), 1), ("rows_per_day".to_owned(), passed)]);
+}
+
+/// Writes calls of these times into a member's log, before its gateway begins.
+async fn remember(member: &Member, side: Side, times: &[SystemTime]) {
+    let read = |name: &str| std::fs::read_to_string(member.folder.join(name)).unwrap();
+    let agreement = AgreementFile::parse("daily.note", &read("agreements/daily.note")).unwrap();
+    let digest = agreement.agreement().digest();
+    let log_key = SigningKey::parse(&read("keys/log.key")).unwrap();
+    let config = ledger::Config::new(member.ledger(), member.gateway.log_origin(), log_key, member.gateway_key.clone());
+    let (ledger, _) = ledger::Ledger::open(config).unwrap();
+    let records = Records::open(ledger.clone(), member.ledger()).unwrap().records;
+    for (at, time) in times.iter().enumerate() {
+        let id = ExchangeId::new(*time, [u8::try_from(at).unwrap(); 10]);
+        let claims = ConsumerClaims { time: millis(*time), ..ConsumerClaims::default() };
+        let shared = Shared {
+            kind: Kind::Outcome.into(),
+            side: side.into(),
+            exchange_id: id.as_bytes().to_vec().into(),
+            consumer_claims: claims.encode_to_vec().into(),
+            ..Shared::default()
+        };
+        let private = Private {
+            time: millis(*time),
+            agreement_digest: digest.0.to_vec().into(),
+            counted_grant: 1,
+            ..Private::default()
+        };
+        records.append(Draft { shared, private }, None).await.unwrap();
+    }
+    drop(records);
+    ledger.close().await;
+}
+
+#[tokio::test]
+async fn a_new_day_by_utc_has_room_again_and_what_the_log_has_of_today_counts() {
+    let federation = TestFederation::without_agreement().await;
+    federation.agree(&limited("daily", "Find", "safeguarding", "calls_per_day = 3"));
+    let now = SystemTime::now();
+    let yesterday = now - Duration::from_hours(24);
+    for (member, side) in [(COUNCIL, Side::Consumer), (TRUST, Side::Provider)] {
+        remember(federation.member(member), side, &[yesterday, yesterday, yesterday, now]).await;
+    }
+    let mut federation = federation.start();
+    answered(&find(&federation).await);
+    answered(&find(&federation).await);
+    reached(&find(&federation).await, "calls_per_day", "consumer");
+    forget(&mut federation);
+    reached(&find(&federation).await, "calls_per_day", "provider");
 }
 
 #[tokio::test]
