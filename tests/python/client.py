@@ -194,6 +194,12 @@ REASONS = {
     "CANCELLED": (grpc.StatusCode.CANCELLED, False),
     "CONNECTOR_TIMEOUT": (grpc.StatusCode.DEADLINE_EXCEEDED, False),
     "CONNECTOR_FAILED": (grpc.StatusCode.UNAVAILABLE, False),
+    "KEY_REQUIRED": (grpc.StatusCode.INVALID_ARGUMENT, False),
+    "KEY_REUSED": (grpc.StatusCode.FAILED_PRECONDITION, False),
+    "IN_PROGRESS": (grpc.StatusCode.ABORTED, True),
+    "ALREADY_DONE": (grpc.StatusCode.ALREADY_EXISTS, False),
+    # It says when to come back where the gateway knows it.
+    "QUOTA_EXCEEDED": (grpc.StatusCode.RESOURCE_EXHAUSTED, False),
 }
 
 
