@@ -43,6 +43,7 @@ pub struct Setup<'a> {
 #[derive(Clone, Default)]
 pub struct Bindings {
     methods: Arc<HashMap<String, Binding>>,
+    #[cfg_attr(not(any(feature = "sql", feature = "grpc")), expect(dead_code, reason = "a mock shares nothing"))]
     legacy: Arc<Legacy>,
 }
 

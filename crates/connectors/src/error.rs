@@ -107,6 +107,7 @@ pub enum ConnectorError {
     AlreadyDone,
 }
 
+#[cfg(feature = "sql")]
 impl ConnectorError {
     /// Says of a command that nothing of it was done.
     pub(crate) fn rolled_back(self) -> Self {

@@ -68,7 +68,7 @@ impl Coding {
         match request {
             Request::One(message) if self.request && message.first() == Some(&1) => unpack_one(message, limit).await,
             Request::Stream(body) if self.request => Request::Stream(Box::pin(Unpacked::new(body, limit))),
-            request => request,
+            request @ (Request::One(_) | Request::Stream(_) | Request::Unfit(_)) => request,
         }
     }
 
@@ -125,7 +125,7 @@ enum Unpacking {
 
 /// Unpacks the only message of a body, and frames it anew.
 fn unpacked(message: &Bytes, limit: usize) -> Result<Bytes, Unpacking> {
-    let length = message.first_chunk::<{ framing::PREFIX }>().map(length_of).ok_or(Unpacking::Malformed)?;
+    let length = message.first_chunk::<{ framing::PREFIX }>().copied().map(length_of).ok_or(Unpacking::Malformed)?;
     let compressed = message.get(framing::PREFIX..).unwrap_or_default();
     if compressed.len() != length {
         return Err(Unpacking::Malformed);
@@ -144,8 +144,8 @@ fn inflated(compressed: &[u8], limit: usize) -> Result<Vec<u8>, Unpacking> {
     if decoder.into_inner().is_empty() { Ok(message) } else { Err(Unpacking::Malformed) }
 }
 
-fn length_of([_, length @ ..]: &[u8; framing::PREFIX]) -> usize {
-    usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX)
+fn length_of([_, length @ ..]: [u8; framing::PREFIX]) -> usize {
+    usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
 }
 
 /// The body of a streamed request, unpacked message by message.
@@ -166,7 +166,7 @@ impl Unpacked {
     fn messages(&mut self) -> Bytes {
         let mut out = BytesMut::new();
         while let Some(prefix) = self.begun.first_chunk::<{ framing::PREFIX }>() {
-            let (flag, length) = (prefix.first().copied(), length_of(prefix));
+            let (flag, length) = (prefix.first().copied(), length_of(*prefix));
             if length > self.limit {
                 return self.give_up(out, &calls::oversized(self.limit));
             }
@@ -243,7 +243,7 @@ impl Packer {
         self.begun.extend_from_slice(chunk);
         let mut out = BytesMut::new();
         while let Some(prefix) = self.begun.first_chunk::<{ framing::PREFIX }>() {
-            let whole = framing::PREFIX.saturating_add(length_of(prefix));
+            let whole = framing::PREFIX.saturating_add(length_of(*prefix));
             if self.begun.len() < whole {
                 break;
             }

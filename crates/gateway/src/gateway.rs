@@ -172,7 +172,7 @@ impl Gateway {
             recovery::event(&house, what).await?;
         }
         recovery::restore(&house, &opened.usage);
-        let settled = recovery::settle(&house, opened.unsettled).await?;
+        let settled = Box::pin(recovery::settle(&house, opened.unsettled)).await?;
         if settled > 0 {
             tracing::warn!(count = settled, "exchanges that the last run left open are settled as UNANSWERED");
         }

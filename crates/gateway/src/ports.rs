@@ -135,12 +135,12 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
 
 /// As [`legacy_error`], of a command: what was never sent was not done.
 fn command_error(error: ConnectorError) -> LegacyError {
-    match error {
-        unsent @ (ConnectorError::Unreachable { .. }
-        | ConnectorError::Credentials { .. }
-        | ConnectorError::Argument { .. }) => LegacyError::Undone(Box::new(legacy_error(unsent))),
-        other => legacy_error(other),
-    }
+    let unsent = matches!(
+        error,
+        ConnectorError::Unreachable { .. } | ConnectorError::Credentials { .. } | ConnectorError::Argument { .. }
+    );
+    let error = legacy_error(error);
+    if unsent { LegacyError::Undone(Box::new(error)) } else { error }
 }
 
 /// The other gateways, over the links of one runtime.

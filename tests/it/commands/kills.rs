@@ -35,12 +35,9 @@ async fn nothing_is_done_twice_and_nothing_is_wrongly_said_undone() {
         }
         homes.federation.restart(victim);
         loop {
-            let reply = match told.take() {
-                Some(Ok(reply)) => reply,
-                Some(Err(_)) | None => {
-                    told = Some(homes.book_as("revenues", Some(&key), &home).await);
-                    continue;
-                }
+            let Some(Ok(reply)) = told.take() else {
+                told = Some(homes.book_as("revenues", Some(&key), &home).await);
+                continue;
             };
             holds(&homes, &reply, &home).await;
             match (reply.status.code, reply.reason()) {

@@ -95,7 +95,7 @@ async fn reload_when_asked(gateway: &Gateway, hangup: &mut Signal) {
         match gateway.reload().await {
             Ok(changed) if changed.is_empty() => say("reloaded: nothing had changed"),
             Ok(changed) => {
-                say(format_args!("reloaded: what lies in the files is in force (changed: {})", changed.join(", ")))
+                say(format_args!("reloaded: what lies in the files is in force (changed: {})", changed.join(", ")));
             }
             Err(problems) => warn(format_args!(
                 "not reloaded: {}, told in the log; what was in force before stays in force",
@@ -104,7 +104,7 @@ async fn reload_when_asked(gateway: &Gateway, hangup: &mut Signal) {
         }
         notify::tell(notify::READY);
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn listen(kind: SignalKind) -> Outcome<Signal> {

@@ -93,7 +93,7 @@ impl Provider {
             let told = "the claims name another kind of call than the contract";
             return Err(verified.refuse(refuse(Reason::BadClaims, told)));
         }
-        let command = match self.command_of(&plan, method, &verified) {
+        let command = match command_of(&plan, method, &verified) {
             Ok(command) => command,
             Err(refusal) => return Err(verified.refuse(refusal)),
         };
@@ -112,31 +112,30 @@ impl Provider {
             Err(refusal) => Err(verified.refuse(refusal)),
         }
     }
+}
 
-    /// Returns what a command is known by. A command carried as if it were a query could be done twice.
-    fn command_of(&self, plan: &Plan, method: &Method, verified: &Verified) -> Result<Option<Command>, Refusal> {
-        let refuse = |reason, told: &str| Err(Refusal::new(reason, Hop::Provider, told));
-        let claims = &verified.claims;
-        match plan.kind {
-            Kind::Query if verified.rules.legacy.writes(method.path()) => {
-                let told =
-                    "the provider has bound this method to statements that write, and the agreement calls it a query";
-                refuse(Reason::UnknownMethod, told)
-            }
-            Kind::Query => Ok(None),
-            Kind::Command if method.shape() != Shape::Unary => refuse(
-                Reason::UnknownMethod,
-                "the provider's gateway takes commands of one message and one answer alone",
-            ),
-            Kind::Command if claims.idempotency_key.is_empty() => {
-                refuse(Reason::KeyRequired, "the claims of a command hold no idempotency key")
-            }
-            Kind::Command if claims.idempotency_key.len() != 32 => {
-                refuse(Reason::BadClaims, "the claims hold a malformed idempotency key")
-            }
-            Kind::Command => Ok(Some(Command::new(commands::key_of(claims), &verified.request))),
-            Kind::Subscription => refuse(Reason::UnknownMethod, "the provider's gateway takes no subscriptions"),
+/// Returns what a command is known by. A command carried as if it were a query could be done twice.
+fn command_of(plan: &Plan, method: &Method, verified: &Verified) -> Result<Option<Command>, Refusal> {
+    let refuse = |reason, told: &str| Err(Refusal::new(reason, Hop::Provider, told));
+    let claims = &verified.claims;
+    match plan.kind {
+        Kind::Query if verified.rules.legacy.writes(method.path()) => {
+            let told =
+                "the provider has bound this method to statements that write, and the agreement calls it a query";
+            refuse(Reason::UnknownMethod, told)
         }
+        Kind::Query => Ok(None),
+        Kind::Command if method.shape() != Shape::Unary => {
+            refuse(Reason::UnknownMethod, "the provider's gateway takes commands of one message and one answer alone")
+        }
+        Kind::Command if claims.idempotency_key.is_empty() => {
+            refuse(Reason::KeyRequired, "the claims of a command hold no idempotency key")
+        }
+        Kind::Command if claims.idempotency_key.len() != 32 => {
+            refuse(Reason::BadClaims, "the claims hold a malformed idempotency key")
+        }
+        Kind::Command => Ok(Some(Command::new(commands::key_of(claims), &verified.request))),
+        Kind::Subscription => refuse(Reason::UnknownMethod, "the provider's gateway takes no subscriptions"),
     }
 }
 

@@ -84,6 +84,7 @@ fn tell(record: &Record, out: &mut Out) -> Outcome {
     if view.messages > 0 || view.bytes > 0 {
         line("passed on", &format!("{}, {}", some(view.messages, "message"), some(view.bytes, "byte")))?;
     }
+    line("command", view.command)?;
     line("metadata asked", &view.request_metadata.join(", "))?;
     line("and answered", &view.answer_metadata.join(", "))?;
     if view.count > 0 {

@@ -1,6 +1,6 @@
 //! A record as an auditor sees it: one name for each fact, whichever half or claim it stands in.
 
-use proto::records::{Kind, Side};
+use proto::records::{CommandStep, Kind, Side};
 use records::Record;
 use serde::Serialize;
 
@@ -58,6 +58,9 @@ pub(super) struct View {
     /// As the last, of the answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) answer_metadata: Vec<String>,
+    /// Of a command at the provider, what the record says of its key: `taken`, `done`, `freed` (nothing was done) or `unknown`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) command: &'static str,
     pub(super) messages: u64,
     pub(super) bytes: u64,
     /// From arrival to settling, in milliseconds.
@@ -115,6 +118,13 @@ impl View {
             view.status = status_name(i32::try_from(status).unwrap_or(i32::MAX));
         }
         view.messages = closing.map_or(0, |closing| closing.messages).max(shared.messages);
+        view.command = match private.command_step() {
+            CommandStep::Unspecified => "",
+            CommandStep::Taken => "taken",
+            CommandStep::Done => "done",
+            CommandStep::Freed => "freed",
+            CommandStep::Unknown => "unknown",
+        };
         view.request_metadata.clone_from(&private.request_metadata);
         view.answer_metadata.clone_from(&private.answer_metadata);
         view.bytes = private.bytes;
