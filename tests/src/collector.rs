@@ -37,8 +37,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts it, in plain text. It answers every whole request with one message, the number of bytes as field 1; one for a stream of
-    /// answers without end.
+    /// Starts it, in plain text. It answers every whole request with one message, the number of bytes as field 1.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -74,7 +73,6 @@ impl Drop for Collector {
 }
 
 async fn serve(request: Request<Incoming>, told: &Mutex<Vec<End>>) -> Response<Answer> {
-    let endless = request.uri().path().ends_with("/StreamingOutputCall");
     let mut body = request.into_body();
     let (mut bytes, mut whole) = (0, true);
     while let Some(frame) = body.frame().await {
@@ -87,7 +85,7 @@ async fn serve(request: Request<Incoming>, told: &Mutex<Vec<End>>) -> Response<A
         }
     }
     told.lock().unwrap().push(if whole { End::Whole(bytes) } else { End::Broken(bytes) });
-    let mut response = Response::new(if endless { without_end() } else { answer(bytes) });
+    let mut response = Response::new(answer(bytes));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }
@@ -99,11 +97,4 @@ fn answer(bytes: usize) -> Answer {
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let answer = framing::framed(&[0x08, u8::try_from(bytes & 0x7f).unwrap()]);
     StreamBody::new(stream::iter([Ok(Frame::data(answer)), Ok(Frame::trailers(trailers))])).boxed_unsync()
-}
-
-/// Messages of 4 KiB, as fast as they are read.
-fn without_end() -> Answer {
-    let payload = [&[0x0a, 0x83, 0x20, 0x12, 0x80, 0x20][..], &[b'x'; 4096]].concat();
-    let message = framing::framed(&payload);
-    StreamBody::new(stream::repeat_with(move || Ok(Frame::data(message.clone())))).boxed_unsync()
 }

@@ -6,6 +6,8 @@ use aws_lc_rs::{digest, hmac};
 use proto::link::ConsumerClaims;
 use records::CommandKey;
 
+use crate::digests::bytes_of;
+
 /// Returns what claims say of a caller's key: a hash within the scope, so that a key that means something elsewhere tells the
 /// provider nothing that it could not guess, and the same key of another system or method is another one.
 #[must_use]
@@ -38,12 +40,6 @@ fn scope(tag: &str, consumer: &str, system: &str, method: &str) -> digest::Conte
         context.update(b"\n");
     }
     context
-}
-
-fn bytes_of(slice: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.iter_mut().zip(slice).for_each(|(to, from)| *to = *from);
-    out
 }
 
 #[cfg(test)]

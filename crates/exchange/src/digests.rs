@@ -88,7 +88,8 @@ pub fn plain(bytes: &[u8]) -> [u8; 32] {
     bytes_of(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-fn bytes_of(slice: &[u8]) -> [u8; 32] {
+/// Takes the 32 bytes of a SHA-256 hash or tag.
+pub(crate) fn bytes_of(slice: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.iter_mut().zip(slice).for_each(|(to, from)| *to = *from);
     out

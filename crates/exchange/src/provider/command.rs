@@ -138,8 +138,9 @@ impl Provider {
     async fn repeat(&self, mut permitted: Permitted, key: &CommandKey, by: ExchangeId) -> Result<Whole, Box<Refused>> {
         let kept = self.answers.find(key).await.filter(|kept| kept.exchange_id == by.as_bytes().as_slice());
         let Some(kept) = kept else {
-            let told =
-                format!("the exchange {by} has carried out the command of this key; its answer is no longer kept");
+            let told = format!(
+                "the command of this key was carried out, as the record of the exchange {by} says; its answer is no longer kept"
+            );
             return Err(permitted.verified.refuse(Refusal::new(Reason::AlreadyDone, Hop::Provider, told)));
         };
         let named = &permitted.plan.application_metadata;

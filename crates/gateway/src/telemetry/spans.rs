@@ -78,7 +78,7 @@ impl Finished {
     fn whole(&self) -> SpanData {
         let mut attributes = self.rpc();
         attributes.extend([
-            KeyValue::new("rpc.response.status_code", code(self.status)),
+            KeyValue::new("rpc.response.status_code", rest::status_name(self.status)),
             KeyValue::new("drawbridge.exchange.id", self.exchange.clone()),
             KeyValue::new("drawbridge.side", self.side),
             KeyValue::new("drawbridge.consumer", self.consumer.clone()),
@@ -94,7 +94,7 @@ impl Finished {
         if failed {
             attributes.push(KeyValue::new(
                 "error.type",
-                if self.reason.is_empty() { code(self.status) } else { self.reason },
+                if self.reason.is_empty() { rest::status_name(self.status) } else { self.reason },
             ));
         }
         let parent = self.steps.parent.map_or(SpanId::INVALID, SpanId::from_bytes);
@@ -188,30 +188,6 @@ impl Finished {
 /// Of a server's statuses these are its failures; the others are answers that the caller did not like.
 fn is_failure_of_a_server(status: i32) -> bool {
     matches!(status, 2 | 4 | 12 | 13 | 14 | 15)
-}
-
-/// The name of a gRPC status code.
-fn code(status: i32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    usize::try_from(status).ok().and_then(|at| NAMES.get(at)).copied().unwrap_or("UNKNOWN")
 }
 
 #[cfg(test)]
