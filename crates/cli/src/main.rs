@@ -20,6 +20,11 @@ use clap::Parser;
 
 use crate::terminal::Out;
 
+/// An exchange makes and gives back some hundred pieces of memory, a few of them larger than what the system's allocator keeps at hand: a
+/// twentieth of a gateway's time goes away with this one, for 5 MiB more (measured by `cargo xtask bench`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Asks other members' systems, and answers them, through gateways that sign and record every exchange.
 #[derive(Debug, Parser)]
 #[command(name = "drawbridge", version, disable_help_subcommand = true, max_term_width = 110)]

@@ -6,11 +6,12 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use ledger::AppendError;
 use proto::{
     link::Seal,
     records::{Kind, Private, Shared, Side},
 };
-use records::{Draft, ExchangeId};
+use records::{Draft, ExchangeId, Prepared};
 
 use crate::{
     house::House,
@@ -110,10 +111,21 @@ impl Account {
     #[must_use]
     pub fn draft(&self, house: &House, kind: Kind) -> Draft {
         let mut draft = Draft { shared: self.shared.clone(), private: self.private.clone() };
-        draft.shared.kind = kind.into();
-        draft.private.time = house.millis();
-        draft.private.duration = u64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
+        stamp((&mut draft.shared, &mut draft.private), house, kind, self.arrived);
         draft
+    }
+
+    /// Makes ready what settles it, a record of `kind`, as things stand.
+    ///
+    /// # Errors
+    ///
+    /// As [`Prepared::new`].
+    pub(crate) fn last_record(&mut self, house: &House, kind: Kind) -> Result<Prepared, AppendError> {
+        stamp((&mut self.shared, &mut self.private), house, kind, self.arrived);
+        match self.shared.side() {
+            Side::Provider => Prepared::new(&records::provider_shared(kind, &self.shared), &self.private),
+            Side::Consumer | Side::Unspecified => Prepared::new(&self.shared, &self.private),
+        }
     }
 
     /// Returns the status of a refusal: a command that may have been done all the same is `UNKNOWN`.
@@ -164,6 +176,13 @@ impl Account {
             steps: self.steps.clone(),
         }
     }
+}
+
+/// Notes when a record of `kind` is made.
+fn stamp((shared, private): (&mut Shared, &mut Private), house: &House, kind: Kind, arrived: Instant) {
+    shared.kind = kind.into();
+    private.time = house.millis();
+    private.duration = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
 }
 
 /// Returns the word for how an exchange ended.

@@ -140,7 +140,7 @@ impl Consumer {
     }
 
     /// Sends nothing that could not be recorded: once the log has failed it stays so until the next start.
-    fn able_to_record(&self, permitted: Permitted) -> Result<Permitted, Box<Refused>> {
+    fn able_to_record(&self, permitted: Box<Permitted>) -> Result<Box<Permitted>, Box<Refused>> {
         match self.house.records.ledger().healthy() {
             Ok(()) => Ok(permitted),
             Err(error) => Err(permitted.refuse(not_recorded(&error))),
@@ -161,7 +161,7 @@ impl Consumer {
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
         account.end(refusal.as_ref(), status.code);
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match self.house.records.append(account.draft(&self.house, kind), None).await {
+        match self.house.write(account.last_record(&self.house, kind), None).await {
             Ok(recorded) => UnaryAnswer {
                 head: Head { exchange: account.id, withheld: Some(withheld) },
                 message,
@@ -191,9 +191,9 @@ impl Consumer {
             let settled = account.settled(Some(&refusal), status.code, None);
             return refusal_answer(account.id, &refusal, status, settled);
         }
-        let draft = account.draft(&self.house, Kind::Refusal);
+        let record = account.last_record(&self.house, Kind::Refusal);
         let seal = SealInput { tag: records::receipt::LOCAL_REFUSAL, claims: account.id.as_bytes().to_vec() };
-        match self.house.records.append(draft, Some(seal)).await {
+        match self.house.write(record, Some(seal)).await {
             Ok(recorded) => {
                 let settled = account.settled(Some(&refusal), status.code, Some(recorded.index));
                 refusal_answer(account.id, &refusal, status, settled)

@@ -11,9 +11,9 @@ use std::{
 use arc_swap::ArcSwap;
 use contract::Contracts;
 use federation::{Federation, GatewayId};
-use ledger::Sealer;
+use ledger::{AppendError, SealInput, Sealer};
 use policy::{Agreements, Meters};
-use records::{ExchangeId, Records};
+use records::{ExchangeId, Prepared, Recorded, Records};
 
 use crate::{
     flood::Flood,
@@ -93,12 +93,29 @@ impl House {
         refusal.status(self.new_id())
     }
 
+    /// Writes a record that was made ready, and waits until it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be made ready, or the ledger does not take it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the record back.
+    pub(crate) async fn write(
+        &self,
+        record: Result<Prepared, AppendError>,
+        seal: Option<SealInput>,
+    ) -> Result<Recorded, AppendError> {
+        self.records.write(record?, seal).await
+    }
+
     /// Returns a new exchange id.
     #[must_use]
     pub fn new_id(&self) -> ExchangeId {
         let mut random = [0; 10];
         // Without random bytes ids still differ by time; the nonce of an exchange then fails, and it is refused.
-        let _ = aws_lc_rs::rand::fill(&mut random);
+        let _ = ledger::random::fill(&mut random);
         ExchangeId::new((self.clock)(), random)
     }
 

@@ -131,7 +131,7 @@ impl Provider {
     }
 
     /// Asks no system what could not be recorded: once the log has failed it stays so until the next start.
-    fn able_to_record(&self, permitted: Permitted) -> Result<Permitted, Box<Refused>> {
+    fn able_to_record(&self, permitted: Box<Permitted>) -> Result<Box<Permitted>, Box<Refused>> {
         match self.house.records.ledger().healthy() {
             Ok(()) => Ok(permitted),
             Err(error) => Err(permitted.verified.refuse(not_recorded(&error))),
@@ -184,10 +184,9 @@ impl Provider {
     ) -> Result<(Signed, u64), Refusal> {
         let claims = Bytes::from(closing.encode_to_vec());
         account.shared.provider_closing = claims.clone();
-        let mut draft = account.draft(&self.house, kind);
-        draft.shared = records::provider_shared(kind, &account.shared);
+        let record = account.last_record(&self.house, kind);
         let seal = SealInput { tag: receipt::PROVIDER_CLOSING, claims: claims.to_vec() };
-        let recorded = self.house.records.append(draft, Some(seal)).await.map_err(|error| not_recorded(&error))?;
+        let recorded = self.house.write(record, Some(seal)).await.map_err(|error| not_recorded(&error))?;
         let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
         Ok((Signed { claims, seal, leaf: Some(recorded.opening) }, recorded.index))
     }

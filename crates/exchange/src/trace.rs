@@ -114,7 +114,7 @@ impl Entered {
         let parent = parent.and_then(Context::read);
         // Without random bytes the context is all zero, which receivers ignore.
         let mut random = [0_u8; 32];
-        let _ = aws_lc_rs::rand::fill(&mut random);
+        let _ = ledger::random::fill(&mut random);
         let (trace, spans) = random.split_at(16);
         let (own, onward) = spans.split_at(8);
         let (new, own, onward) = (array(trace), array(own), array(onward));

@@ -1,8 +1,9 @@
-//! What both ports share: one exchange in a task of its own, watched by the request that it belongs to.
+//! What both ports share: one exchange that runs to its end, watched by the request that it belongs to.
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    thread,
     time::Instant,
 };
 
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use link::{Body, Incoming};
+use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use exchange::{deadline, headers, ports::Withdrawn};
@@ -21,6 +23,46 @@ use crate::{places::Place, ports::body_limit};
 pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
     let token = CancellationToken::new();
     (token.clone(), token.drop_guard())
+}
+
+/// Runs `exchange` until it has given the head of its answer to whom `head` belongs.
+///
+/// `None` where it ended without one. What is left of it then, or when who waits is dropped, goes on in a task of its own: nearly
+/// every exchange is over by then, and costs no task.
+pub(crate) fn head_of<F, T>(exchange: F, head: oneshot::Receiver<T>) -> HeadOf<F, T>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    // Boxed here and not later: an `async fn` would hold the whole exchange in the future of who waits, which is moved.
+    HeadOf { exchange: Some(Box::pin(exchange)), head }
+}
+
+/// Waits for the head of an exchange's answer, see [`head_of`].
+pub(crate) struct HeadOf<F: Future<Output = ()> + Send + 'static, T> {
+    exchange: Option<Pin<Box<F>>>,
+    head: oneshot::Receiver<T>,
+}
+
+impl<F: Future<Output = ()> + Send + 'static, T> Future for HeadOf<F, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        if let Some(exchange) = &mut self.exchange
+            && exchange.as_mut().poll(context).is_ready()
+        {
+            self.exchange = None;
+        }
+        Pin::new(&mut self.head).poll(context).map(Result::ok)
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static, T> Drop for HeadOf<F, T> {
+    fn drop(&mut self) {
+        // Without a runtime the gateway has ended, and with it what it carried; what has panicked has ended too.
+        if let (Some(rest), Ok(runtime), false) = (self.exchange.take(), Handle::try_current(), thread::panicking()) {
+            let _goes_on = runtime.spawn(rest);
+        }
+    }
 }
 
 /// Reads when the caller stops waiting.

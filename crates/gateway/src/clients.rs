@@ -53,10 +53,10 @@ impl Clients {
     ) -> Response<ClientBody> {
         if !calls::is_grpc(request.headers()) && self.settings.load().rest() {
             if web::is_grpc_web(request.headers()) {
-                return web::serve(self, caller, request).await;
+                return Box::pin(web::serve(self, caller, request)).await;
             }
             let rest = self.rest.clone();
-            return rest.serve(self, &caller.peer, request).await;
+            return Box::pin(rest.serve(self, &caller.peer, request)).await;
         }
         // HTTP/1.1 loses the trailers of whom does not ask for them, and with them how a call ended.
         if request.version() < Version::HTTP_2 {
@@ -90,7 +90,7 @@ impl Clients {
         let path = request.uri().path();
         if Services::serve(path) {
             let request = Coding::of(request.headers()).plain(request, self.house.limits.message());
-            return self.services.call(caller.peer.clone(), request).await.map(ClientBody::Tonic);
+            return Box::pin(self.services.call(caller.peer.clone(), request)).await.map(ClientBody::Tonic);
         }
         let Some(place) = self.places.take(caller.peer.member()).await else {
             self.observer.shed("consumer");
@@ -133,10 +133,9 @@ impl Clients {
         let (begun, head) = tokio::sync::oneshot::channel();
         let task = self.clone().run((query, coding, arrived), place, begun);
         // A stream outlives its head: only until then does this future stand for the caller.
-        let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
-        let response = head.await;
+        let response = calls::head_of(tracing::Instrument::instrument(task, calls::span("consumer")), head).await;
         let _ = guard.disarm();
-        response.unwrap_or_else(|_| calls::bare(StatusCode::INTERNAL_SERVER_ERROR).map(ClientBody::ours))
+        response.unwrap_or_else(|| calls::bare(StatusCode::INTERNAL_SERVER_ERROR).map(ClientBody::ours))
     }
 
     /// Runs one exchange to its end; the head goes out as soon as it is there.

@@ -49,7 +49,7 @@ impl LinksPort {
         }
         let control = request.uri().path().strip_prefix("/drawbridge.link.").is_some();
         if control {
-            self.control(&caller.peer, request).await.map(Held::free)
+            Box::pin(self.control(&caller.peer, request)).await.map(Held::free)
         } else {
             self.exchange(&caller.peer, request).await
         }
@@ -103,10 +103,9 @@ impl LinksPort {
                 }
             }
         };
-        let _running = tokio::spawn(tracing::Instrument::instrument(task, span));
-        let response = head.await;
+        let response = calls::head_of(tracing::Instrument::instrument(task, span), head).await;
         let _ = guard.disarm();
-        response.unwrap_or_else(|_| calls::bare(StatusCode::INTERNAL_SERVER_ERROR).map(Held::free))
+        response.unwrap_or_else(|| calls::bare(StatusCode::INTERNAL_SERVER_ERROR).map(Held::free))
     }
 
     async fn control(&self, peer: &GatewayId, request: Request<Incoming>) -> Response<Body> {

@@ -156,11 +156,10 @@ async fn exchange(
     let (begun, head) = tokio::sync::oneshot::channel();
     let task = run((clients, arrived), call, (query, violations), place, begun);
     // A stream outlives its head: only until then does this future stand for the caller.
-    let _running = tokio::spawn(tracing::Instrument::instrument(task, calls::span("consumer")));
-    let response = head.await;
+    let response = calls::head_of(tracing::Instrument::instrument(task, calls::span("consumer")), head).await;
     let _ = guard.disarm();
     response
-        .unwrap_or_else(|_| answers::plain(StatusCode::INTERNAL_SERVER_ERROR, "the exchange ended without an answer"))
+        .unwrap_or_else(|| answers::plain(StatusCode::INTERNAL_SERVER_ERROR, "the exchange ended without an answer"))
 }
 
 impl Call {

@@ -29,6 +29,7 @@ pub mod merkle;
 mod places;
 mod proof;
 mod publisher;
+pub mod random;
 mod reader;
 mod recovery;
 mod seal;

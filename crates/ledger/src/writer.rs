@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use aws_lc_rs::rand;
-
 use crate::append::{AppendError, Appended};
 use crate::files::on;
 use crate::journal::frame::{BATCH_HEADER, BatchHeader, MAX_BATCH_BYTES, NewFrame, SECTOR, SegmentKey, frame_length};
@@ -17,6 +15,7 @@ use crate::journal::scan::Chain;
 use crate::journal::segment::{Blank, SEGMENT_HEADER, Segment};
 use crate::leaf::{Promise, encode_promise};
 use crate::ledger::{Pending, Shared, refused};
+use crate::random;
 use crate::seal::{Seal, seal_batch, seal_leaf};
 
 pub(crate) struct Writer {
@@ -87,7 +86,7 @@ impl Writer {
             self.next_segment(padded as u64)?;
         }
         let mut salt = [0; 4];
-        rand::fill(&mut salt).map_err(|_| AppendError::Stopped)?;
+        random::fill(&mut salt).map_err(|_| AppendError::Stopped)?;
         let header = BatchHeader {
             first: self.chain.next,
             count: u32::try_from(batch.len()).map_err(|_| AppendError::Stopped)?,

@@ -3,13 +3,18 @@
 //! The surprising fact: the consumer recomputes the provider's shared half byte for byte, so the encoding of
 //! [`Shared`] is a format, not a convenience.
 
-use aws_lc_rs::{digest, rand};
-use ledger::{AppendError, Hash, Leaf};
-use prost::Message;
+use aws_lc_rs::digest;
+use ledger::{AppendError, Hash, Leaf, random};
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint},
+};
 use proto::{
     link::LeafOpening,
-    records::{Body, Kind, Private, Shared, Side},
+    records::{Kind, Private, Shared, Side},
 };
+
+use crate::ExchangeId;
 
 /// Largest body of a record, in bytes. The limits on metadata keep a record well below it.
 pub(crate) const MAX_BODY_BYTES: usize = 32 * 1024;
@@ -31,6 +36,10 @@ pub struct Prepared {
     pub body: Vec<u8>,
     /// Salt of the shared half.
     pub salt: [u8; 32],
+    /// The record's time, in milliseconds since the Unix epoch.
+    pub(crate) time: u64,
+    /// The exchange that it settles, and whether as its consumer.
+    pub(crate) settles: Option<(ExchangeId, bool)>,
 }
 
 impl Draft {
@@ -38,28 +47,62 @@ impl Draft {
     ///
     /// # Errors
     ///
+    /// As [`Prepared::new`].
+    pub fn prepare(&self) -> Result<Prepared, AppendError> {
+        Prepared::new(&self.shared, &self.private)
+    }
+}
+
+impl Prepared {
+    /// Draws salts and computes leaf and body of a record with these halves.
+    ///
+    /// # Errors
+    ///
     /// [`AppendError::Stopped`] when the system gives no random bytes, [`AppendError::TooLarge`] above 32 KiB.
-    pub fn prepare(self) -> Result<Prepared, AppendError> {
-        let mut salts = [0_u8; 64];
-        rand::fill(&mut salts).map_err(|_| AppendError::Stopped)?;
-        let (shared_salt, private_salt) = salts.split_at(32);
-        let shared = self.shared.encode_to_vec();
-        let private = self.private.encode_to_vec();
-        let leaf = Leaf { shared: half_hash(shared_salt, &shared), private: half_hash(private_salt, &private) };
-        let mut salt = [0_u8; 32];
-        salt.copy_from_slice(shared_salt);
-        let body = Body {
-            shared_salt: shared_salt.to_vec().into(),
-            shared: shared.into(),
-            private_salt: private_salt.to_vec().into(),
-            private: private.into(),
-        }
-        .encode_to_vec();
+    pub fn new(shared: &Shared, private: &Private) -> Result<Self, AppendError> {
+        let mut salts = [[0_u8; 32]; 2];
+        random::fill(salts.as_flattened_mut()).map_err(|_| AppendError::Stopped)?;
+        let [shared_salt, private_salt] = salts;
+        let (shared_length, private_length) = (shared.encoded_len(), private.encoded_len());
+        let mut body = Vec::with_capacity(shared_length + private_length + OVERHEAD);
+        let shared_hash = half(&mut body, (1, &shared_salt), (2, shared, shared_length));
+        let private_hash = half(&mut body, (3, &private_salt), (4, private, private_length));
         if body.len() > MAX_BODY_BYTES {
             return Err(AppendError::TooLarge { bytes: body.len(), limit: MAX_BODY_BYTES });
         }
-        Ok(Prepared { leaf, body, salt })
+        let settles = settled_exchange(shared);
+        let leaf = Leaf { shared: shared_hash, private: private_hash };
+        Ok(Self { leaf, body, salt: shared_salt, time: private.time, settles })
     }
+}
+
+/// Bytes of a body beside its halves, at most: two salts, and a key and a length before each of four fields.
+const OVERHEAD: usize = 2 * 32 + 4 * (1 + 5);
+
+/// Writes a salt and a half of a record as the two fields of a [`Body`](proto::records::Body) that they are, and returns the half's hash.
+fn half(
+    body: &mut Vec<u8>,
+    (salt_field, salt): (u32, &[u8; 32]),
+    (field, half, length): (u32, &impl Message, usize),
+) -> Hash {
+    encode_key(salt_field, WireType::LengthDelimited, body);
+    encode_varint(32, body);
+    body.extend_from_slice(salt);
+    // A field that is empty is not written, as in every message.
+    if length == 0 {
+        return half_hash(salt, &[]);
+    }
+    encode_key(field, WireType::LengthDelimited, body);
+    encode_varint(length as u64, body);
+    let start = body.len();
+    half.encode_raw(body);
+    half_hash(salt, body.get(start..).unwrap_or_default())
+}
+
+fn settled_exchange(shared: &Shared) -> Option<(ExchangeId, bool)> {
+    let settles = matches!(shared.kind(), Kind::Outcome | Kind::Refusal);
+    let id = settles.then(|| ExchangeId::from_bytes(&shared.exchange_id).ok()).flatten()?;
+    Some((id, shared.side() == Side::Consumer))
 }
 
 /// Returns SHA-256(salt ‖ half), what a leaf holds of one half of a record.

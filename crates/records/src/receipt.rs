@@ -3,6 +3,7 @@
 //! A receipt opens the shared half of one or both leaves and shows that they are in the logs. It names the private halves
 //! by their hash only, so checking one needs nobody's log and nobody's key but the public ones in the directory.
 
+use bytes::Bytes;
 use federation::{Federation, GatewayId};
 use ledger::{Checkpoint, Hash, Promise, Seal, SealVerifier, merkle};
 use note::Note;
@@ -118,12 +119,14 @@ pub fn seal_from_wire(seal: &WireSeal) -> Option<Seal> {
 /// Converts a seal to the wire.
 #[must_use]
 pub fn seal_to_wire(seal: &Seal) -> WireSeal {
-    WireSeal {
-        signature: seal.signature.to_vec().into(),
-        size: seal.size,
-        index: seal.index,
-        path: seal.path.iter().map(|h| h.0.to_vec().into()).collect(),
-    }
+    // All of it in one piece, of which the parts are views.
+    let mut bytes = Vec::with_capacity(seal.signature.len() + 32 * seal.path.len());
+    bytes.extend_from_slice(&seal.signature);
+    bytes.extend(seal.path.iter().flat_map(|hash| hash.0));
+    let mut path = Bytes::from(bytes);
+    let signature = path.split_to(seal.signature.len());
+    let path = std::iter::repeat_with(|| path.split_to(32)).take(seal.path.len()).collect();
+    WireSeal { signature, size: seal.size, index: seal.index, path }
 }
 
 /// Reads the promise out of an opened leaf. `None` where a length is wrong.

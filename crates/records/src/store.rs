@@ -9,14 +9,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use ledger::{AppendError, Ledger, ReadError, Reader, SealInput};
 use proto::{
     link::LeafOpening,
-    records::{Kind, Shared, Side},
+    records::{Kind, Side},
 };
 
 use crate::{
-    Commands, Draft, ExchangeId, Record, Unreadable,
+    Commands, Draft, ExchangeId, Prepared, Record, Unreadable,
     usage::{Tally, Usage},
 };
 
@@ -200,25 +201,38 @@ impl Records {
     ///
     /// Dropping the future does not take the record back.
     pub async fn append(&self, draft: Draft, seal: Option<SealInput>) -> Result<Recorded, AppendError> {
-        let time = draft.private.time;
-        let settled = settled_exchange(&draft.shared);
         let prepared = draft.prepare()?;
-        let leaf = prepared.leaf;
-        let entry = ledger::Entry { leaf, body: prepared.body, seal };
-        let appended = self.inner.ledger.append(entry).await?;
+        drop(draft);
+        self.write(prepared, seal).await
+    }
+
+    /// As [`Records::append`], for a record that is prepared.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`] when the ledger cannot take it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the record back.
+    pub async fn write(&self, prepared: Prepared, seal: Option<SealInput>) -> Result<Recorded, AppendError> {
+        let Prepared { leaf, body, salt, time, settles } = prepared;
+        let appended = self.inner.ledger.append(ledger::Entry { leaf, body, seal }).await?;
         {
             let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
             places.note(time, appended.index);
-            if let Some((id, consumer)) = settled {
+            if let Some((id, consumer)) = settles {
                 places.settled(id, consumer, appended.index);
             }
         }
+        // All of it in one piece, of which the parts are views.
+        let mut salt_and_hashes = Bytes::from([salt, appended.promise.leaf.0, leaf.private.0].concat());
         let opening = LeafOpening {
             origin: appended.promise.origin,
             index: appended.index,
-            leaf: appended.promise.leaf.0.to_vec().into(),
-            salt: prepared.salt.to_vec().into(),
-            private: leaf.private.0.to_vec().into(),
+            salt: salt_and_hashes.split_to(32),
+            leaf: salt_and_hashes.split_to(32),
+            private: salt_and_hashes,
         };
         Ok(Recorded { index: appended.index, opening, seal: appended.seal })
     }
@@ -275,10 +289,4 @@ impl Places {
         let after = self.marks.partition_point(|(marked, _)| marked.saturating_add(60_000) < time);
         after.checked_sub(1).and_then(|at| self.marks.get(at)).map_or(0, |(_, index)| *index)
     }
-}
-
-fn settled_exchange(shared: &Shared) -> Option<(ExchangeId, bool)> {
-    let settles = matches!(shared.kind(), Kind::Outcome | Kind::Refusal);
-    let id = settles.then(|| ExchangeId::from_bytes(&shared.exchange_id).ok()).flatten()?;
-    Some((id, shared.side() == Side::Consumer))
 }

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("policy", &["contract", "federation", "note", "problem"]),
     ("records", &["ledger", "contract", "proto", "note", "federation"]),
     ("link", &["federation", "proto"]),
-    ("connectors", &["contract", "problem"]),
+    ("connectors", &["contract", "link", "problem"]),
     ("rest", &["contract", "proto", "problem"]),
     ("exchange", &["policy", "contract", "federation", "records", "ledger", "proto", "note"]),
     (

@@ -165,7 +165,7 @@ impl Consumer {
     }
 
     /// Looks up method and agreement in our own copies, and holds the request against the contract.
-    pub(super) fn permit(&self, identified: Identified) -> Result<Permitted, Box<Refused>> {
+    pub(super) fn permit(&self, identified: Identified) -> Result<Box<Permitted>, Box<Refused>> {
         let Identified { mut account, query, metadata, provider } = identified;
         account.begin(Verb::Permit);
         let rules = self.house.rules.load_full();
@@ -196,7 +196,7 @@ impl Consumer {
             Ok(counted) => counted,
             Err(refusal) => return Err(Refused::new(account, refusal)),
         };
-        Ok(Permitted {
+        Ok(Box::new(Permitted {
             account,
             rules,
             metadata,
@@ -212,7 +212,7 @@ impl Consumer {
             cancel,
             command,
             counted,
-        })
+        }))
     }
 
     /// Returns the one message, held against the contract, or the stream, whose messages are as they come.

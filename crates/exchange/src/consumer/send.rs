@@ -25,7 +25,7 @@ use crate::{
 
 /// A question that went out and whose reply has begun.
 pub(super) struct Sent {
-    pub(super) permitted: Permitted,
+    pub(super) permitted: Box<Permitted>,
     pub(super) gateway: GatewayId,
     pub(super) nonce: Bytes,
     pub(super) reply: LinkReply,
@@ -56,8 +56,8 @@ enum Miss {
 
 impl Consumer {
     /// Signs the question for a gateway of the provider and sends it.
-    pub(super) async fn send(&self, mut permitted: Permitted) -> Result<Sent, Box<Refused>> {
-        let entry = permitted.rules.federation.member(&permitted.provider).cloned();
+    pub(super) async fn send(&self, mut permitted: Box<Permitted>) -> Result<Sent, Box<Refused>> {
+        let entry = permitted.rules.federation.member(&permitted.provider);
         let gateways: Vec<GatewayId> =
             entry.iter().flat_map(|e| &e.gateways).filter(|g| g.address.is_some()).map(|g| g.id.clone()).collect();
         let mut last = format!("the directory lists no gateway of `{}` that can be reached", permitted.provider);
@@ -152,7 +152,7 @@ impl Consumer {
         session: Arc<OwnSession>,
     ) -> Result<SignedQuestion, Refusal> {
         let mut nonce = [0; 32];
-        aws_lc_rs::rand::fill(&mut nonce)
+        ledger::random::fill(&mut nonce)
             .map_err(|_| Refusal::new(Reason::NotRecorded, Hop::Consumer, "the system gives no random bytes"))?;
         let Permitted { account, metadata, method, plan, agreement, .. } = permitted;
         let own = &self.house.gateway;

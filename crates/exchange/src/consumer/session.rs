@@ -38,7 +38,11 @@ pub(super) struct OwnSessions {
 impl OwnSessions {
     /// Returns the session with `to`, opening one where there is none. Callers that arrive meanwhile wait for the same.
     pub(super) async fn with(&self, to: &GatewayId, peers: &dyn Peers) -> Result<Arc<OwnSession>, LinkError> {
-        let cell = self.open.lock().unwrap_or_else(PoisonError::into_inner).entry(to.clone()).or_default().clone();
+        let cell = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = open.get(to).cloned();
+            known.unwrap_or_else(|| open.entry(to.clone()).or_default().clone())
+        };
         cell.get_or_try_init(|| async {
             let response = peers.open(to).await?;
             if response.protocol != PROTOCOL || response.session.len() != 16 {

@@ -41,7 +41,7 @@ pub struct StreamAnswer {
     /// Initial metadata.
     pub head: Head,
     house: Arc<House>,
-    permitted: Permitted,
+    permitted: Box<Permitted>,
     gateway: GatewayId,
     body: Option<ReplyBody>,
     /// The reply was trailers only.
@@ -307,7 +307,7 @@ impl StreamAnswer {
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match consumer.house.records.append(account.draft(&consumer.house, kind), None).await {
+        match consumer.house.write(account.last_record(&consumer.house, kind), None).await {
             Ok(recorded) => UnaryAnswer {
                 head,
                 message: None,

@@ -17,7 +17,7 @@ use crate::{
 
 /// A permitted question with what came of it.
 pub(super) struct Answered {
-    pub(super) permitted: Permitted,
+    pub(super) permitted: Box<Permitted>,
     pub(super) result: Result<(Answer, Said), Refusal>,
 }
 
@@ -42,7 +42,7 @@ impl Answer {
 impl Provider {
     /// Asks the legacy system and withholds what the agreement does not name. An error from the legacy system is an answer
     /// too.
-    pub(super) async fn answer(&self, mut permitted: Permitted) -> Answered {
+    pub(super) async fn answer(&self, mut permitted: Box<Permitted>) -> Answered {
         permitted.verified.account.begin(Verb::Answer);
         let cancel = permitted.verified.cancel.clone();
         let until = deadline::reserve(permitted.deadline());

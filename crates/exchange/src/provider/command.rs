@@ -54,7 +54,7 @@ impl Drop for Hold<'_> {
 
 impl Provider {
     /// Carries a command out, or says what came of it when it was asked before.
-    pub(super) async fn command(&self, permitted: Permitted, command: Command) -> Result<Whole, Box<Refused>> {
+    pub(super) async fn command(&self, permitted: Box<Permitted>, command: Command) -> Result<Whole, Box<Refused>> {
         let refuse = |reason, told: String| Refusal::new(reason, Hop::Provider, told);
         match self.commands.take(&command, permitted.verified.account.id) {
             Taken::Free => self.carry_out(permitted, command).await,
@@ -76,7 +76,7 @@ impl Provider {
         }
     }
 
-    async fn carry_out(&self, mut permitted: Permitted, command: Command) -> Result<Whole, Box<Refused>> {
+    async fn carry_out(&self, mut permitted: Box<Permitted>, command: Command) -> Result<Whole, Box<Refused>> {
         let hold = Hold { commands: &self.commands, key: command.key, said: false };
         permitted.verified.account.begin(Verb::Record);
         let mut draft = permitted.verified.account.draft(&self.house, Kind::Intent);
@@ -135,7 +135,12 @@ impl Provider {
     }
 
     /// Answers with what is kept of the exchange that carried the command out.
-    async fn repeat(&self, mut permitted: Permitted, key: &CommandKey, by: ExchangeId) -> Result<Whole, Box<Refused>> {
+    async fn repeat(
+        &self,
+        mut permitted: Box<Permitted>,
+        key: &CommandKey,
+        by: ExchangeId,
+    ) -> Result<Whole, Box<Refused>> {
         let kept = self.answers.find(key).await.filter(|kept| kept.exchange_id == by.as_bytes().as_slice());
         let Some(kept) = kept else {
             let told = format!(

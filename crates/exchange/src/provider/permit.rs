@@ -55,7 +55,7 @@ impl Lists {
 
 impl Provider {
     /// Looks up method and agreement, and holds the request against its contract.
-    pub(super) fn permit(&self, verified: Verified) -> Result<Permitted, Box<Refused>> {
+    pub(super) fn permit(&self, verified: Verified) -> Result<Box<Permitted>, Box<Refused>> {
         let mut verified = verified;
         verified.account.begin(Verb::Permit);
         let refuse = |reason, told: &str| Refusal::new(reason, Hop::Provider, told);
@@ -108,7 +108,7 @@ impl Provider {
         let heard = Heard::new(&plan.application_metadata);
         let (time, account) = (verified.claims.time, &mut verified.account);
         match self.house.admit((&agreement, &plan), &method, time, account) {
-            Ok(counted) => Ok(Permitted { verified, method, plan, command, heard, counted }),
+            Ok(counted) => Ok(Box::new(Permitted { verified, method, plan, command, heard, counted })),
             Err(refusal) => Err(verified.refuse(refusal)),
         }
     }

@@ -44,14 +44,14 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// A permitted question whose intent is durable.
 pub(super) struct Recorded {
-    permitted: Permitted,
+    permitted: Box<Permitted>,
     opening: Signed,
 }
 
 /// An answer under way.
 pub struct Stream {
     house: Arc<House>,
-    permitted: Permitted,
+    permitted: Box<Permitted>,
     opening: Signed,
     messages: Option<Messages>,
     /// A streamed request under way.
@@ -69,7 +69,7 @@ type End = Result<Status, Refusal>;
 
 impl Provider {
     /// Makes the intent durable, and signs opening claims with the promise of its leaf.
-    pub(super) async fn record(&self, mut permitted: Permitted) -> Result<Recorded, Box<Refused>> {
+    pub(super) async fn record(&self, mut permitted: Box<Permitted>) -> Result<Recorded, Box<Refused>> {
         permitted.verified.account.begin(Verb::Record);
         let account = &permitted.verified.account;
         let claims = ProviderOpening {
