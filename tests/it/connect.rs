@@ -1,26 +1,30 @@
 //! The Connect protocol as curl speaks it: unary calls and streams of answers, in JSON and in protobuf.
 
-use std::process::Command;
+use std::{
+    io::{Read as _, Write as _},
+    process::Command,
+};
 
 use drawbridge_tests::{Agreement, COUNCIL, TRUST, TestFederation, python::Backend};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use records::Record;
 use serde_json::{Value, json};
 
 /// What curl was answered.
-struct Answered {
-    status: u16,
-    headers: String,
-    body: Vec<u8>,
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answered {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }
 
     /// The envelopes of a stream: flag and message.
-    fn envelopes(&self) -> Vec<(u8, Vec<u8>)> {
+    pub(crate) fn envelopes(&self) -> Vec<(u8, Vec<u8>)> {
         let mut rest = self.body.as_slice();
         let mut found = Vec::new();
         while let Some((prefix, after)) = rest.split_first_chunk::<5>() {
@@ -33,7 +37,7 @@ impl Answered {
         found
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim)
     }
 }
@@ -44,7 +48,7 @@ fn curl(federation: &TestFederation, path: &str, media_type: &str, body: &[u8], 
 }
 
 /// Without the protocol's own header.
-fn plain(federation: &TestFederation, path: &str, media_type: &str, body: &[u8], more: &[&str]) -> Answered {
+pub(crate) fn plain(federation: &TestFederation, path: &str, media_type: &str, body: &[u8], more: &[&str]) -> Answered {
     let council = federation.member(COUNCIL);
     let file = |name: &str| council.folder.join(name).display().to_string();
     let folder = tempfile::tempdir().unwrap();
@@ -71,8 +75,24 @@ fn plain(federation: &TestFederation, path: &str, media_type: &str, body: &[u8],
     }
 }
 
-fn enveloped(message: &[u8]) -> Vec<u8> {
-    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+pub(crate) fn enveloped(message: &[u8]) -> Vec<u8> {
+    flagged(0, message)
+}
+
+fn flagged(flag: u8, message: &[u8]) -> Vec<u8> {
+    [&[flag][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+pub(crate) fn gzipped(message: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(message).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn unzipped(packed: &[u8]) -> Vec<u8> {
+    let mut message = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut message).unwrap();
+    message
 }
 
 #[tokio::test]
@@ -173,4 +193,109 @@ async fn metadata_that_the_agreement_names_crosses_for_json_and_for_connect_too(
     let envelopes = streamed.envelopes();
     let end: Value = serde_json::from_slice(&envelopes[2].1).unwrap();
     assert_eq!(end["metadata"]["x-application"], json!(["named"]), "{end}");
+}
+
+#[tokio::test]
+async fn connect_packs_and_unpacks_what_both_sides_take() {
+    let federation = TestFederation::new().await;
+    let _backend = Backend::behind(&federation);
+    let federation = federation.start();
+    let (say, repeat) = ("/test.v1.Echo/Say", "/test.v1.Echo/Repeat");
+    let text = "long enough that it is compressed ".repeat(100);
+    let asked = json!({"text": text, "times": "2"}).to_string();
+    let proto = federation.request("test.v1.Echo/Say", &asked);
+    let header = |name: &'static str| move |value: &str| vec!["--header".to_owned(), format!("{name}: {value}")];
+    let (sent, taken) = (header("Content-Encoding"), header("Accept-Encoding"));
+    let (streamed, streams) = (header("Connect-Content-Encoding"), header("Connect-Accept-Encoding"));
+    let call = |path: &str, media_type: &str, body: &[u8], headers: Vec<String>| {
+        curl(&federation, path, media_type, body, &headers.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for (kind, message) in [("json", asked.as_bytes()), ("proto", &proto)] {
+        let said = |bytes: &[u8]| match kind {
+            "json" => serde_json::from_slice(bytes).unwrap(),
+            _ => federation.answer("test.v1.Echo/Say", bytes),
+        };
+        for (packs, headers, packed) in [
+            (false, vec![], false),
+            (true, sent("gzip"), true),
+            (false, taken("br, gzip"), true),
+            (true, [sent("gzip"), taken("identity")].concat(), false),
+            (false, [sent("identity"), taken("br;q=1, gzip;q=0")].concat(), false),
+        ] {
+            let body = if packs { gzipped(message) } else { message.to_vec() };
+            let answer = call(say, &format!("application/{kind}"), &body, headers.clone());
+            assert_eq!(answer.header("content-encoding"), packed.then_some("gzip"), "{kind} {headers:?}");
+            let bytes = if packed { unzipped(&answer.body) } else { answer.body.clone() };
+            assert_eq!(answer.status, 200, "{kind} {headers:?}");
+            assert!(said(&bytes)["text"].as_str().unwrap().starts_with(&text), "{kind} {headers:?}");
+        }
+        for (flag, headers, packed) in [
+            (0, vec![], false),
+            (1, streamed("gzip"), true),
+            // Under an encoding a message may still come as it is.
+            (0, streamed("gzip"), true),
+            (0, streams("gzip, br"), true),
+            (1, [streamed("gzip"), streams("br")].concat(), false),
+        ] {
+            let body = flagged(flag, &if flag == 1 { gzipped(message) } else { message.to_vec() });
+            let answer = call(repeat, &format!("application/connect+{kind}"), &body, headers.clone());
+            assert_eq!(answer.header("connect-content-encoding"), packed.then_some("gzip"), "{kind} {headers:?}");
+            assert_eq!(answer.header("content-encoding"), None, "{kind} {headers:?}");
+            let envelopes = answer.envelopes();
+            assert_eq!((envelopes.len(), envelopes[2].0), (3, 2), "{kind} {headers:?}");
+            for (flag, message) in &envelopes[..2] {
+                assert_eq!(*flag == 1, packed, "{kind} {headers:?}");
+                let bytes = if packed { unzipped(message) } else { message.clone() };
+                assert!(said(&bytes)["text"].as_str().unwrap().starts_with(&text), "{kind} {headers:?}");
+            }
+        }
+    }
+    // What gains nothing stays as it is, and an empty body is not taken for gzip.
+    let short = call(say, "application/json", b"", [sent("gzip"), taken("gzip")].concat());
+    assert_eq!((short.status, short.header("content-encoding")), (200, None));
+}
+
+#[tokio::test]
+async fn what_unpacks_beyond_the_limit_or_not_at_all_is_refused_and_recorded() {
+    let federation = TestFederation::new().await.start();
+    let bomb = gzipped(&vec![b' '; 64 * 1024 * 1024]);
+    assert!(bomb.len() < 100_000);
+    let whole = gzipped(br#"{"id": "1"}"#);
+    for (body, encoding, status, code, reason) in [
+        (bomb, "gzip", 429, "resource_exhausted", "TOO_LARGE"),
+        (b"no gzip".to_vec(), "gzip", 400, "invalid_argument", "MALFORMED"),
+        (whole[..whole.len() - 1].to_vec(), "gzip", 400, "invalid_argument", "MALFORMED"),
+        ([&whole[..], b"x"].concat(), "gzip", 400, "invalid_argument", "MALFORMED"),
+        (whole, "br", 501, "unimplemented", "MALFORMED"),
+    ] {
+        let sent = format!("Content-Encoding: {encoding}");
+        let unary = curl(&federation, "/test.v1.Records/Find", "application/json", &body, &["--header", &sent]);
+        assert_eq!((unary.status, unary.json()["code"].as_str()), (status, Some(code)), "{encoding}");
+        let sent = format!("Connect-Content-Encoding: {encoding}");
+        let streamed = curl(
+            &federation,
+            "/test.v1.Records/List",
+            "application/connect+json",
+            &flagged(1, &body),
+            &["--header", &sent],
+        );
+        let envelopes = streamed.envelopes();
+        let end: Value = serde_json::from_slice(&envelopes[0].1).unwrap();
+        assert_eq!((envelopes.len(), end["error"]["code"].as_str()), (1, Some(code)), "{encoding}");
+        for answer in [&unary, &streamed] {
+            let exchange = answer.header("drawbridge-exchange-id").unwrap();
+            let [record] = federation.member(COUNCIL).records_of(exchange).try_into().unwrap();
+            assert_eq!(record.opened.unwrap().refusal(), reason, "{encoding}");
+        }
+    }
+    let list = "/test.v1.Records/List";
+    let unnamed = curl(&federation, list, "application/connect+json", &flagged(1, &gzipped(b"{}")), &[]);
+    let end: Value = serde_json::from_slice(&unnamed.envelopes()[0].1).unwrap();
+    assert_eq!(end["error"]["code"], "invalid_argument", "{end}");
+    // Where JSON does not fit its places are in the details, as gRPC has them.
+    let misfit =
+        curl(&federation, "/test.v1.Records/Find", "application/json", br#"{"id": "canary-7f3a"}"#, &[]).json();
+    let details = misfit["details"].as_array().unwrap();
+    assert!(details.iter().any(|detail| detail["type"] == "google.rpc.BadRequest"), "{misfit}");
+    assert!(!misfit.to_string().contains("canary"), "{misfit}");
 }

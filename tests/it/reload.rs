@@ -98,15 +98,7 @@ async fn a_contract_with_its_binding_is_callable_once_it_is_there_and_refused_on
         let contracts = contracts_of(&council.folder);
         let before = ask_notes(&federation, &contracts).await;
         assert_eq!(before.reason(), Some(Reason::NoAgreement), "{trigger:?}");
-        let digest = contracts.service("extra.v1.Notes").unwrap().digest;
-        federation.agree(&Agreement {
-            id: "notes".to_owned(),
-            grants: format!(
-                "[[grant]]\nservice = \"extra.v1.Notes\"\ndigest = \"{digest}\"\nmethods = [\"Read\"]\n\
-                 systems = [\"revenues\"]\npurposes = [\"safeguarding\"]\nfields = \"all\"\n"
-            ),
-            ..Agreement::default()
-        });
+        agree_on_notes(&federation, &contracts);
         let reply = eventually("the new method is answered", 10, async || {
             let reply = ask_notes(&federation, &contracts).await;
             (reply.status.code == 0).then_some(reply)
@@ -129,6 +121,90 @@ async fn a_contract_with_its_binding_is_callable_once_it_is_there_and_refused_on
         );
         // What has not changed is as it was.
         assert_eq!(federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await.status.code, 0, "{trigger:?}");
+    }
+}
+
+/// An agreement on the contract as it lies in a member's files.
+fn agree_on_notes(federation: &TestFederation, contracts: &Contracts) {
+    let digest = contracts.service("extra.v1.Notes").unwrap().digest;
+    federation.agree(&Agreement {
+        id: "notes".to_owned(),
+        grants: format!(
+            "[[grant]]\nservice = \"extra.v1.Notes\"\ndigest = \"{digest}\"\nmethods = [\"Read\"]\n\
+             systems = [\"revenues\"]\npurposes = [\"safeguarding\"]\nfields = \"all\"\n"
+        ),
+        ..Agreement::default()
+    });
+}
+
+/// Agrees on the contract as it lies in the council's files, and waits until its gateway asks under that.
+async fn agreed_on_notes(federation: &TestFederation) {
+    let contracts = contracts_of(&federation.member(COUNCIL).folder);
+    agree_on_notes(federation, &contracts);
+    eventually("the agreement is in force where it is asked under", 10, async || {
+        (ask_notes(federation, &contracts).await.trailers["drawbridge-hop"] == "provider").then_some(())
+    })
+    .await;
+}
+
+/// What gRPC's reflection of one version answers to a request that is one text in a field.
+async fn reflected(client: &mut Client, version: &str, field: u8, text: &str) -> String {
+    let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+    let request = [&[field << 3 | 2, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let reply = client.call(&path, &standard(), &request).await.unwrap();
+    reply.messages.iter().map(|message| String::from_utf8_lossy(message).into_owned()).collect()
+}
+
+/// What a system is shown of the notes: whether reflection lists the service, and whether each of the message's fields is in its file and
+/// in the OpenAPI document. All that a connection has been shown before, it is shown anew.
+async fn shown(federation: &TestFederation, client: &mut Client) -> (bool, Vec<&'static str>) {
+    const FIELDS: [&str; 2] = ["text", "written_by"];
+    // Source: grpc/reflection/v1/reflection.proto, `list_services` and `file_containing_symbol`.
+    let (lists, file) = (7, 4);
+    let (_, _, document) = crate::rest::curl(federation, "/openapi.json", &[]);
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let path = &document["paths"]["/extra.v1.Notes/Read"];
+    let schema = &document["components"]["schemas"]["extra.v1.Note"]["properties"];
+    let mut found = Vec::new();
+    for version in ["v1", "v1alpha"] {
+        let listed = reflected(client, version, lists, "*").await.contains("extra.v1.Notes");
+        assert_eq!(listed, path.is_object(), "{version}: {path}");
+        let file = reflected(client, version, file, "extra.v1.Notes").await;
+        let fields: Vec<_> = FIELDS.into_iter().filter(|field| file.contains(field)).collect();
+        let documented: Vec<_> = [("text", FIELDS[0]), ("writtenBy", FIELDS[1])]
+            .into_iter()
+            .filter(|(name, _)| schema[name].is_object())
+            .map(|(_, field)| field)
+            .collect();
+        assert_eq!(fields, documented, "{version}: {schema}");
+        found.push((listed, fields));
+    }
+    assert_eq!(found[0], found[1]);
+    found.remove(0)
+}
+
+#[tokio::test]
+async fn reflection_and_the_document_follow_contracts_that_come_change_and_go() {
+    for trigger in BOTH {
+        let federation = TestFederation::new().await.start();
+        let council = federation.member(COUNCIL);
+        let mut client = federation.revenues().await;
+        assert_eq!(shown(&federation, &mut client).await, (false, vec![]), "{trigger:?}");
+        change(council, trigger, || fs::write(notes(council), NOTES).unwrap()).await;
+        // There, and nobody has agreed on it.
+        assert_eq!(shown(&federation, &mut client).await, (false, vec![]), "{trigger:?}");
+        agreed_on_notes(&federation).await;
+        assert_eq!(shown(&federation, &mut client).await, (true, vec!["text"]), "{trigger:?}");
+        let more = NOTES.replace("string text = 1;", "string text = 1; string written_by = 2;");
+        change(council, trigger, || fs::write(notes(council), more).unwrap()).await;
+        // The agreement is about the contract as it was.
+        assert_eq!(shown(&federation, &mut client).await, (false, vec![]), "{trigger:?}");
+        agreed_on_notes(&federation).await;
+        assert_eq!(shown(&federation, &mut client).await, (true, vec!["text", "written_by"]), "{trigger:?}");
+        change(council, trigger, || fs::remove_file(notes(council)).unwrap()).await;
+        assert_eq!(shown(&federation, &mut client).await, (false, vec![]), "{trigger:?}");
+        // What has not changed is shown as before.
+        assert!(reflected(&mut client, "v1", 7, "*").await.contains("test.v1.Records"), "{trigger:?}");
     }
 }
 

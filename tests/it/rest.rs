@@ -11,7 +11,7 @@ use proto::records::Kind;
 use records::Record;
 use serde_json::Value;
 
-fn arguments(federation: &TestFederation, check: &str) -> Vec<String> {
+pub(crate) fn arguments(federation: &TestFederation, check: &str) -> Vec<String> {
     let council = federation.member(COUNCIL);
     let folder = |member: &Member| member.folder.to_str().unwrap().to_owned();
     vec![
@@ -26,7 +26,7 @@ fn arguments(federation: &TestFederation, check: &str) -> Vec<String> {
 }
 
 /// Runs a check of `rest.py` and returns what it found.
-fn partner(federation: &TestFederation, check: &str) -> Value {
+pub(crate) fn partner(federation: &TestFederation, check: &str) -> Value {
     let arguments = arguments(federation, check);
     let said = python::run("rest.py", &arguments.iter().map(String::as_str).collect::<Vec<_>>());
     serde_json::from_str(said.lines().last().unwrap()).unwrap()
@@ -39,7 +39,7 @@ fn settled(member: &Member, exchange: &str) -> (String, Record) {
 }
 
 /// Runs curl as one of the council's systems; returns status, protocol and body.
-fn curl(federation: &TestFederation, path: &str, more: &[&str]) -> (String, String, String) {
+pub(crate) fn curl(federation: &TestFederation, path: &str, more: &[&str]) -> (String, String, String) {
     let council = federation.member(COUNCIL);
     let file = |name: &str| council.folder.join(name).display().to_string();
     let output = Command::new("curl")
@@ -169,11 +169,42 @@ async fn what_a_back_end_says_crosses_as_problem_details() {
 }
 
 #[tokio::test]
-async fn a_partner_with_grpc_web_has_answers_streams_refusals_and_receipts() {
+async fn a_partner_with_grpc_web_has_answers_streams_refusals_and_receipts_in_both_forms() {
     let federation = TestFederation::new().await.start();
-    let found = partner(&federation, "web");
-    let (outcome, _) = settled(federation.member(TRUST), found["exchange"].as_str().unwrap());
-    assert_eq!(outcome, "answered");
+    for form in ["web", "web_text"] {
+        let found = partner(&federation, form);
+        let (outcome, _) = settled(federation.member(TRUST), found["exchange"].as_str().unwrap());
+        assert_eq!(outcome, "answered", "{form}");
+        for refused in found["refused"].as_array().unwrap() {
+            let (_, record) = settled(federation.member(COUNCIL), refused.as_str().unwrap());
+            assert_eq!(record.opened.unwrap().refusal(), "MALFORMED", "{form}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_question_in_a_url_is_refused_as_its_client_can_read_it() {
+    let federation = TestFederation::new().await.start();
+    let connect = "/test.v1.Records/Find?connect=v1&encoding=json&message=%7B%22id%22%3A%22canary%22%7D";
+    let version = ["--header", "Connect-Protocol-Version: 1"];
+    for (path, more, expected) in [
+        (connect, &[][..], "\"unimplemented\""),
+        (connect, &version, "\"unimplemented\""),
+        ("/test.v1.Records/Find?encoding=proto&base64=1&message=CAE", &[], "\"unimplemented\""),
+        ("/test.v1.Records/Find?id=1", &[], "this path takes POST"),
+    ] {
+        for http in ["--http2", "--http1.1"] {
+            let more = [&["--dump-header", "-", http], more].concat();
+            let (status, _, said) = curl(&federation, path, &more);
+            let (head, body) = said.rsplit_once("\r\n\r\n").unwrap();
+            assert_eq!(status, "405", "{path} {said}");
+            assert!(head.to_ascii_lowercase().contains("allow: post"), "{path} {head}");
+            assert!(body.contains(expected) && !body.contains("canary"), "{path} {body}");
+            assert_eq!(body.contains("URL"), expected.contains("unimplemented"), "{path} {body}");
+        }
+    }
+    let log = federation.member(COUNCIL).process().log();
+    assert!(!log.contains("canary"), "{log}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 """A partner system that speaks JSON over HTTP with `requests`, and nothing else. Prints one JSON object."""
 
 import argparse
+import base64
 import json
 import pathlib
 import sys
@@ -184,24 +185,44 @@ def frames(body):
     return messages, trailers
 
 
-def web(options):
+def pieces(text):
+    """Decodes base64 that is padded wherever the sender flushed."""
+    body, begin = b"", 0
+    for end in range(4, len(text) + 1, 4):
+        if text[end - 1 : end] == b"=" or end == len(text):
+            body, begin = body + base64.b64decode(text[begin:end], validate=True), end
+    assert begin == len(text), "a piece is cut"
+    return body
+
+
+def web(options, text=False):
     """gRPC-Web: the messages of gRPC, and the trailers as a last frame; over HTTP/1.1."""
     from stubs import receipts_pb2, records_pb2
 
+    form = "application/grpc-web-text" if text else "application/grpc-web"
     with session(options) as http:
 
-        def call(method, message):
-            body = b"\0" + len(message).to_bytes(4, "big") + message
-            headers = {"Content-Type": "application/grpc-web+proto", "X-Grpc-Web": "1"}
+        def post(method, body, accept=form):
+            headers = {"Content-Type": f"{form}+proto", "Accept": accept, "X-Grpc-Web": "1"}
             response = http.post(url(options, method), data=body, headers=headers, timeout=SECONDS)
-            assert response.status_code == 200 and response.headers["content-type"] == "application/grpc-web+proto", response.headers
-            messages, trailers = frames(response.content)
+            assert response.status_code == 200 and response.headers["content-type"] == f"{accept}+proto", response.headers
+            messages, trailers = frames(pieces(response.content) if accept.endswith("text") else response.content)
             return messages, trailers or response.headers, response.headers
 
-        messages, trailers, initial = call("/test.v1.Records/Find", records_pb2.FindRequest(id=1).SerializeToString())
+        def call(method, message, **more):
+            framed = b"\0" + len(message).to_bytes(4, "big") + message
+            # In two pieces, each with its padding.
+            body = base64.b64encode(framed[:4]) + base64.b64encode(framed[4:]) if text else framed
+            return post(method, body, **more)
+
+        find = records_pb2.FindRequest(id=1).SerializeToString()
+        messages, trailers, initial = call("/test.v1.Records/Find", find)
         assert trailers["grpc-status"] == "0", trailers
         assert records_pb2.Record.FromString(messages[0]).name.family == "Archer", messages
         exchange = initial["drawbridge-exchange-id"]
+        # The answer has the form that is accepted, whatever that of the request is.
+        other = "application/grpc-web" if text else "application/grpc-web-text"
+        assert call("/test.v1.Records/Find", find, accept=other)[0] == messages
         messages, trailers, _ = call("/test.v1.Records/List", records_pb2.ListRequest(count=500).SerializeToString())
         assert (len(messages), trailers["grpc-status"]) == (500, "0"), trailers
         messages, trailers, _ = call("/test.v1.Records/Hidden", b"")
@@ -209,7 +230,34 @@ def web(options):
         receipt = receipts_pb2.GetReceiptRequest(exchange_id=exchange).SerializeToString()
         messages, trailers, _ = call("/drawbridge.exchange.v1.Receipts/Get", receipt)
         assert receipts_pb2.GetReceiptResponse.FromString(messages[0]).receipt.exchange_id == exchange, trailers
-    return {"exchange": exchange}
+        refused = []
+        for body in (b"AAAAAAI=!", b"AAAAAAI", b"AAA") if text else (b"\0\0\0\0\2a",):
+            messages, trailers, initial = post("/test.v1.Records/Find", body)
+            assert not messages and trailers["grpc-status"] == "3", trailers
+            refused.append(initial["drawbridge-exchange-id"])
+    return {"exchange": exchange, "refused": refused}
+
+
+def web_text(options):
+    """gRPC-Web in base64."""
+    return web(options, text=True)
+
+
+def streams(options):
+    """A stream of requests as lines, as the document says: sent while they are made, without anyone knowing how many there will be."""
+    path = "/grpc.testing.TestService/StreamingInputCall"
+    with session(options) as http:
+        document = http.get(url(options, "/openapi.json"), timeout=SECONDS).json()
+        OpenAPIV31SpecValidator(document).validate()
+        operation = document["paths"][path]["post"]
+        assert list(operation["requestBody"]["content"]) == ["application/x-ndjson"], operation["requestBody"]
+        assert list(operation["responses"]["200"]["content"]) == ["application/json"], operation["responses"]["200"]
+        both = document["paths"]["/grpc.testing.TestService/FullDuplexCall"]["post"]
+        assert list(both["requestBody"]["content"]) == list(both["responses"]["200"]["content"]) == ["application/x-ndjson"], both
+        lines = (json.dumps({"payload": {"body": "AAAA"}}).encode() + b"\n" for _ in range(1000))
+        answer = http.post(url(options, path), data=lines, headers={"Content-Type": "application/x-ndjson"}, timeout=SECONDS)
+        assert answer.status_code == 200 and answer.json() == {"aggregatedPayloadSize": 3000}, answer.text
+    return {"exchange": answer.headers["drawbridge-exchange-id"]}
 
 
 def cut(options):
@@ -231,7 +279,7 @@ def cut(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    checks = {check.__name__: check for check in (answers, refusals, certificates, documents, back_end, web, cut)}
+    checks = {check.__name__: check for check in (answers, refusals, certificates, documents, back_end, web, web_text, streams, cut)}
     parser.add_argument("check", choices=sorted(checks))
     parser.add_argument("--clients", required=True)
     parser.add_argument("--folder", required=True, type=pathlib.Path)

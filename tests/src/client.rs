@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::mpsc,
 };
 use tokio_rustls::client::TlsStream;
 
@@ -265,6 +266,16 @@ pub fn frames(frames: Vec<io::Result<Frame<Bytes>>>) -> Body {
         frame
     });
     StreamBody::new(frames).boxed_unsync()
+}
+
+/// A body that goes on as long as there is something to say; dropping the sender ends it.
+pub fn spoken() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, receiver) = mpsc::channel(1);
+    let frames = stream::unfold(receiver, |mut receiver: mpsc::Receiver<Bytes>| async {
+        let said = receiver.recv().await?;
+        Some((Ok(Frame::data(said)), receiver))
+    });
+    (sender, StreamBody::new(frames.fuse()).boxed_unsync())
 }
 
 /// Makes metadata of pairs.

@@ -22,7 +22,7 @@ use crate::{
     digests,
     framing::{self, Cutter, FramingError},
     house::House,
-    ports::{Gone, RequestBody},
+    ports::{Broken, Gone, RequestBody},
     progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal},
 };
@@ -137,7 +137,8 @@ impl<S: Sink> Intake<S> {
             let piece = match frame {
                 None if cutter.at_boundary() => break Ok(true),
                 None => break Err(malformed(hop, &FramingError::Truncated)),
-                Some(Err(_)) => break Err(withdrawn(hop)),
+                Some(Err(Broken::Withdrawn)) => break Err(withdrawn(hop)),
+                Some(Err(Broken::Unfit(refusal))) => break Err(*refusal),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) => piece,
                     Err(frame) => {

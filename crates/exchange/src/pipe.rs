@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
-use crate::ports::{Gone, Withdrawn};
+use crate::ports::{Broken, Gone};
 
 /// Chunks that wait before the writer does. Each is a piece of a body, at most a message long.
 const CHUNKS: usize = 2;
@@ -51,18 +51,15 @@ pub(crate) struct Receiver {
 
 impl Body for Receiver {
     type Data = Bytes;
-    type Error = Withdrawn;
+    type Error = Broken;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Withdrawn>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         let frame = ready!(self.frames.poll_recv(context));
         self.ended = frame.as_ref().is_none_or(Frame::is_trailers);
-        Poll::Ready(Some(frame.ok_or(Withdrawn)))
+        Poll::Ready(Some(frame.ok_or(Broken::Withdrawn)))
     }
 
     fn is_end_stream(&self) -> bool {

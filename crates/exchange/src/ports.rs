@@ -31,7 +31,18 @@ pub enum Request {
 }
 
 /// The body of a streamed request.
-pub type RequestBody = Pin<Box<dyn Body<Data = Bytes, Error = Withdrawn> + Send + Sync>>;
+pub type RequestBody = Pin<Box<dyn Body<Data = Bytes, Error = Broken> + Send + Sync>>;
+
+/// Why the body of a streamed request breaks off.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Broken {
+    /// It was given up.
+    #[error("the request was given up before its end")]
+    Withdrawn,
+    /// What came next could not be made into a message of the contract: what the call is refused for.
+    #[error("{}", .0.told)]
+    Unfit(Box<Refusal>),
+}
 
 /// A request was given up before its end.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]

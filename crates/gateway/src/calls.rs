@@ -15,9 +15,12 @@ use link::{Body, Incoming};
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use exchange::{deadline, headers, ports::Withdrawn};
+use exchange::{
+    Hop, Reason, Refusal, deadline, headers,
+    ports::{Broken, Request},
+};
 
-use crate::{places::Place, ports::body_limit};
+use crate::{places::Place, ports::body_limit, web::NotBase64};
 
 /// Returns a token and what fires it when dropped.
 pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
@@ -77,6 +80,7 @@ pub(crate) async fn read_message(body: Incoming, limit: usize, within: std::time
     match read {
         Ok(Ok(collected)) => Ok(collected.data),
         Ok(Err(link::BodyError::TooLong { .. })) => Err(Unread::TooLarge),
+        Ok(Err(error)) if is_unfit(&error) => Err(Unread::Unfit),
         Ok(Err(link::BodyError::Reset(_) | link::BodyError::Lost(_) | link::BodyError::Other(_))) => Err(Unread::Gone),
         Err(_) => Err(Unread::TooSlow),
     }
@@ -91,16 +95,27 @@ pub(crate) async fn read_request(
     body: Incoming,
     streams: bool,
     (limit, within): (usize, std::time::Duration),
-) -> Result<exchange::ports::Request, Unread> {
+) -> Result<Request, Unread> {
     if streams {
-        return Ok(exchange::ports::Request::Stream(Box::pin(body.map_err(|_| Withdrawn))));
+        let broken = |error| if is_unfit(&error) { Broken::Unfit(unfit()) } else { Broken::Withdrawn };
+        return Ok(Request::Stream(Box::pin(body.map_err(broken))));
     }
     match read_message(body, body_limit(limit), within).await {
-        Ok(message) => Ok(exchange::ports::Request::One(message)),
+        Ok(message) => Ok(Request::One(message)),
         // One byte above the limit is all that has to be kept for the exchange to refuse and record it.
-        Err(Unread::TooLarge) => Ok(exchange::ports::Request::One(oversized(limit))),
+        Err(Unread::TooLarge) => Ok(Request::One(oversized(limit))),
+        Err(Unread::Unfit) => Ok(Request::Unfit(unfit())),
         Err(unread) => Err(unread),
     }
+}
+
+/// Whether what came is not in the form that it says it is in.
+fn is_unfit(error: &link::BodyError) -> bool {
+    matches!(error, link::BodyError::Other(error) if error.is::<NotBase64>())
+}
+
+fn unfit() -> Box<Refusal> {
+    Box::new(Refusal::new(Reason::Malformed, Hop::Consumer, NotBase64.to_string()))
 }
 
 /// A message that is one byte above the limit, in its prefix alone.
@@ -118,6 +133,8 @@ pub(crate) enum Unread {
     TooSlow,
     /// The caller went away.
     Gone,
+    /// It is not in the form that it says it is in.
+    Unfit,
 }
 
 /// Returns the span of one exchange. Its fields are filled once they are known.

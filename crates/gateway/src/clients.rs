@@ -52,8 +52,8 @@ impl Clients {
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
         if !calls::is_grpc(request.headers()) && self.settings.load().rest() {
-            if web::is_grpc_web(request.headers()) {
-                return Box::pin(web::serve(self, caller, request)).await;
+            if let Some(forms) = web::Forms::of(request.headers()) {
+                return Box::pin(web::serve(self, caller, (forms, request))).await;
             }
             let rest = self.rest.clone();
             return Box::pin(rest.serve(self, &caller.peer, request)).await;

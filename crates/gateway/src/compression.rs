@@ -12,7 +12,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use exchange::{
     Hop, Reason, Refusal, framing,
-    ports::{Request, RequestBody, Withdrawn},
+    ports::{Broken, Request, RequestBody},
 };
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -78,7 +78,7 @@ impl Coding {
             return request.map(tonic::body::Body::new);
         }
         request.headers_mut().remove(ENCODING);
-        request.map(|body| tonic::body::Body::new(Unpacked::new(Box::pin(body.map_err(|_| Withdrawn)), limit)))
+        request.map(|body| tonic::body::Body::new(Unpacked::new(Box::pin(body.map_err(|_| Broken::Withdrawn)), limit)))
     }
 
     /// Packs the only message of an answer, which has its prefix.
@@ -98,39 +98,61 @@ pub(crate) fn say_taken(head: &mut HeaderMap) {
 }
 
 async fn unpack_one(message: Bytes, limit: usize) -> Request {
-    let unpacked = if message.len() <= IN_PLACE {
-        unpacked(&message, limit)
+    let unpacked = match compressed(&message) {
+        Some(compressed) => unpack(compressed, limit).await,
+        None => Err(Unpacking::Malformed),
+    };
+    unpacked.map_or_else(|error| error.request(limit), |message| Request::One(framing::framed(&message)))
+}
+
+/// Unpacks one message, off the thread of the connection where it is long.
+pub(crate) async fn unpack(compressed: Bytes, limit: usize) -> Result<Bytes, Unpacking> {
+    let unpacked = if compressed.len() <= IN_PLACE {
+        inflated(&compressed, limit)
     } else {
-        let work = tokio::task::spawn_blocking(move || unpacked(&message, limit));
+        let work = tokio::task::spawn_blocking(move || inflated(&compressed, limit));
         work.await.unwrap_or(Err(Unpacking::Malformed))
     };
-    match unpacked {
-        Ok(message) => Request::One(message),
-        Err(Unpacking::TooLarge) => Request::One(calls::oversized(limit)),
-        Err(Unpacking::Malformed) => {
-            let told = "the message says that it is gzip, and is not";
-            Request::Unfit(Box::new(Refusal::new(Reason::Malformed, Hop::Consumer, told)))
-        }
-    }
+    unpacked.map(Bytes::from)
+}
+
+/// Packs one message, off the thread of the connection where it is long; none where that makes it no shorter.
+pub(crate) async fn pack(message: Bytes) -> Option<Bytes> {
+    let packed = if message.len() <= IN_PLACE {
+        deflated(&message)
+    } else {
+        tokio::task::spawn_blocking(move || deflated(&message)).await.ok().flatten()
+    };
+    packed.map(Bytes::from)
 }
 
 /// Why a message cannot be unpacked.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Unpacking {
+pub(crate) enum Unpacking {
     /// It would be above the limit; no more than that was unpacked.
     TooLarge,
     /// It is not one member of gzip, and nothing else.
     Malformed,
 }
 
-/// Unpacks the only message of a body, and frames it anew.
-fn unpacked(message: &Bytes, limit: usize) -> Result<Bytes, Unpacking> {
-    let length = message.first_chunk::<{ framing::PREFIX }>().copied().map(length_of).ok_or(Unpacking::Malformed)?;
-    let compressed = message.get(framing::PREFIX..).unwrap_or_default();
-    if compressed.len() != length {
-        return Err(Unpacking::Malformed);
+impl Unpacking {
+    /// Returns what the exchange refuses in the place of the message.
+    pub(crate) fn request(self, limit: usize) -> Request {
+        match self {
+            Self::TooLarge => Request::One(calls::oversized(limit)),
+            Self::Malformed => {
+                let told = "the message says that it is gzip, and is not";
+                Request::Unfit(Box::new(Refusal::new(Reason::Malformed, Hop::Consumer, told)))
+            }
+        }
     }
-    inflated(compressed, limit).map(|message| framing::framed(&message))
+}
+
+/// Takes the only message of a body out of its frame.
+fn compressed(message: &Bytes) -> Option<Bytes> {
+    let length = message.first_chunk::<{ framing::PREFIX }>().copied().map(length_of)?;
+    let compressed = message.slice(framing::PREFIX..);
+    (compressed.len() == length).then_some(compressed)
 }
 
 fn inflated(compressed: &[u8], limit: usize) -> Result<Vec<u8>, Unpacking> {
@@ -149,7 +171,7 @@ fn length_of([_, length @ ..]: [u8; framing::PREFIX]) -> usize {
 }
 
 /// The body of a streamed request, unpacked message by message.
-struct Unpacked {
+pub(crate) struct Unpacked {
     body: RequestBody,
     limit: usize,
     /// What has come of messages that are not whole.
@@ -158,7 +180,8 @@ struct Unpacked {
 }
 
 impl Unpacked {
-    fn new(body: RequestBody, limit: usize) -> Self {
+    /// Messages may unpack to `limit` bytes each.
+    pub(crate) fn new(body: RequestBody, limit: usize) -> Self {
         Self { body, limit, begun: BytesMut::new(), ended: false }
     }
 
@@ -198,12 +221,9 @@ impl Unpacked {
 
 impl Body for Unpacked {
     type Data = Bytes;
-    type Error = Withdrawn;
+    type Error = Broken;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Withdrawn>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             if self.ended {
                 return Poll::Ready(None);
@@ -235,9 +255,16 @@ impl Body for Unpacked {
 #[derive(Debug, Default)]
 pub(crate) struct Packer {
     begun: BytesMut,
+    /// Length below which a message stays as it is, in bytes.
+    least: usize,
 }
 
 impl Packer {
+    /// Leaves messages of less than `least` bytes as they are.
+    pub(crate) fn beyond(least: usize) -> Self {
+        Self { begun: BytesMut::new(), least }
+    }
+
     /// Takes a chunk; returns the messages that are whole now, each packed where that makes it shorter.
     pub(crate) fn feed(&mut self, chunk: &[u8]) -> Bytes {
         self.begun.extend_from_slice(chunk);
@@ -248,7 +275,8 @@ impl Packer {
                 break;
             }
             let message = self.begun.split_to(whole);
-            match deflated(message.get(framing::PREFIX..).unwrap_or_default()) {
+            let plain = message.get(framing::PREFIX..).unwrap_or_default();
+            match (plain.len() >= self.least).then(|| deflated(plain)).flatten() {
                 Some(packed) => {
                     out.put_u8(1);
                     out.put_u32(u32::try_from(packed.len()).unwrap_or(u32::MAX));

@@ -7,11 +7,16 @@ mod answers;
 mod connect;
 mod documents;
 mod lines;
+mod one;
+mod streamed;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use exchange::{Answer, Hop, Query, Reason, Refusal, framing, ports};
+use exchange::{Answer, Hop, Query, Reason, Refusal, UnaryAnswer, framing, ports};
 use federation::SystemId;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{Body, Incoming};
@@ -26,6 +31,7 @@ use crate::{
 use answers::Failed;
 pub(crate) use documents::Rest;
 use lines::JsonLines;
+use one::OneAnswer;
 
 /// Where the document of what may be asked is.
 const DOCUMENT: &str = "/openapi.json";
@@ -49,8 +55,7 @@ struct Call {
 
 /// What a call asks, as far as it could be read.
 struct Asked {
-    /// The method's path; what was called, where there is no such route.
-    path: String,
+    /// With its prefix.
     message: Bytes,
     unfit: Option<Unfit>,
 }
@@ -77,29 +82,65 @@ impl Rest {
         let verb = request.method().as_str().to_owned();
         let route = match routes.find(&verb, path) {
             Found::Route(matched) => Some(matched.route.clone()),
-            Found::Verbs(verbs) => return answers::wrong_verb(&verbs),
+            Found::Verbs(_) if verb == "GET" && connect::in_url(request.uri().query()) => return connect::only_post(),
+            Found::Verbs(verbs) => {
+                streamed::read_on(request);
+                return answers::wrong_verb(&verbs);
+            }
             Found::Nothing => None,
         };
         let (path, query) = (path.to_owned(), request.uri().query().map(str::to_owned));
         let call = Call { routes, verb, path, query, route };
-        if !is_json(request.headers()) {
-            return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be `application/json`");
+        if let Some(told) = unsupported(&call, request.headers()) {
+            streamed::read_on(request);
+            return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
         }
         let Some(place) = clients.places.take(system.member()).await else {
             clients.observer.shed("consumer");
+            streamed::read_on(request);
             return unrecorded(&clients, Reason::Overloaded, NO_PLACE);
         };
         exchange(clients, call, system, request, place).await
     }
 }
 
-/// Whether the body is JSON, or there is none.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return true;
-    };
-    let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    media_type.eq_ignore_ascii_case(b"application/json")
+/// Media types of JSON lines.
+const LINES: [&[u8]; 2] = [b"application/x-ndjson", b"application/jsonl"];
+
+/// Says what the body has to be, where it is something else. What has no body may leave its type out.
+fn unsupported(call: &Call, headers: &HeaderMap) -> Option<&'static str> {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let media_type = value.map(|value| value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
+    let is_one_of = |known: &[&[u8]]| media_type.is_some_and(|text| known.iter().any(|k| text.eq_ignore_ascii_case(k)));
+    let (json, lines) = (media_type.is_none() || is_one_of(&[b"application/json"]), is_one_of(&LINES));
+    match &call.route {
+        Some(_) if call.streams() => (!lines).then_some(
+            "the method takes a stream of requests: JSON lines, as `application/x-ndjson` or `application/jsonl`",
+        ),
+        Some(_) => (!json).then_some("the body has to be `application/json`"),
+        // The exchange refuses it, whatever it is.
+        None => {
+            (!json && !lines).then_some("the body has to be `application/json`, or JSON lines for a stream of requests")
+        }
+    }
+}
+
+/// What was found wrong with requests that are no messages of the contract. Told to whom may ask, and to nobody else.
+#[derive(Clone, Debug, Default)]
+struct Flaws(Arc<Mutex<Vec<Violation>>>);
+
+impl Flaws {
+    fn note(&self, violations: Vec<Violation>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = violations;
+    }
+
+    /// Returns them where they are what the call was refused for.
+    fn told(&self, status: &exchange::Status) -> Vec<Violation> {
+        match status.reason() {
+            Some(Reason::Malformed) => self.0.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Some(_) | None => Vec::new(),
+        }
+    }
 }
 
 fn unrecorded(clients: &Clients, reason: Reason, told: &str) -> Response<ClientBody> {
@@ -118,48 +159,62 @@ async fn exchange(
     let (parts, body) = request.into_parts();
     let deadline = calls::deadline_of(&parts.headers);
     let (cancel, guard) = calls::cancellation();
-    let (limit, within) = clients.request_limits();
-    let body = match calls::read_message(body, limit, within).await {
-        Ok(body) => Some(body),
-        // The exchange refuses and records it.
-        Err(Unread::TooLarge) => None,
-        Err(Unread::TooSlow | Unread::Gone) => {
-            return unrecorded(&clients, Reason::Cancelled, "the request did not arrive in time");
-        }
+    let (call, flaws) = (Arc::new(call), Flaws::default());
+    let request = if call.streams() {
+        Some(stream(&clients, &call, streamed::lingering(body), flaws.clone()))
+    } else {
+        one(&clients, &call, body, &flaws).await
     };
-    let call = Arc::new(call);
-    let asked = match body {
-        Some(body) => read(&call, body).await,
-        None => Asked { path: call.method(), message: calls::oversized(limit), unfit: None },
-    };
-    let refusal = |unfit: &Unfit| Refusal::new(Reason::Malformed, Hop::Consumer, unfit.to_string());
-    let streams =
-        clients.house.rules.load().contracts.method(&asked.path).is_some_and(|m| m.shape().streams_requests());
-    let request = match &asked.unfit {
-        _ if streams => {
-            let told = "the method takes a stream of requests, which are sent over gRPC and not as JSON";
-            ports::Request::Unfit(Box::new(Refusal::new(Reason::UnknownMethod, Hop::Consumer, told)))
-        }
-        Some(unfit) => ports::Request::Unfit(Box::new(refusal(unfit))),
-        None => ports::Request::One(asked.message),
+    let Some(request) = request else {
+        return unrecorded(&clients, Reason::Cancelled, "the request did not arrive in time");
     };
     let query = Query {
         system: system.clone(),
         default_provider: clients.default_provider(system),
-        path: asked.path,
+        path: call.method(),
         headers: parts.headers,
         request,
         deadline,
         cancel,
     };
-    let violations = asked.unfit.map(|unfit| unfit.violations).unwrap_or_default();
     let (begun, head) = tokio::sync::oneshot::channel();
-    let task = run((clients, arrived), call, (query, violations), place, begun);
+    let task = run((clients, arrived), call, (query, flaws), place, begun);
     // A stream outlives its head: only until then does this future stand for the caller.
     let response = calls::head_of(tracing::Instrument::instrument(task, calls::span("consumer")), head).await;
     let _ = guard.disarm();
     response
         .unwrap_or_else(|| answers::plain(StatusCode::INTERNAL_SERVER_ERROR, "the exchange ended without an answer"))
+}
+
+fn unfit(told: String) -> ports::Request {
+    ports::Request::Unfit(Box::new(Refusal::new(Reason::Malformed, Hop::Consumer, told)))
+}
+
+/// Makes the messages of a streamed request.
+fn stream(clients: &Clients, call: &Arc<Call>, body: ports::RequestBody, flaws: Flaws) -> ports::Request {
+    if call.query.as_deref().is_some_and(|query| !query.is_empty()) {
+        return unfit("this path takes no query: fields go into the lines of the body".to_owned());
+    }
+    ports::Request::Stream(streamed::of_lines(body, call.clone(), clients.request_limits().0, flaws))
+}
+
+/// Makes the message of a request that is one; none where it does not come.
+async fn one(clients: &Clients, call: &Arc<Call>, body: Incoming, flaws: &Flaws) -> Option<ports::Request> {
+    let (limit, within) = clients.request_limits();
+    let body = match calls::read_message(body, limit, within).await {
+        Ok(body) => body,
+        // The exchange refuses and records it.
+        Err(Unread::TooLarge) => return Some(ports::Request::One(calls::oversized(limit))),
+        Err(Unread::TooSlow | Unread::Gone | Unread::Unfit) => return None,
+    };
+    Some(match read(call, body).await {
+        Asked { unfit: Some(found), .. } => {
+            let told = found.to_string();
+            flaws.note(found.violations);
+            unfit(told)
+        }
+        Asked { message, .. } => ports::Request::One(message),
+    })
 }
 
 impl Call {
@@ -168,14 +223,23 @@ impl Call {
         self.route.as_ref().map_or_else(|| self.path.clone(), |route| route.method().path().to_owned())
     }
 
+    /// Whether what is called takes a stream of requests.
+    fn streams(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.method().shape().streams_requests())
+    }
+
+    /// Whether what is called answers with a stream.
+    fn streams_answers(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.method().shape().streams_answers())
+    }
+
     fn read(&self, body: &[u8]) -> Asked {
-        let path = self.method();
         let Found::Route(matched) = self.routes.find(&self.verb, &self.path) else {
-            return Asked { path, message: framing::framed(&[]), unfit: None };
+            return Asked { message: framing::framed(&[]), unfit: None };
         };
         match matched.request(self.query.as_deref(), body) {
-            Ok(message) => Asked { path, message: framing::framed(&message), unfit: None },
-            Err(unfit) => Asked { path, message: Bytes::new(), unfit: Some(unfit) },
+            Ok(message) => Asked { message: framing::framed(&message), unfit: None },
+            Err(unfit) => Asked { message: Bytes::new(), unfit: Some(unfit) },
         }
     }
 
@@ -192,7 +256,7 @@ async fn read(call: &Arc<Call>, body: Bytes) -> Asked {
     let reader = call.clone();
     tokio::task::spawn_blocking(move || reader.read(&body)).await.unwrap_or_else(|_| {
         let violation = Violation { field: String::new(), description: "the body could not be read".to_owned() };
-        Asked { path: call.method(), message: Bytes::new(), unfit: Some(Unfit { violations: vec![violation] }) }
+        Asked { message: Bytes::new(), unfit: Some(Unfit { violations: vec![violation] }) }
     })
 }
 
@@ -209,59 +273,59 @@ async fn write(call: &Arc<Call>, message: Bytes, limit: usize) -> Result<Vec<u8>
 async fn run(
     (clients, arrived): (Arc<Clients>, Instant),
     call: Arc<Call>,
-    (query, violations): (Query, Vec<Violation>),
+    (query, flaws): (Query, Flaws),
     place: Place,
     begun: Begun,
 ) {
-    let limit = clients.house.limits.message().saturating_mul(EXPANSION);
-    match clients.consumer.serve(query).await {
+    let most = clients.house.limits.message();
+    let limit = most.saturating_mul(EXPANSION);
+    let stream = match clients.consumer.serve(query).await {
         Answer::Unary(answer) => {
             clients.observer.settled(&answer.settled, arrived);
-            let failed = Failed {
-                status: &answer.status,
-                hop: answer.hop,
-                head: Some(&answer.head),
-                said: Some(&answer.said),
-                violations: violations_for(&answer.status, &violations),
-            };
-            let response = if answer.status.code != 0 {
-                failed.response()
-            } else {
-                let message = answer.message.clone().unwrap_or_default();
-                let message =
-                    if message.len() > framing::PREFIX { message.slice(framing::PREFIX..) } else { Bytes::new() };
-                match write(&call, message, limit).await {
-                    Ok(json) => {
-                        let body = Held::until_sent(Body::full(json.into(), None), place);
-                        answers::json(&answer.head, &answer.said, body)
-                    }
-                    Err(error) => answers::unshowable(&answer.head, error),
-                }
-            };
-            let _ = begun.send(response);
+            let message = answer.message.clone().unwrap_or_default();
+            let _ = begun.send(whole(&call, (answer, message), &flaws, (limit, place)).await);
+            return;
         }
-        Answer::Stream(stream) => {
-            let (sender, body) = Body::channel(STREAM_BUFFER);
-            let head = answers::lines(&stream.head, Held::until_sent(body, place.clone()));
-            let mut outlet = JsonLines::new(BodyOutlet(sender), (begun, head), (call, limit));
-            let answer = Box::pin(stream.run(&clients.consumer, &mut outlet)).await;
-            clients.observer.settled(&answer.settled, arrived);
-            let failed = Failed {
-                status: &answer.status,
-                hop: answer.hop,
-                head: Some(&answer.head),
-                said: Some(&answer.said),
-                violations: &[],
-            };
-            outlet.end(failed).await;
-            drop(place);
-        }
+        Answer::Stream(stream) => stream,
+    };
+    if call.streams_answers() {
+        let (sender, body) = Body::channel(STREAM_BUFFER);
+        let head = answers::lines(&stream.head, Held::until_sent(body, place.clone()));
+        let mut outlet = JsonLines::new(BodyOutlet(sender), (begun, head), (call, limit));
+        let answer = Box::pin(stream.run(&clients.consumer, &mut outlet)).await;
+        clients.observer.settled(&answer.settled, arrived);
+        outlet.end(failed(&answer, &flaws.told(&answer.status))).await;
+        drop(place);
+    } else {
+        let mut outlet = OneAnswer::new(most);
+        let answer = Box::pin(stream.run(&clients.consumer, &mut outlet)).await;
+        clients.observer.settled(&answer.settled, arrived);
+        let _ = begun.send(whole(&call, (answer, outlet.message()), &flaws, (limit, place)).await);
     }
 }
 
-/// What is wrong with the request is told to whom may ask, and to nobody else.
-fn violations_for<'a>(status: &exchange::Status, violations: &'a [Violation]) -> &'a [Violation] {
-    if status.reason() == Some(Reason::Malformed) { violations } else { &[] }
+/// An answer of one message, or a failure.
+async fn whole(
+    call: &Arc<Call>,
+    (answer, message): (UnaryAnswer, Bytes),
+    flaws: &Flaws,
+    (limit, place): (usize, Place),
+) -> Response<ClientBody> {
+    if answer.status.code != 0 {
+        return failed(&answer, &flaws.told(&answer.status)).response();
+    }
+    let message = if message.len() > framing::PREFIX { message.slice(framing::PREFIX..) } else { Bytes::new() };
+    match write(call, message, limit).await {
+        Ok(json) => {
+            let body = Held::until_sent(Body::full(json.into(), None), place);
+            answers::json(&answer.head, &answer.said, body)
+        }
+        Err(error) => answers::unshowable(&answer.head, error),
+    }
+}
+
+fn failed<'a>(answer: &'a UnaryAnswer, violations: &'a [Violation]) -> Failed<'a> {
+    Failed { status: &answer.status, hop: answer.hop, head: Some(&answer.head), said: Some(&answer.said), violations }
 }
 
 /// Inserts what can stand in a header.

@@ -1,7 +1,10 @@
 //! gRPC-Web on the clients' port: gRPC for clients that see no trailers, over either version of HTTP.
 //!
 //! The surprising fact: nothing of an exchange knows of it. The request is gRPC's but for its content type, and the trailers of the answer
-//! become a last frame of its body. Source: gRPC-Web, `PROTOCOL-WEB.md`; the binary form alone.
+//! become a last frame of its body. Source: gRPC-Web, `PROTOCOL-WEB.md`. Its last word on the text form is not followed, as no proxy
+//! follows it: binary metadata in trailers stays in base64 of its own.
+
+mod text;
 
 use std::{
     pin::Pin,
@@ -19,35 +22,86 @@ use crate::{
     calls,
     clients::{ClientBody, Clients},
 };
+pub(crate) use text::NotBase64;
 
 /// The flag of a frame that holds trailers.
 const TRAILERS: u8 = 0x80;
 
-/// Whether a request is a gRPC-Web one.
-pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    media_type == b"application/grpc-web" || media_type == b"application/grpc-web+proto"
+/// How a body is written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Form {
+    Binary,
+    /// In base64.
+    Text,
+}
+
+impl Form {
+    fn named(media_type: &[u8]) -> Option<Self> {
+        match media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii() {
+            b"application/grpc-web" | b"application/grpc-web+proto" => Some(Self::Binary),
+            b"application/grpc-web-text" | b"application/grpc-web-text+proto" => Some(Self::Text),
+            _ => None,
+        }
+    }
+
+    fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Binary => "application/grpc-web+proto",
+            Self::Text => "application/grpc-web-text+proto",
+        })
+    }
+}
+
+/// How request and answer of a call are written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Forms {
+    request: Form,
+    answer: Form,
+}
+
+impl Forms {
+    /// Reads the headers; none where the request is not a gRPC-Web one. The answer has the form that `Accept` names first, else that of
+    /// the request.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let request = Form::named(headers.get(header::CONTENT_TYPE)?.as_bytes())?;
+        let mut accepted =
+            headers.get_all(header::ACCEPT).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+        let answer = accepted.find_map(Form::named).unwrap_or(request);
+        Some(Self { request, answer })
+    }
 }
 
 /// Answers one request as gRPC, and puts the trailers into the body.
 pub(crate) async fn serve(
     clients: Arc<Clients>,
     caller: Arc<Caller<SystemId>>,
-    mut request: Request<Incoming>,
+    (forms, mut request): (Forms, Request<Incoming>),
 ) -> Response<ClientBody> {
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if forms.request == Form::Text {
+        request = request.map(|body| Incoming::other(text::Decoded::new(body)));
+    }
     let (mut head, body) = clients.grpc(caller, request).await.into_parts();
     if !calls::is_grpc(&head.headers) {
         return Response::from_parts(head, body);
     }
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc-web+proto"));
-    Response::from_parts(head, ClientBody::ours(Body::other(WebBody { body, ended: false })))
+    head.headers.insert(header::CONTENT_TYPE, forms.answer.media_type());
+    Response::from_parts(head, ClientBody::ours(Body::other(WebBody { body, form: forms.answer, ended: false })))
 }
 
 struct WebBody {
     body: ClientBody,
+    form: Form,
     ended: bool,
+}
+
+impl WebBody {
+    fn frame(&self, data: Bytes) -> Frame<Bytes> {
+        Frame::data(match self.form {
+            Form::Binary => data,
+            Form::Text => text::written(&data),
+        })
+    }
 }
 
 impl http_body::Body for WebBody {
@@ -61,17 +115,18 @@ impl http_body::Body for WebBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => match frame.into_trailers() {
-                Ok(trailers) => {
-                    self.ended = true;
-                    Some(Ok(Frame::data(framed(&trailers))))
-                }
-                Err(frame) => Some(Ok(frame)),
-            },
-            other => other,
-        })
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            other => return Poll::Ready(other),
+        };
+        let data = match frame.into_trailers() {
+            Ok(trailers) => {
+                self.ended = true;
+                framed(&trailers)
+            }
+            Err(frame) => frame.into_data().unwrap_or_default(),
+        };
+        Poll::Ready(Some(Ok(self.frame(data))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -108,16 +163,24 @@ mod tests {
     }
 
     #[test]
-    fn the_binary_form_is_known_by_its_media_type() {
-        for (text, expected) in [
-            ("application/grpc-web", true),
-            ("application/grpc-web+proto; charset=utf-8", true),
-            ("application/grpc-web-text", false),
-            ("application/grpc", false),
-            ("application/json", false),
+    fn both_forms_are_known_by_their_media_types() {
+        use Form::{Binary, Text};
+        for (sent, accepted, expected) in [
+            ("application/grpc-web", None, Some((Binary, Binary))),
+            ("application/grpc-web+proto; charset=utf-8", Some("*/*"), Some((Binary, Binary))),
+            ("application/grpc-web-text", None, Some((Text, Text))),
+            ("application/grpc-web-text+proto", Some("application/grpc-web-text"), Some((Text, Text))),
+            ("application/grpc-web", Some("application/grpc-web-text, */*"), Some((Binary, Text))),
+            ("application/grpc-web-text", Some("text/html, application/grpc-web+proto"), Some((Text, Binary))),
+            ("application/grpc-web-texts", None, None),
+            ("application/grpc", Some("application/grpc-web"), None),
+            ("application/json", None, None),
         ] {
-            let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(text))].into_iter().collect();
-            assert_eq!(is_grpc_web(&headers), expected, "{text}");
+            let pairs = [Some((header::CONTENT_TYPE, sent)), accepted.map(|accepted| (header::ACCEPT, accepted))];
+            let headers =
+                pairs.into_iter().flatten().map(|(name, text)| (name, HeaderValue::from_static(text))).collect();
+            let expected = expected.map(|(request, answer)| Forms { request, answer });
+            assert_eq!(Forms::of(&headers), expected, "{sent} {accepted:?}");
         }
     }
 }

@@ -139,11 +139,15 @@ pub struct Incoming {
     _hold: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
+type OtherIncoming = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync>>;
+
 /// What a body arrives on.
 enum Source {
     Http2(h2::RecvStream),
     /// With the trailers, once they were met.
     Http1(Box<hyper::body::Incoming>, Option<HeaderMap>),
+    /// The same of a body that reads another one.
+    Other(OtherIncoming, Option<HeaderMap>),
 }
 
 impl Incoming {
@@ -157,6 +161,15 @@ impl Incoming {
 
     pub(crate) fn http1(body: hyper::body::Incoming) -> Self {
         Self { source: Source::Http1(Box::new(body), None), data_ended: false, _hold: None }
+    }
+
+    /// A body that arrives by way of another one, as of one that decodes it.
+    #[must_use]
+    pub fn other<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + 'static,
+    {
+        Self { source: Source::Other(Box::pin(body), None), data_ended: false, _hold: None }
     }
 
     /// Waits for the next chunk of data. None: only trailers can follow.
@@ -223,18 +236,10 @@ impl Incoming {
                 None => None,
             },
             Source::Http1(body, trailers) => {
-                match ready!(http_body::Body::poll_frame(Pin::new(body.as_mut()), context)) {
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(chunk) => Some(Ok(chunk)),
-                        Err(frame) => {
-                            *trailers = frame.into_trailers().ok();
-                            None
-                        }
-                    },
-                    Some(Err(error)) => Some(Err(BodyError::Other(error.into()))),
-                    None => None,
-                }
+                let frame = ready!(http_body::Body::poll_frame(Pin::new(body.as_mut()), context));
+                data_of(frame.map(|frame| frame.map_err(|error| BodyError::Other(error.into()))), trailers)
             }
+            Source::Other(body, trailers) => data_of(ready!(body.as_mut().poll_frame(context)), trailers),
         };
         self.data_ended = next.is_none();
         Poll::Ready(next)
@@ -243,8 +248,23 @@ impl Incoming {
     fn poll_trailers(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, BodyError>> {
         match &mut self.source {
             Source::Http2(stream) => stream.poll_trailers(context).map_err(BodyError::from_h2),
-            Source::Http1(_, trailers) => Poll::Ready(Ok(trailers.take())),
+            Source::Http1(_, trailers) | Source::Other(_, trailers) => Poll::Ready(Ok(trailers.take())),
         }
+    }
+}
+
+/// Takes the data out of a frame; none at the end, and at the trailers, which are put aside.
+fn data_of(
+    frame: Option<Result<Frame<Bytes>, BodyError>>,
+    trailers: &mut Option<HeaderMap>,
+) -> Option<Result<Bytes, BodyError>> {
+    match frame?.map(Frame::into_data) {
+        Ok(Ok(chunk)) => Some(Ok(chunk)),
+        Ok(Err(frame)) => {
+            *trailers = frame.into_trailers().ok();
+            None
+        }
+        Err(error) => Some(Err(error)),
     }
 }
 
@@ -281,6 +301,7 @@ impl http_body::Body for Incoming {
             Source::Http1(body, trailers) => {
                 trailers.is_none() && (self.data_ended || http_body::Body::is_end_stream(body.as_ref()))
             }
+            Source::Other(body, trailers) => trailers.is_none() && (self.data_ended || body.is_end_stream()),
         }
     }
 }

@@ -6,21 +6,21 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
-use crate::details::{Failure, RpcStatus, status_name};
+use crate::details::{BadRequest, Failure, RpcStatus, status_name};
 
 impl Failure<'_> {
     /// Returns the error of the Connect protocol. Its HTTP status is [`http_status`](crate::http_status) of the code.
     #[must_use]
     pub fn connect_error(&self) -> Value {
-        let details: Vec<Value> = RpcStatus::decode(self.details)
+        let mut details: Vec<Value> = RpcStatus::decode(self.details)
             .unwrap_or_default()
             .details
             .into_iter()
-            .map(|any| {
-                let name = any.type_url.rsplit('/').next().unwrap_or_default();
-                json!({"type": name, "value": STANDARD_NO_PAD.encode(&any.value)})
-            })
+            .map(|any| detail(any.type_url.rsplit('/').next().unwrap_or_default(), &any.value))
             .collect();
+        if !self.violations.is_empty() {
+            details.push(detail("google.rpc.BadRequest", &BadRequest::of(self.violations).encode_to_vec()));
+        }
         let mut error = Map::new();
         error.insert("code".to_owned(), connect_code(self.code).into());
         if !self.message.is_empty() {
@@ -31,6 +31,10 @@ impl Failure<'_> {
         }
         Value::Object(error)
     }
+}
+
+fn detail(name: &str, value: &[u8]) -> Value {
+    json!({"type": name, "value": STANDARD_NO_PAD.encode(value)})
 }
 
 /// Returns the Connect protocol's name of a gRPC status code.
@@ -55,6 +59,10 @@ mod tests {
             "code": "not_found", "message": "none", "details": [{"type": "acme.Other", "value": "AQL/BA"}],
         });
         assert_eq!(failure.connect_error(), expected);
+        let violations = [crate::Violation::new("id", "a number")];
+        let error = Failure { code: 3, violations: &violations, ..Failure::default() }.connect_error();
+        let told = json!([{"type": "google.rpc.BadRequest", "value": "Cg4KAmlkEghhIG51bWJlcg"}]);
+        assert_eq!(error["details"], told);
         assert_eq!(Failure { code: 1, ..Failure::default() }.connect_error(), json!({"code": "canceled"}));
         assert_eq!(
             Failure { code: 99, details: b"\xff", ..Failure::default() }.connect_error(),

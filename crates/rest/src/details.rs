@@ -239,9 +239,17 @@ struct RetryInfo {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct BadRequest {
+pub(crate) struct BadRequest {
     #[prost(message, repeated, tag = "1")]
     field_violations: Vec<FieldViolation>,
+}
+
+impl BadRequest {
+    pub(crate) fn of(violations: &[Violation]) -> Self {
+        let field =
+            |found: &Violation| FieldViolation { field: found.field.clone(), description: found.description.clone() };
+        Self { field_violations: violations.iter().map(field).collect() }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

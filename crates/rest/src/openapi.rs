@@ -10,7 +10,7 @@ mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::{Kind, Shape};
+use contract::Kind;
 use prost_reflect::MessageDescriptor;
 use serde_json::{Map, Value, json};
 
@@ -244,7 +244,13 @@ impl Writer<'_> {
         if !route.template.variables.is_empty() && route.body == Body::Whole {
             describe(&mut body, Some("All fields but those that the path says.".to_owned()));
         }
-        body.insert("content".to_owned(), json!({"application/json": {"schema": schema}}));
+        let media_type = if route.method.shape().streams_requests() {
+            describe(&mut body, Some("One message a line; the end of the body ends the request.".to_owned()));
+            "application/x-ndjson"
+        } else {
+            "application/json"
+        };
+        body.insert("content".to_owned(), json!({media_type: {"schema": schema}}));
         Some(Value::Object(body))
     }
 
@@ -254,7 +260,7 @@ impl Writer<'_> {
             None => self.schemas.message(route.method.output()),
         };
         let headers = shared::answer_headers();
-        if route.method.shape() == Shape::ServerStream {
+        if route.method.shape().streams_answers() {
             let line = json!({"anyOf": [schema, {"$ref": "#/components/schemas/StreamProblem"}]});
             json!({
                 "description": "One message a line. A stream that fails ends with a line whose only member is `@problem`; one without it is complete.",

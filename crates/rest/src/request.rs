@@ -105,7 +105,14 @@ impl Matched<'_> {
 fn parsed(body: &[u8]) -> Result<Value, Unfit> {
     serde_json::from_slice(body).map_err(|error| {
         let what = if error.is_eof() { "the JSON ends too early" } else { "this is not JSON" };
-        Unfit::one("", format!("{what} (line {}, column {})", error.line(), error.column()))
+        let column = error.column();
+        // What has but one line may be one of many.
+        let place = if body.contains(&b'\n') {
+            format!("line {}, column {column}", error.line())
+        } else {
+            format!("column {column}")
+        };
+        Unfit::one("", format!("{what} ({place})"))
     })
 }
 

@@ -69,7 +69,8 @@ const RESERVED: [&str; 3] = ["openapi.json", "drawbridge.", "grpc."];
 const MAX_FIELD_DEPTH: usize = 16;
 
 impl Routes {
-    /// Makes the routes of all methods that take one message. A stream of requests has no form in JSON over HTTP.
+    /// Makes the routes of all methods. One that takes a stream of requests has its own path alone: each message is a line of the body, and
+    /// nothing of it can stand elsewhere.
     ///
     /// # Errors
     ///
@@ -78,9 +79,6 @@ impl Routes {
         let mut problems = Vec::new();
         let mut all = Vec::new();
         for method in contracts.services().flat_map(|service| &service.methods) {
-            if method.shape().streams_requests() {
-                continue;
-            }
             all.push(Route {
                 method: method.clone(),
                 verb: "POST".to_owned(),
@@ -89,6 +87,9 @@ impl Routes {
                 shown: None,
                 own: true,
             });
+            if method.shape().streams_requests() {
+                continue;
+            }
             for rule in rule::rules(method.descriptor()) {
                 match route(method, &rule) {
                     Ok(route) => all.push(route),

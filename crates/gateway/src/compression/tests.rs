@@ -47,7 +47,10 @@ fn answers_are_compressed_for_who_compresses_and_takes_it_back() {
 
 #[test]
 fn a_message_is_unpacked_within_the_limit_and_no_further() {
-    let unpack = |bytes: &[u8]| unpacked(&Bytes::copy_from_slice(bytes), LIMIT);
+    let unpack = |bytes: &[u8]| {
+        let compressed = compressed(&Bytes::copy_from_slice(bytes)).ok_or(Unpacking::Malformed)?;
+        inflated(&compressed, LIMIT).map(|message| framed(0, &message))
+    };
     assert_eq!(unpack(&framed(1, &gzip(b"hello"))).unwrap(), framed(0, b"hello"));
     assert_eq!(unpack(&framed(1, &gzip(&[7; LIMIT]))).unwrap().len(), LIMIT + framing::PREFIX);
     assert_eq!(unpack(&framed(1, &gzip(&[7; LIMIT + 1]))), Err(Unpacking::TooLarge));
@@ -94,6 +97,7 @@ fn an_answer_is_packed_where_that_makes_it_shorter() {
         let packed: Vec<u8> = body.chunks(step).flat_map(|piece| packer.feed(piece).to_vec()).collect();
         assert_eq!(packed, [framed(1, &gzip(&[1; 500])), framed(0, b"x"), framed(0, b"")].concat());
     }
+    assert_eq!(Packer::beyond(501).feed(&framed(0, &[1; 500])), framed(0, &[1; 500]));
     let plain = Bytes::from(framed(0, &[1; 500]));
     assert_eq!(Coding::default().pack(plain.clone()), plain);
 }

@@ -13,7 +13,7 @@ fn found(routes: &Routes, verb: &str, path: &str) -> String {
 }
 
 #[test]
-fn every_unary_or_streaming_method_is_at_its_own_path() {
+fn every_method_is_at_its_own_path() {
     let contracts = contracts::shipped();
     let routes = Routes::of(&contracts).unwrap();
     for method in contracts.services().flat_map(|service| &service.methods) {
@@ -36,7 +36,8 @@ fn annotations_give_further_routes_and_the_narrowest_wins() {
     check("GET", "/v1/files", "List /v1/files");
     check("DELETE", "/v1/files/a", "only PUT");
     check("POST", "/v1/files", "only GET");
-    check("POST", "/archive.v1.Files/TakeIn", "nothing");
+    // What takes a stream of requests has its own path and no other.
+    check("POST", "/archive.v1.Files/TakeIn", "TakeIn /archive.v1.Files/TakeIn");
     check("GET", "/v1/nothing", "nothing");
 }
 
