@@ -20,7 +20,7 @@ use crate::{
     accepted,
     answers::AnswerStore,
     listening::Ports,
-    load::{Prepared, chain},
+    load::{self, Prepared, chain},
     observe::{Gauge, Observer, Setup},
     operations,
     places::Places,
@@ -192,6 +192,8 @@ impl Gateway {
             config.limits.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         accepted::write(&prepared.file, prepared.trust.federation())
             .map_err(|error| StartError::Other(format!("cannot remember the directory in the data folder: {error}")))?;
+        load::keep_contracts(&prepared.file, &prepared.contracts)
+            .map_err(|error| StartError::Other(format!("cannot keep the contracts in the data folder: {error}")))?;
         let members = prepared.trust.federation().members().len();
         let security = Arc::new(Security::default());
         let noted = security.clone();
