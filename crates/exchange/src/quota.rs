@@ -60,6 +60,12 @@ impl Counted {
         }
     }
 
+    /// At the consumer: says whether an answer may have so many messages.
+    pub(crate) fn holds(&self, rows: u64) -> Result<(), Refusal> {
+        let Some(admitted) = &self.admitted else { return Ok(()) };
+        admitted.holds(rows).map_err(|exceeded| refusal(&exceeded, self.hop, self.claimed))
+    }
+
     /// Lets the exchange count, as its record says.
     pub(crate) fn keep(&mut self) {
         if let Some(admitted) = &mut self.admitted {
