@@ -3,6 +3,7 @@
 //! [`Consumer::serve`] reads from top to bottom like the column of verbs in `crates/README.md`.
 
 mod evidence;
+mod left_open;
 mod metadata;
 mod outcome;
 mod permit;
@@ -21,6 +22,7 @@ use proto::records::{Kind, Side};
 use records::ExchangeId;
 use tokio_util::sync::CancellationToken;
 
+pub use self::left_open::{Asked, LeftOpen};
 pub(crate) use self::send::shape_of;
 pub use self::stream::StreamAnswer;
 use self::{evidence::Verified, permit::Permitted, session::OwnSessions};

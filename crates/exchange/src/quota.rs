@@ -47,6 +47,11 @@ impl House {
 }
 
 impl Counted {
+    /// An exchange of an earlier run, which was counted from its intent when the gateway started.
+    pub(crate) fn before() -> Self {
+        Self { admitted: None, claimed: (SystemTime::UNIX_EPOCH, Instant::now()), hop: Hop::Consumer }
+    }
+
     /// Counts the next message of the answer, which may then go.
     pub(crate) fn row(&mut self) -> Result<(), Refusal> {
         let Some(admitted) = &mut self.admitted else { return Ok(()) };
