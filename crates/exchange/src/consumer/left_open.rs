@@ -99,7 +99,10 @@ impl Consumer {
                 self.settle_sent(Sent { permitted, gateway, nonce, reply, outgoing: None }).await
             }
         };
-        if answer.settled.index.is_some() { Asked::Settled } else { Asked::NotRecorded }
+        let outcome = answer.settled.outcome;
+        let Some(index) = answer.settled.index else { return Asked::NotRecorded };
+        tracing::info!(exchange.id = %answer.settled.id, outcome, index, "a command that the last run left open is settled");
+        Asked::Settled
     }
 
     /// Holds the answer against its evidence like any other.
