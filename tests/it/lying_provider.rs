@@ -9,7 +9,7 @@ mod requests;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use drawbridge_tests::{COUNCIL, Reply, StandIn, TRUST, TestFederation, process, stand_in::Answer};
+use drawbridge_tests::{Agreement, COUNCIL, Reply, StandIn, TRUST, TestFederation, process, stand_in::Answer};
 use exchange::{Reason, headers::Signed};
 use proto::records::{Kind, Shared};
 use records::Record;
@@ -180,6 +180,40 @@ async fn a_stream_that_ends_with_a_lie_is_not_called_ok() {
         found_out(&both, LIST, closing_of, lie).await;
     }
     sound(&both.0);
+}
+
+#[tokio::test]
+async fn rows_above_those_of_a_call_are_handed_to_nobody_whatever_the_provider_lets_pass() {
+    let mut federation = TestFederation::without_agreement().await;
+    let grants = r#"
+[[grant]]
+service = "test.v1.Records"
+digest = "@digest:test.v1.Records@"
+methods = ["List"]
+systems = ["revenues"]
+purposes = ["safeguarding"]
+fields = ["id", "note"]
+[grant.limits]
+rows_per_call = 2
+"#;
+    federation.agree(&Agreement { grants: grants.to_owned(), ..Agreement::default() });
+    federation.restart(COUNCIL);
+    let stand_in = StandIn::start(federation.member(TRUST)).await;
+    let two = Answer { messages: rows().messages[..2].to_vec(), ..rows() };
+    stand_in.answers(two).await;
+    let agreed = ask(&federation, LIST).await;
+    assert_eq!((agreed.status.code, agreed.messages.len()), (0, 2), "{}", agreed.status.message);
+
+    stand_in.answers(rows()).await;
+    let reply = ask(&federation, LIST).await;
+    let limit = reply.status.limit();
+    assert_eq!((reply.reason(), limit.as_deref()), (Some(Reason::QuotaExceeded), Some("rows_per_call")));
+    assert_eq!((reply.status.code, &reply.trailers["drawbridge-hop"]), (8, &"consumer".parse().unwrap()));
+    assert!(reply.messages.len() <= 2, "{} rows", reply.messages.len());
+    let records = federation.member(COUNCIL).records_of(&reply.exchange());
+    let opened = records.last().unwrap().opened.as_ref().unwrap();
+    assert_eq!((opened.refusal(), opened.private.outcome.as_str()), ("QUOTA_EXCEEDED", "refused"));
+    sound(&federation);
 }
 
 #[tokio::test]

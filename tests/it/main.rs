@@ -10,6 +10,7 @@ mod clients;
 mod commands;
 mod compression;
 mod connect;
+mod contracts;
 mod demo;
 mod doctor;
 mod exchange;

@@ -1,6 +1,8 @@
 //! Gateways that start again, or that should not start at all.
 
-use drawbridge_tests::{COUNCIL, TRUST, TestFederation, eventually, faults::refused_start};
+use std::collections::HashMap;
+
+use drawbridge_tests::{COUNCIL, TRUST, TestFederation, eventually, faults::refused_start, federation::standard};
 use records::{Kind, STARTED, STOPPED};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,6 +25,44 @@ async fn promises_that_were_not_checked_before_a_kill_are_checked_after_it() {
     assert_eq!(federation.member(COUNCIL).metric("drawbridge_promise_broken"), 0);
     for member in [COUNCIL, TRUST] {
         assert_eq!(federation.member(member).records_of(&exchange).len(), 1, "{member}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_each_session_is_opened_anew_once_and_no_caller_hears_of_it() {
+    let federation = TestFederation::new().await;
+    federation.member(COUNCIL).reconfigure("drain = \"2s\"", "drain = \"2s\"\nworkers = 2");
+    let mut federation = federation.start();
+    let request = federation.request("test.v1.Records/Find", r#"{"id": "1"}"#);
+    // So many connections that each worker has some; a worker has a session of its own.
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        clients.push(federation.revenues().await);
+    }
+    let metadata = standard();
+    for restarted in [false, true] {
+        if restarted {
+            federation.restart(TRUST);
+        }
+        for client in &mut clients {
+            let reply = client.call("/test.v1.Records/Find", &metadata, &request).await.unwrap();
+            assert_eq!((reply.status.code, reply.messages.len()), (0, 1), "{}", reply.status.message);
+        }
+    }
+    // One after another each session was found stale once, by the call that opened it anew.
+    let mut stale: HashMap<Vec<u8>, u32> = HashMap::new();
+    for record in federation.member(TRUST).records() {
+        let Some(opened) = record.opened.filter(|opened| opened.refusal() == "STALE_SESSION") else { continue };
+        *stale.entry(opened.claims.unwrap().session.to_vec()).or_default() += 1;
+    }
+    assert!((1..=2).contains(&stale.len()) && stale.values().all(|times| *times == 1), "{stale:?}");
+
+    // All at once, so that many find the same session stale.
+    federation.restart(TRUST);
+    let calls = clients.iter_mut().map(|client| client.call("/test.v1.Records/Find", &metadata, &request));
+    for reply in futures_util::future::join_all(calls).await {
+        let reply = reply.unwrap();
+        assert_eq!((reply.status.code, reply.messages.len()), (0, 1), "{}", reply.status.message);
     }
 }
 

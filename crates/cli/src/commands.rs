@@ -5,6 +5,7 @@ mod call;
 mod certificate;
 mod check;
 mod completions;
+mod contract;
 mod demo;
 mod directory;
 mod doctor;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Agreement(agreement::Agreement),
     #[command(subcommand)]
+    Contract(contract::Contract),
+    #[command(subcommand)]
     Log(log::Log),
     #[command(subcommand)]
     Receipt(receipt::Receipt),
@@ -67,6 +70,7 @@ impl Command {
             Self::Call(call) => call.run(),
             Self::Explain(explain) => explain.run(),
             Self::Agreement(agreement) => agreement.run(),
+            Self::Contract(contract) => contract.run(),
             Self::Log(log) => log.run(),
             Self::Receipt(receipt) => receipt.run(),
             Self::Directory(directory) => directory.run(),

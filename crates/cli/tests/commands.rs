@@ -9,6 +9,8 @@ mod support;
 mod agreements;
 #[path = "commands/check.rs"]
 mod check;
+#[path = "commands/contracts.rs"]
+mod contracts;
 #[path = "commands/exchange.rs"]
 mod exchange;
 #[path = "commands/explain.rs"]

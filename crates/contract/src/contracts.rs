@@ -1,5 +1,7 @@
 //! All contracts that a gateway has loaded, and the look-up of their methods.
 
+mod earlier;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,10 +17,13 @@ use crate::{options, rules};
 
 use crate::wire::plan::Planner;
 
+pub use earlier::{Kept, Unusable};
+
 /// The contracts that were loaded together. Cloning it is cheap; it never changes.
 #[derive(Clone, Debug)]
 pub struct Contracts {
     inner: Arc<Inner>,
+    earlier: Arc<earlier::Earlier>,
 }
 
 #[derive(Debug)]
@@ -65,7 +70,7 @@ impl Contracts {
     /// Every problem that could be found, in the order of files and lines.
     pub fn load(sources: &[Source]) -> Result<Self, Vec<Problem>> {
         let pool = load::pool(sources)?;
-        Ok(Self { inner: Arc::new(Inner::new(pool)) })
+        Ok(Self { inner: Arc::new(Inner::new(pool)), earlier: Arc::default() })
     }
 
     /// Returns the method with exactly this path, as in `/health.v1.Patients/Find`.

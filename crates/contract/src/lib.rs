@@ -10,6 +10,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic"))]
 
+mod compare;
 mod contracts;
 mod digest;
 mod json;
@@ -23,7 +24,8 @@ mod rules;
 mod sample;
 mod wire;
 
-pub use contracts::{Contracts, Service};
+pub use compare::{Change, Place, Version};
+pub use contracts::{Contracts, Kept, Service, Unusable};
 pub use digest::{Digest, InvalidDigest};
 pub use json::{JsonProblem, UnreadableAnswer};
 pub use load::Source;

@@ -90,6 +90,11 @@ pub(crate) fn pool(sources: &[Source]) -> Result<DescriptorPool, Vec<Problem>> {
     }
 }
 
+/// Returns whether gateways bring a file themselves, whatever a source has under its path.
+pub(crate) fn is_built_in(path: &str) -> bool {
+    gather::built_in(path).is_some()
+}
+
 /// Encodes a file without comments and without the services that `keep` turns down.
 pub(crate) fn stripped(file: &FileDescriptor, keep: impl Fn(&str) -> bool) -> Vec<u8> {
     let services: Vec<_> = file.services().map(|service| keep(service.full_name())).collect();

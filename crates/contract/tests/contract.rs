@@ -10,6 +10,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests match on what they are about")]
 
 mod contract {
+    pub mod changes;
     pub mod digest;
     pub mod fixtures;
     pub mod generate;

@@ -3,6 +3,7 @@
 //! [`Consumer::serve`] reads from top to bottom like the column of verbs in `crates/README.md`.
 
 mod evidence;
+mod left_open;
 mod metadata;
 mod outcome;
 mod permit;
@@ -21,6 +22,7 @@ use proto::records::{Kind, Side};
 use records::ExchangeId;
 use tokio_util::sync::CancellationToken;
 
+pub use self::left_open::{Asked, LeftOpen};
 pub(crate) use self::send::shape_of;
 pub use self::stream::StreamAnswer;
 use self::{evidence::Verified, permit::Permitted, session::OwnSessions};
@@ -116,7 +118,7 @@ impl Consumer {
 
     /// Carries one exchange from arrival to answer. Every refusal is recorded.
     ///
-    /// Runs in a task of its own: that the caller goes away is an input (`query.cancel`), and the exchange settles even
+    /// Has to be run to its end: that the caller goes away is an input (`query.cancel`), and the exchange settles even
     /// then.
     pub async fn serve(&self, query: Query) -> Answer {
         // Tells the ledger how many may still come, so that it gathers them into one commit.

@@ -89,6 +89,12 @@ impl MessageWalker {
         Ok(())
     }
 
+    /// Returns how many messages have begun to pass.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.started
+    }
+
     /// Returns how many messages have passed whole.
     #[must_use]
     pub fn messages(&self) -> u64 {

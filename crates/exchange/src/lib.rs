@@ -32,7 +32,7 @@ pub use application::{
     MAX_REQUEST_BYTES as MAX_REQUEST_METADATA_BYTES, MAX_VALUES as MAX_METADATA_VALUES, Said, Unfit as UnfitMetadata,
 };
 pub use commands::claimed_key;
-pub use consumer::{Answer, Consumer, Head, Query, StreamAnswer, UnaryAnswer};
+pub use consumer::{Answer, Asked, Consumer, Head, LeftOpen, Query, StreamAnswer, UnaryAnswer};
 pub use flood::Flood;
 pub use house::{House, Limits, Rules, millis, moment};
 pub use metadata::{CallMetadata, MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES};

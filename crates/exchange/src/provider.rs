@@ -105,7 +105,7 @@ impl Provider {
 
     /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.
     ///
-    /// Runs in a task of its own: that the caller goes away is an input (`call.cancel`), and the exchange settles even
+    /// Has to be run to its end: that the caller goes away is an input (`call.cancel`), and the exchange settles even
     /// then.
     pub async fn serve(&self, call: Call) -> Reply {
         // Tells the ledger how many may still come, so that it gathers them into one commit.

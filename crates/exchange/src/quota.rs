@@ -47,6 +47,11 @@ impl House {
 }
 
 impl Counted {
+    /// An exchange of an earlier run, which was counted from its intent when the gateway started.
+    pub(crate) fn before() -> Self {
+        Self { admitted: None, claimed: (SystemTime::UNIX_EPOCH, Instant::now()), hop: Hop::Consumer }
+    }
+
     /// Counts the next message of the answer, which may then go.
     pub(crate) fn row(&mut self) -> Result<(), Refusal> {
         let Some(admitted) = &mut self.admitted else { return Ok(()) };
@@ -58,6 +63,12 @@ impl Counted {
         if let Some(admitted) = &mut self.admitted {
             admitted.passed(rows);
         }
+    }
+
+    /// At the consumer: says whether an answer may have so many messages.
+    pub(crate) fn holds(&self, rows: u64) -> Result<(), Refusal> {
+        let Some(admitted) = &self.admitted else { return Ok(()) };
+        admitted.holds(rows).map_err(|exceeded| refusal(&exceeded, self.hop, self.claimed))
     }
 
     /// Lets the exchange count, as its record says.

@@ -175,6 +175,9 @@ pub struct FolderConfig {
 pub struct ContractsConfig {
     /// Folders of `.proto` files, and files with a descriptor set. Default: `["proto"]`.
     pub sources: Vec<PathBuf>,
+    /// Earlier versions of them that agreements are still about, where this gateway has not loaded these itself before: folders and files
+    /// as in `sources`, each a version by itself. Default: none.
+    pub earlier: Vec<PathBuf>,
 }
 
 /// `[log]`.
@@ -277,7 +280,7 @@ defaults! {
     DirectoryConfig { file: "directory.note".into() }
     RevocationConfig { folder: "revocation".into() }
     FolderConfig { folder: "agreements".into() }
-    ContractsConfig { sources: vec!["proto".into()] }
+    ContractsConfig { sources: vec!["proto".into()], earlier: Vec::new() }
     CommandsConfig { keep: seconds(24 * 60 * 60), room: (256 * 1024 * 1024).into() }
     LimitsConfig {
         exchanges: 4096,

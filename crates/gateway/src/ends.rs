@@ -60,11 +60,16 @@ pub(crate) fn accept(text: &str, peer: &GatewayId, rules: &Rules, folder: &Path)
 ///
 /// What the file system says.
 pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+    write_bytes_atomically(path, text.as_bytes())
+}
+
+/// As [`write_atomically`], for what is no text.
+pub(crate) fn write_bytes_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("note");
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
     let mut file = fs::File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     fs::File::open(folder)?.sync_all()

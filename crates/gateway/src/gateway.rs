@@ -7,12 +7,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use exchange::{House, Limits, Rules, Sessions};
+use exchange::{House, LeftOpen, Limits, Rules, Sessions};
 use federation::{GatewayId, SystemId, trust::TrustStore};
 use ledger::{Ledger, Sealer};
 use link::server::Server;
 use problem::Problem;
-use records::{Commands, Records};
+use records::{Commands, Records, Unsettled};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::{
     accepted,
     answers::AnswerStore,
     listening::Ports,
-    load::{Prepared, chain},
+    load::{self, Prepared, chain},
     observe::{Gauge, Observer, Setup},
     operations,
     places::Places,
@@ -138,6 +138,13 @@ impl StartError {
 /// Who asks for a reload waits here while others are read for.
 const WAITING_FOR_A_RELOAD: usize = 8;
 
+/// What the log says of earlier runs.
+struct Learnt {
+    promises: Vec<proto::link::LeafOpening>,
+    commands: Commands,
+    left_open: Vec<(Unsettled, LeftOpen)>,
+}
+
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -172,11 +179,18 @@ impl Gateway {
             recovery::event(&house, what).await?;
         }
         recovery::restore(&house, &opened.usage);
-        let settled = Box::pin(recovery::settle(&house, opened.unsettled)).await?;
+        let (settled, left_open) = Box::pin(recovery::settle(&house, opened.unsettled)).await?;
         if settled > 0 {
             tracing::warn!(count = settled, "exchanges that the last run left open are settled as UNANSWERED");
         }
-        Box::pin(Self::serve(prepared, house, rules, &ledger, (opened.promises, opened.commands))).await
+        if !left_open.is_empty() {
+            tracing::info!(
+                count = left_open.len(),
+                "the last run left commands open; the gateways that were asked for them know how they ended"
+            );
+        }
+        let learnt = Learnt { promises: opened.promises, commands: opened.commands, left_open };
+        Box::pin(Self::serve(prepared, house, rules, &ledger, learnt)).await
     }
 
     async fn serve(
@@ -184,7 +198,7 @@ impl Gateway {
         house: Arc<House>,
         rules: Arc<ArcSwap<Rules>>,
         ledger: &Ledger,
-        (promises, commands): (Vec<proto::link::LeafOpening>, Commands),
+        Learnt { promises, commands, left_open }: Learnt,
     ) -> Result<Self, StartError> {
         let config = prepared.file.config.clone();
         let other = |error: &dyn std::error::Error| StartError::Other(chain(error));
@@ -192,6 +206,8 @@ impl Gateway {
             config.limits.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         accepted::write(&prepared.file, prepared.trust.federation())
             .map_err(|error| StartError::Other(format!("cannot remember the directory in the data folder: {error}")))?;
+        load::keep_contracts(&prepared.file, &prepared.contracts)
+            .map_err(|error| StartError::Other(format!("cannot keep the contracts in the data folder: {error}")))?;
         let members = prepared.trust.federation().members().len();
         let security = Arc::new(Security::default());
         let noted = security.clone();
@@ -259,6 +275,7 @@ impl Gateway {
         let read = (prepared.loader, prepared.stand);
         let upkeep =
             Upkeep::new(&shared, (links.clone(), clients.clone()), workers.links(), reporter.clone(), (read, asked));
+        let upkeep = upkeep.with_left_open(left_open);
         let source = Source {
             shared: shared.clone(),
             links: links.clone(),

@@ -2,6 +2,7 @@
 
 mod agreements;
 mod contracts;
+mod earlier;
 mod files;
 mod fixed;
 mod in_force;
@@ -26,6 +27,7 @@ use crate::{config::ConfigFile, telemetry};
 pub(crate) use agreements::AGREEMENT_ENDINGS;
 pub use agreements::load_agreements;
 pub use contracts::{contract_source, contracts};
+pub(crate) use earlier::keep_contracts;
 pub(crate) use files::{Text, texts};
 pub(crate) use fixed::needs_restart;
 pub(crate) use own::{gateway, tls};

@@ -125,30 +125,48 @@ impl Ledgers {
     }
 
     async fn check_log(&self, gateway: &GatewayId, peers: &LinkPeers, house: &House) {
-        let until = Instant::now() + ONE_LOOK;
-        while Instant::now() < until {
+        // A gateway that is away shows it later: its promises wait.
+        let ask = |request: ProveRequest| async move {
+            let response = peers.control::<ProveResponse>(gateway, PROVE, request).await.ok()?;
+            Some((response, Signer::of(gateway, &house.rules.load().federation)))
+        };
+        let broken = |what: String| async move {
+            tracing::error!(%gateway, what, "a promise was broken: the other gateway's log does not hold what it signed");
+            record(house, gateway, &what).await;
+        };
+        self.look(gateway, Instant::now, ask, broken).await;
+    }
+
+    /// Has one gateway asked in a row, as long as it shows something and, by the clock `now`, [`ONE_LOOK`] is not over.
+    async fn look<A, B>(
+        &self,
+        gateway: &GatewayId,
+        now: impl Fn() -> Instant,
+        ask: impl Fn(ProveRequest) -> A,
+        broken: impl Fn(String) -> B,
+    ) where
+        A: Future<Output = Option<(ProveResponse, Option<Signer>)>>,
+        B: Future<Output = ()>,
+    {
+        let began = now();
+        while now().saturating_duration_since(began) < ONE_LOOK {
             let Some(question) = self.question(gateway) else { return };
             let request = ProveRequest {
                 indexes: question.singly.iter().map(|(index, _)| *index).collect(),
                 known_size: question.known.size(),
                 follow: question.follow,
             };
-            // A gateway that is away shows it later: its promises wait.
-            let answer = peers.control::<ProveResponse>(gateway, PROVE, request).await;
-            let settled = match answer {
-                Ok(response) => {
-                    let signer = Signer::of(gateway, &house.rules.load().federation);
-                    self.settle(gateway, &question, &response, signer.as_ref())
-                }
-                Err(_) => self.contradictions(gateway),
+            let settled = match ask(request).await {
+                Some((response, signer)) => self.settle(gateway, &question, &response, signer.as_ref()),
+                None => self.contradictions(gateway),
             };
-            self.checked.fetch_add(settled.kept, Ordering::Relaxed);
-            for what in &settled.broken {
+            let kept = settled.kept;
+            self.checked.fetch_add(kept, Ordering::Relaxed);
+            for what in settled.broken {
                 self.broken.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%gateway, what, "a promise was broken: the other gateway's log does not hold what it signed");
-                record(house, gateway, what).await;
+                broken(what).await;
             }
-            if settled.kept == 0 {
+            if kept == 0 {
                 return;
             }
         }

@@ -1,6 +1,6 @@
 //! Records of the gateway's own: what the last run left open is settled, and what it did or saw is noted.
 
-use exchange::House;
+use exchange::{House, LeftOpen};
 use ledger::AppendError;
 use prost::Message as _;
 use proto::{
@@ -19,41 +19,65 @@ pub(crate) fn restore(house: &House, usage: &[Usage]) {
     }
 }
 
-/// Settles every intent without outcome as `UNANSWERED`, with its last progress.
-pub(crate) async fn settle(house: &House, unsettled: Vec<Unsettled>) -> Result<usize, AppendError> {
-    let count = unsettled.len();
-    for Unsettled { intent, progress, requests } in unsettled {
-        let Some(opened) = intent.opened else { continue };
-        let mut draft = Draft { shared: opened.shared, private: opened.private };
-        if let Some(progress) = progress.and_then(|p| p.opened) {
-            draft.shared.messages = progress.shared.messages;
-            draft.shared.running_digest = progress.shared.running_digest;
-            draft.private.bytes = progress.private.bytes;
+/// How old a command that was left open may be to be asked about, in milliseconds. A record that comes more than a day after its
+/// exchange began is not found by its id.
+const ASKED_ABOUT: u64 = 22 * 60 * 60 * 1000;
+
+/// Settles every intent without outcome as `UNANSWERED`, with its last progress; returns how many, and those that are left: commands
+/// that this gateway asked another for, which knows what became of them.
+pub(crate) async fn settle(
+    house: &House,
+    unsettled: Vec<Unsettled>,
+) -> Result<(usize, Vec<(Unsettled, LeftOpen)>), AppendError> {
+    let mut left = Vec::new();
+    let mut settled = 0_usize;
+    for open in unsettled {
+        let began = open.intent.opened.as_ref().map_or(0, |opened| opened.private.time);
+        let young = house.millis().saturating_sub(began) < ASKED_ABOUT;
+        if let Some(command) = LeftOpen::of(&open.intent).filter(|_| young) {
+            left.push((open, command));
+        } else {
+            Box::pin(unanswered(house, open)).await?;
+            settled = settled.saturating_add(1);
         }
-        if let Some(requests) = requests.and_then(|p| p.opened) {
-            draft.shared.request_messages = requests.shared.request_messages;
-            draft.shared.request_digest = requests.shared.request_digest;
-            draft.private.bytes = draft.private.bytes.saturating_add(requests.private.bytes);
-        }
-        draft.shared.kind = Kind::Refusal.into();
-        draft.shared.refusal = exchange::Reason::Unanswered.as_str().to_owned();
-        // Of a command nobody knows whether it was done: no caller may take it for undone.
-        let command = intent_of_command(&draft.shared);
-        let code = if command { tonic::Code::Unknown } else { exchange::Reason::Unanswered.code() };
-        draft.shared.status = u32::try_from(code as i32).unwrap_or(2);
-        if !draft.private.command_key.is_empty() {
-            draft.private.command_step = CommandStep::Unknown.into();
-        }
-        draft.private.outcome = "unanswered".to_owned();
-        draft.private.detail = format!(
-            "the gateway stopped after the intent at index {}; what passed after its last progress is not known",
-            intent.index
-        );
-        draft.private.duration = house.millis().saturating_sub(draft.private.time);
-        draft.private.time = house.millis();
-        house.records.append(draft, None).await?;
     }
-    Ok(count)
+    Ok((settled, left))
+}
+
+/// Settles one intent as `UNANSWERED`, with its last progress.
+pub(crate) async fn unanswered(
+    house: &House,
+    Unsettled { intent, progress, requests }: Unsettled,
+) -> Result<(), AppendError> {
+    let Some(opened) = intent.opened else { return Ok(()) };
+    let mut draft = Draft { shared: opened.shared, private: opened.private };
+    if let Some(progress) = progress.and_then(|p| p.opened) {
+        draft.shared.messages = progress.shared.messages;
+        draft.shared.running_digest = progress.shared.running_digest;
+        draft.private.bytes = progress.private.bytes;
+    }
+    if let Some(requests) = requests.and_then(|p| p.opened) {
+        draft.shared.request_messages = requests.shared.request_messages;
+        draft.shared.request_digest = requests.shared.request_digest;
+        draft.private.bytes = draft.private.bytes.saturating_add(requests.private.bytes);
+    }
+    draft.shared.kind = Kind::Refusal.into();
+    draft.shared.refusal = exchange::Reason::Unanswered.as_str().to_owned();
+    // Of a command nobody knows whether it was done: no caller may take it for undone.
+    let command = intent_of_command(&draft.shared);
+    let code = if command { tonic::Code::Unknown } else { exchange::Reason::Unanswered.code() };
+    draft.shared.status = u32::try_from(code as i32).unwrap_or(2);
+    if !draft.private.command_key.is_empty() {
+        draft.private.command_step = CommandStep::Unknown.into();
+    }
+    draft.private.outcome = "unanswered".to_owned();
+    draft.private.detail = format!(
+        "the gateway stopped after the intent at index {}; what passed after its last progress is not known",
+        intent.index
+    );
+    draft.private.duration = house.millis().saturating_sub(draft.private.time);
+    draft.private.time = house.millis();
+    house.records.append(draft, None).await.map(drop)
 }
 
 fn intent_of_command(shared: &Shared) -> bool {

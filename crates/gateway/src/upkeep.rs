@@ -4,21 +4,25 @@
 
 mod end_notes;
 mod files;
+mod left_open;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use exchange::LeftOpen;
 use federation::{GatewayId, SystemId};
 use link::{client::Links, server::Server};
 use policy::Loader;
+use records::Unsettled;
 use tokio::sync::{mpsc, watch};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
     end_notes::HandOn,
     files::{Files, Ports},
+    left_open::CommandsLeftOpen,
 };
 use crate::{load, ports::LinkPeers, recovery, reloads::Asked, workers::Shared};
 
@@ -36,6 +40,7 @@ pub(crate) struct Upkeep {
     files: Files,
     hand_on: HandOn,
     promises: CheckedPromises,
+    left_open: CommandsLeftOpen,
     health: Health,
 }
 
@@ -61,10 +66,18 @@ impl Upkeep {
         let ends = watch::Sender::new(Vec::new());
         Self {
             hand_on: HandOn::new(shared.clone(), peers.clone(), ends.subscribe()),
+            left_open: CommandsLeftOpen::new(shared, peers.clone()),
             promises: CheckedPromises { shared: shared.clone(), peers, noted_at: Instant::now(), noted: 0 },
             health: Health { shared: shared.clone(), reporter: health },
             files: Files::new(shared.clone(), Ports { links, clients, dialled, ends }, read, asked),
         }
+    }
+
+    /// Has it find out what became of commands that the last run left open.
+    #[must_use]
+    pub(crate) fn with_left_open(mut self, open: Vec<(Unsettled, LeftOpen)>) -> Self {
+        self.left_open.ask_about(open);
+        self
     }
 
     /// Returns all links that are dialled, those of the runtimes and its own.
@@ -75,7 +88,8 @@ impl Upkeep {
     pub(crate) async fn run(self) {
         let shared = self.health.shared.clone();
         let kept_answers = sweep_answers(&shared);
-        tokio::join!(self.files.run(), self.hand_on.run(), self.promises.run(), self.health.run(), kept_answers);
+        let (promises, left_open) = (self.promises.run(), self.left_open.run());
+        tokio::join!(self.files.run(), self.hand_on.run(), promises, left_open, self.health.run(), kept_answers);
     }
 }
 

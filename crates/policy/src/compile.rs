@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use contract::{Contracts, Digest, Kind, Method, Projection, Selector, SelectorError, Service};
+use contract::{Contracts, Digest, Kind, Method, Projection, Selector, SelectorError, Service, Unusable};
 use federation::SystemId;
 use problem::{KeyPath, Problem, TomlFile, nearest};
 
@@ -116,10 +116,11 @@ impl Compiler<'_> {
         let Some(service) = self.contracts.service(&grant.service) else {
             return self.unknown_service(&path, grant);
         };
-        let service = service.clone();
-        if service.digest != grant.digest {
-            return self.mismatch(&path, grant, &service, compiled);
-        }
+        // The version that was agreed on, whatever came since: it says what is asked, answered and released.
+        let service = match self.contracts.agreed(service, &grant.digest) {
+            Ok(agreed) => agreed.clone(),
+            Err(why) => return self.mismatch(&path, grant, (service, why), compiled),
+        };
         let before = self.problems.len();
         let first = compiled.len();
         for (position, name) in grant.methods.iter().enumerate() {
@@ -175,15 +176,19 @@ impl Compiler<'_> {
         );
     }
 
-    fn mismatch(&mut self, path: &KeyPath, grant: &Grant, service: &Service, compiled: &mut Vec<Compiled>) {
-        self.wrong(
-            &path.key("digest"),
-            format!(
-                "the agreement is about another version of `{}`: the contract that is loaded is {}",
-                service.name, service.digest
-            ),
-            "load the version that was agreed on, or make a new agreement about this one".to_owned(),
+    fn mismatch(
+        &mut self,
+        path: &KeyPath,
+        grant: &Grant,
+        (service, why): (&Service, Unusable<'_>),
+        compiled: &mut Vec<Compiled>,
+    ) {
+        let (because, help) = explained(why);
+        let Service { name, digest, .. } = service;
+        let what = format!(
+            "the agreement is about another version of `{name}`: the contract that is loaded is {digest}{because}"
         );
+        self.wrong(&path.key("digest"), what, help);
         for name in &grant.methods {
             for purpose in &grant.purposes {
                 compiled.push(Compiled {
@@ -301,6 +306,38 @@ impl Compiler<'_> {
             None => Problem::new(agreement.file(), what),
         };
         self.problems.push(problem.help(help));
+    }
+}
+
+/// Most changes that are told of a version that is not backward compatible.
+const TOLD: usize = 3;
+
+/// Says why the loaded version does not do for an agreement, and what mends it.
+fn explained(why: Unusable<'_>) -> (String, String) {
+    match why {
+        Unusable::Unknown => (
+            ", and the one that was agreed on is not at hand, so nobody can tell whether the two are compatible".to_owned(),
+            "name the version that was agreed on in `earlier` of `[contracts]` in the gateway's configuration, load it, or make a new \
+             agreement about this one"
+                .to_owned(),
+        ),
+        Unusable::Damaged(what) => (
+            format!(", and the one that was kept cannot be used: {what}"),
+            "remove it from the folder `contracts` of the data folder, and name the version in `earlier` of `[contracts]`".to_owned(),
+        ),
+        Unusable::Broken(changes) => {
+            let breaking = || changes.iter().filter(|change| change.breaks);
+            let told: Vec<String> = breaking().take(TOLD).map(ToString::to_string).collect();
+            let more = match breaking().count().saturating_sub(TOLD) {
+                0 => String::new(),
+                more => format!("; and {more} more"),
+            };
+            (
+                format!(", which is not backward compatible with it: {}{more}", told.join("; ")),
+                "`drawbridge contract diff` shows all changes; load a version that is compatible, or make a new agreement about this one"
+                    .to_owned(),
+            )
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub enum Denial {
         /// The keys that are missing, in the order of [`MetadataKey::ALL`].
         keys: Vec<MetadataKey>,
     },
-    /// The agreement was made against another contract than the one that is loaded.
+    /// The agreement was made against another contract than the one that is loaded, which is not known to be backward compatible with it.
     #[error(
         "the agreement `{agreement}` was made against {pinned} of the contract `{service}`, and {loaded} is loaded"
     )]
@@ -93,7 +93,8 @@ impl Denial {
             Denial::AgreementEnded { .. } => "a new agreement has to be made and signed by both members".to_owned(),
             Denial::MissingMetadata { .. } => "send them as gRPC metadata with the call".to_owned(),
             Denial::ContractMismatch { .. } => {
-                "load the contract that the agreement names, or make a new agreement against the one that is loaded"
+                "`drawbridge check` says why that one does not do; load a contract that is backward compatible with the one that the \
+                 agreement names, or make a new agreement"
                     .to_owned()
             }
         }

@@ -192,11 +192,7 @@ impl Admitted {
     ///
     /// [`Exceeded`] for rows of the call, then of the day. The answer ends then.
     pub fn row(&mut self) -> Result<(), Exceeded> {
-        if let Some(most) = self.limits.rows_per_call
-            && self.rows >= most
-        {
-            return Err(Exceeded { limit: Limit::RowsPerCall, most, until: None });
-        }
+        self.holds(self.rows.saturating_add(1))?;
         if let Some(most) = self.limits.rows_per_day {
             if self.spare > 0 {
                 self.spare = 0;
@@ -206,6 +202,18 @@ impl Admitted {
         }
         self.rows = self.rows.saturating_add(1);
         Ok(())
+    }
+
+    /// Says whether one answer may have so many messages. It counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Exceeded`] for the rows of the call.
+    pub fn holds(&self, rows: u64) -> Result<(), Exceeded> {
+        match self.limits.rows_per_call {
+            Some(most) if rows > most => Err(Exceeded { limit: Limit::RowsPerCall, most, until: None }),
+            _ => Ok(()),
+        }
     }
 
     /// Counts messages that have passed already, whatever the limits say: those that the other side has let pass.

@@ -13,7 +13,8 @@ use crate::grant::{Limits, Required};
 /// What one grant allows for one method and one purpose.
 #[derive(Debug)]
 pub struct Plan {
-    /// The method.
+    /// The method, as the version of the contract has it that was agreed on. The loaded version is the same, or came after it and is
+    /// backward compatible.
     pub method: Arc<Method>,
     /// The position of the grant in its agreement, from 0.
     pub grant: usize,
@@ -37,7 +38,7 @@ pub struct Plan {
     pub limits: Limits,
     /// Keys of the application's metadata that may cross.
     pub application_metadata: Arc<BTreeSet<String>>,
-    /// The contract that the agreement was made against; the loaded one has the same digest.
+    /// The contract that the agreement was made against, which claims name.
     pub contract_digest: Digest,
     /// The first instant at which the plan holds.
     pub valid_from: SystemTime,

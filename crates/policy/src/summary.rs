@@ -82,7 +82,12 @@ pub struct MethodSummary {
 pub enum ContractState {
     /// It is the same.
     Same,
-    /// It is another one.
+    /// It came after it, and is backward compatible: what was agreed on goes on.
+    Later {
+        /// Its digest.
+        loaded: Digest,
+    },
+    /// It is another one, and what was agreed on does not go on under it.
     Different {
         /// Its digest.
         loaded: Digest,
@@ -128,11 +133,15 @@ impl GrantSummary {
         let contract = match service {
             None => ContractState::NotLoaded,
             Some(service) if service.digest == grant.digest => ContractState::Same,
+            Some(service) if contracts.agreed(service, &grant.digest).is_ok() => {
+                ContractState::Later { loaded: service.digest }
+            }
             Some(service) => ContractState::Different { loaded: service.digest },
         };
-        let same = service.filter(|service| service.digest == grant.digest);
+        let agreed = service.and_then(|service| contracts.agreed(service, &grant.digest).ok());
         let methods = grant.methods.iter().map(|name| {
-            let method = same.and_then(|service| service.methods.iter().find(|method| method.name() == name.as_ref()));
+            let method =
+                agreed.and_then(|service| service.methods.iter().find(|method| method.name() == name.as_ref()));
             let projection = method.and_then(|method| Projection::compile(method.output(), &grant.fields).ok());
             MethodSummary {
                 name: name.to_string(),
@@ -194,6 +203,9 @@ impl GrantSummary {
         writeln!(f, "  for          {}", self.purposes.join(", "))?;
         match self.contract {
             ContractState::Same => writeln!(f, "  contract     {}", self.digest)?,
+            ContractState::Later { loaded } => {
+                writeln!(f, "  contract     {}; {loaded} is loaded, and compatible", self.digest)?;
+            }
             ContractState::Different { loaded } => {
                 writeln!(f, "  contract     {}, but {loaded} is loaded: nothing is permitted", self.digest)?;
             }
@@ -208,7 +220,7 @@ impl GrantSummary {
         if self.limits != Limits::default() {
             writeln!(f, "  at most      {}", self.limits)?;
         }
-        if self.contract != ContractState::Same {
+        if matches!(self.contract, ContractState::Different { .. } | ContractState::NotLoaded) {
             writeln!(f, "  fields       {}", self.fields.join(", "))?;
         }
         for method in &self.methods {

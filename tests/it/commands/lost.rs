@@ -125,6 +125,102 @@ async fn a_question_that_never_arrived_is_not_done_and_said_so() {
     assert_eq!(homes.booked("1 High Street").await, 1);
 }
 
+/// The exchange of the last command that the trust's gateway has taken.
+fn taken(homes: &Homes) -> String {
+    let records = homes.federation.member(TRUST).records();
+    let last = records.iter().rfind(|record| step(record) == CommandStep::Taken).unwrap();
+    last.exchange().unwrap().to_string()
+}
+
+/// Waits until the council's log says how an exchange ended, and returns the one record that does.
+async fn ended(homes: &Homes, exchange: &str) -> records::Record {
+    let council = homes.federation.member(COUNCIL);
+    let settled = eventually("the consumer's log says how it ended", 30, async || {
+        let records = council.records_of(exchange);
+        let settled: Vec<_> = records.into_iter().filter(records::Record::settles).collect();
+        (!settled.is_empty()).then_some(settled)
+    })
+    .await;
+    assert_eq!(settled.len(), 1);
+    settled.into_iter().next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_killed_after_it_had_sent_a_command_finds_out_how_it_ended() {
+    let mut homes = Homes::started().await;
+    let held = homes.hold().await;
+    let call = asked(&homes, homes.federation.revenues().await, "booking-1");
+    homes.begun().await;
+    let exchange = taken(&homes);
+    // Killed twice, so that what the first start began to ask the second asks again; the command is still under way.
+    for _ in 0..2 {
+        homes.federation.take(COUNCIL).kill();
+        homes.federation.restart(COUNCIL);
+    }
+    assert!(call.await.is_err(), "the caller was told something by a gateway that is dead");
+    let council = homes.federation.member(COUNCIL);
+    assert_eq!(council.open_exchanges().into_iter().collect::<Vec<_>>(), [exchange.as_str()], "nobody knows yet");
+    held.let_go().await;
+    // As complete as if nothing had happened, though no caller ever asked again.
+    let outcome = ended(&homes, &exchange).await;
+    let opened = outcome.opened.as_ref().unwrap();
+    assert_eq!((outcome.kind(), opened.status(), opened.messages()), (Kind::Outcome, 0, 1));
+    let (leaf, provider) = (opened.shared.provider_closing_leaf.as_ref(), homes.federation.member(TRUST));
+    let promised = provider.records_of(&exchange).last().unwrap().index;
+    assert_eq!((leaf.map(|leaf| leaf.index), opened.shared.provider_closing_seal.is_some()), (Some(promised), true));
+    for id in [COUNCIL, TRUST] {
+        let folder = &homes.federation.member(id).folder;
+        process::succeed(folder, ["log", "verify", "--data", "data", "--directory", "directory.note"]);
+    }
+    let root = homes.federation.root();
+    let compared = process::succeed(root, ["log", "compare", "council.example/data", "trust.example/data"]);
+    assert!(!compared.contains("UNEXPLAINED"), "{compared}");
+    // Who asks again has the answer, and nothing is done twice.
+    assert_eq!(homes.answer(&homes.book(Some("booking-1"), "1 High Street").await)["number"], "1");
+    assert_eq!(homes.booked("1 High Street").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_killed_before_a_command_arrived_records_that_nothing_was_done() {
+    let (mut homes, way) = behind_a_way().await;
+    homes.answer(&homes.book(Some("booking-0"), "2 High Street").await);
+    way.hold_up(true);
+    let call = asked(&homes, homes.federation.revenues().await, "booking-1");
+    let council = homes.federation.member(COUNCIL);
+    let exchange = eventually("the consumer's intent", 20, async || council.open_exchanges().into_iter().next()).await;
+    homes.federation.take(COUNCIL).kill();
+    assert!(call.await.is_err());
+    way.cut();
+    way.hold_up(false);
+    homes.federation.restart(COUNCIL);
+    let record = ended(&homes, &exchange).await;
+    let opened = record.opened.as_ref().unwrap();
+    assert_eq!((record.kind(), opened.refusal(), opened.status()), (Kind::Refusal, "LINK_DOWN", 14));
+    assert!(opened.private.detail.contains("nothing was done, and will not be"), "{}", opened.private.detail);
+    assert_eq!(homes.booked("1 High Street").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_neither_gateway_lived_through_is_recorded_as_unanswered_by_both() {
+    let mut homes = Homes::started().await;
+    let held = homes.hold().await;
+    let call = asked(&homes, homes.federation.revenues().await, "booking-1");
+    homes.begun().await;
+    let exchange = taken(&homes);
+    for id in [COUNCIL, TRUST] {
+        homes.federation.take(id).kill();
+    }
+    assert!(call.await.is_err());
+    // The consumer's is the first to come back, and has nobody to ask.
+    homes.federation.restart(COUNCIL);
+    homes.federation.restart(TRUST);
+    let record = ended(&homes, &exchange).await;
+    let opened = record.opened.as_ref().unwrap();
+    assert_eq!((record.kind(), opened.refusal(), opened.status()), (Kind::Refusal, "UNANSWERED", 2));
+    assert_eq!(steps(&homes, &exchange).last(), Some(&(Kind::Refusal, CommandStep::Unknown)));
+    held.let_go().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_was_begun_when_its_gateway_was_killed_is_unknown_and_never_tried_again() {
     let mut homes = Homes::started().await;

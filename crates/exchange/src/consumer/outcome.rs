@@ -1,4 +1,5 @@
-//! A command whose answer was lost with the link: ask the provider's gateway what became of it, and settle by that.
+//! A command whose answer was lost, with the link or because this gateway was killed: ask the provider's gateway what became of it, and
+//! settle by that.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use crate::{
     refusal::{Hop, Reason, Refusal, Status},
 };
 
+/// Why an answer was lost while this gateway runs.
+const CUT: &str = "the link was cut";
+
 /// Between two times of asking; doubled from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -30,14 +34,7 @@ impl Consumer {
         let Ok(claims) = ConsumerClaims::decode(permitted.account.shared.consumer_claims.clone()) else {
             return Err(lost);
         };
-        let request = OutcomeRequest {
-            exchange_id: claims.exchange_id,
-            session: claims.session,
-            sequence: claims.sequence,
-            consumer_system: claims.consumer_system,
-            method: claims.method,
-            idempotency_key: claims.idempotency_key,
-        };
+        let request = question(&claims);
         let mut pause = PAUSES.0;
         loop {
             let asked = tokio::select! {
@@ -47,7 +44,7 @@ impl Consumer {
             };
             match asked {
                 Ok(response) => {
-                    if let Some(known) = settled(response, &lost) {
+                    if let Some(known) = settled(response, &lost, CUT) {
                         return known;
                     }
                     tracing::debug!("a command whose link was cut is still being carried out");
@@ -64,12 +61,28 @@ impl Consumer {
     }
 }
 
-/// What the provider's gateway knows; `None` while it is being carried out.
-fn settled(response: OutcomeResponse, lost: &Refusal) -> Option<Result<(Bytes, HeaderMap), Refusal>> {
+/// Asks what became of the command of these claims.
+pub(super) fn question(claims: &ConsumerClaims) -> OutcomeRequest {
+    OutcomeRequest {
+        exchange_id: claims.exchange_id.clone(),
+        session: claims.session.clone(),
+        sequence: claims.sequence,
+        consumer_system: claims.consumer_system.clone(),
+        method: claims.method.clone(),
+        idempotency_key: claims.idempotency_key.clone(),
+    }
+}
+
+/// What the provider's gateway knows; `None` while it is being carried out. `why` says how its answer was lost.
+pub(super) fn settled(
+    response: OutcomeResponse,
+    lost: &Refusal,
+    why: &str,
+) -> Option<Result<(Bytes, HeaderMap), Refusal>> {
     match (response.fate(), response.answer) {
         (Fate::Running, _) => None,
         (Fate::NotDone, _) => {
-            let told = "the link was cut; the provider's gateway says that nothing was done, and will not be";
+            let told = format!("{why}; the provider's gateway says that nothing was done, and will not be");
             Some(Err(Refusal::new(Reason::LinkDown, Hop::Link, told)))
         }
         (Fate::Done, Some(answer)) => {
@@ -83,12 +96,14 @@ fn settled(response: OutcomeResponse, lost: &Refusal) -> Option<Result<(Bytes, H
             Some(Ok((answer.message, trailers)))
         }
         (Fate::Done, None) => {
-            let told = "the link was cut; the provider's gateway says that the command was carried out, and has no answer of it any more";
+            let told = format!(
+                "{why}; the provider's gateway says that the command was carried out, and has no answer of it any more"
+            );
             Some(Err(Refusal::new(Reason::AlreadyDone, Hop::Link, told)))
         }
         (Fate::Unknown | Fate::Unspecified, _) => {
-            let told = "the link was cut, and the provider's gateway cannot say whether the command was done";
-            Some(Err(Refusal { told: told.to_owned(), ..lost.clone() }))
+            let told = format!("{why}, and the provider's gateway cannot say whether the command was done");
+            Some(Err(Refusal { told, ..lost.clone() }))
         }
     }
 }

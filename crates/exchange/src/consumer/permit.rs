@@ -99,6 +99,15 @@ fn ask<'a>(
     }
 }
 
+/// Says of a request that is not one of the contract's where the loaded contract is another version than the one agreed on.
+fn of_version(mut refusal: Refusal, method: &Method, rules: &Rules) -> Refusal {
+    let loaded = rules.contracts.method(method.path()).map(|loaded| loaded.contract_digest());
+    if refusal.reason == Reason::Malformed && loaded.is_some_and(|loaded| loaded != method.contract_digest()) {
+        refusal.told.push_str("; the agreement is about another version of the contract than the one that is loaded");
+    }
+    refusal
+}
+
 fn unframed(error: FramingError) -> Refusal {
     match error {
         FramingError::TooLarge { .. } => refuse(Reason::TooLarge, error.to_string()),
@@ -184,7 +193,7 @@ impl Consumer {
         account.private.request_metadata = application.keys();
         let (message, stream) = match self.one_or_stream(&method, request) {
             Ok(request) => request,
-            Err(refusal) => return Err(Refused::new(account, refusal)),
+            Err(refusal) => return Err(Refused::new(account, of_version(refusal, &method, &rules))),
         };
         let command = match command_key(&plan, &method, &system, metadata.idempotency_key.as_deref()) {
             Ok(command) => command,
@@ -264,7 +273,8 @@ impl Consumer {
         };
         let ask = ask(&query.system, provider, method.path(), purpose, metadata);
         let permit = rules.agreements.permit(&ask, now).map_err(|denial| to_our_own(&denial))?;
-        Ok((method.clone(), permit.plan.clone(), permit.agreement.clone()))
+        // As the version has it that was agreed on: the provider may have no later one.
+        Ok((permit.plan.method.clone(), permit.plan, permit.agreement))
     }
 }
 

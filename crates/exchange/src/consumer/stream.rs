@@ -215,6 +215,8 @@ impl StreamAnswer {
         self.digest.update(&chunk);
         self.permitted.account.shared.messages = self.walker.messages();
         self.permitted.counted.passed(self.walker.messages().saturating_sub(before));
+        // Nothing goes on of a message too many, which a provider that keeps the agreement never sends.
+        self.permitted.counted.holds(self.walker.begun())?;
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.activity.passed(bytes, self.walker.messages() > before);
         let cancel = self.permitted.cancel.clone();

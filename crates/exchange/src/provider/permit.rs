@@ -60,19 +60,21 @@ impl Provider {
         verified.account.begin(Verb::Permit);
         let refuse = |reason, told: &str| Refusal::new(reason, Hop::Provider, told);
         let rules = verified.rules.clone();
-        let Some(method) = rules.contracts.method(&verified.path).filter(|m| rules.legacy.serves(m.path())) else {
+        if !(rules.contracts.method(&verified.path).is_some() && rules.legacy.serves(&verified.path)) {
             return Err(
                 verified.refuse(refuse(Reason::NoAgreement, NO_AGREEMENT).detail("no binding serves the method"))
             );
-        };
+        }
         let (plan, agreement) = match look_up(&self.house, &rules, &verified) {
             Ok(found) => found,
             Err(refusal) => return Err(verified.refuse(refusal)),
         };
+        // As the version has it that was agreed on: what came later was agreed by nobody.
+        let method = plan.method.clone();
         let claims = &verified.claims;
-        if claims.contract_digest.as_ref() != method.contract_digest().0 {
+        if claims.contract_digest.as_ref() != plan.contract_digest.0 {
             let told =
-                format!("the provider has the contract of `{}` as {}", method.service(), method.contract_digest());
+                format!("the agreement is about the contract of `{}` as {}", method.service(), plan.contract_digest);
             return Err(verified.refuse(refuse(Reason::ContractMismatch, &told)));
         }
         if claims.agreement != agreement.id() {
@@ -93,7 +95,7 @@ impl Provider {
             let told = "the claims name another kind of call than the contract";
             return Err(verified.refuse(refuse(Reason::BadClaims, told)));
         }
-        let command = match command_of(&plan, method, &verified) {
+        let command = match command_of(&plan, &method, &verified) {
             Ok(command) => command,
             Err(refusal) => return Err(verified.refuse(refusal)),
         };
@@ -101,7 +103,6 @@ impl Provider {
         if !streamed && let Err(misfit) = method.check_request(&verified.request) {
             return Err(verified.refuse(Refusal::misfit(misfit, Hop::Provider)));
         }
-        let method = method.clone();
         verified.account.command = command.is_some();
         verified.account.private.agreement = agreement.id().to_owned();
         verified.account.private.agreement_digest = Bytes::copy_from_slice(&agreement.digest().0);
@@ -183,7 +184,7 @@ fn across_a_link(denial: &Denial) -> Refusal {
         }
         Denial::ContractMismatch { .. } => told(
             Reason::ContractMismatch,
-            "the agreement was made against another version of the contract than the provider has",
+            "the agreement was made against a version of the contract that the provider has not, nor one known to be compatible with it",
         ),
     }
 }

@@ -8,7 +8,7 @@ use problem::Problem;
 
 use crate::config::ConfigFile;
 
-/// Loads the contracts that the configuration names.
+/// Loads the contracts that the configuration names, with the earlier versions that agreements may be about.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub fn contracts(file: &ConfigFile) -> Result<Contracts, Vec<Problem>> {
     if file.config.clients.as_ref().is_some_and(|clients| clients.rest) {
         rest::Routes::of(&contracts)?;
     }
-    Ok(contracts)
+    super::earlier::with_earlier(file, contracts)
 }
 
 /// Reads a folder of `.proto` files, or a descriptor set.

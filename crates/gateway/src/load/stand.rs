@@ -41,7 +41,7 @@ impl Stand {
             for path in own.into_iter().chain(keys).chain(back_ends.flatten()).chain(databases.flatten()) {
                 stand.add(&file.path(path));
             }
-            for source in &config.contracts.sources {
+            for source in config.contracts.sources.iter().chain(&config.contracts.earlier) {
                 stand.add_contracts(&file.path(source));
             }
         }

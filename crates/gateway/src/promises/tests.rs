@@ -1,6 +1,9 @@
 //! A log in memory that keeps its word, or does not.
 
+use std::{cell::Cell, future::ready};
+
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use ledger::{Checkpoint, merkle};
 use note::{Note, SigningKey, VerifierKey};
 use proto::link::Inclusion;
@@ -32,14 +35,19 @@ impl Peer {
     }
 
     fn answer(&self, question: &Question) -> ProveResponse {
-        let (size, known) = (self.leaves.len() as u64, question.known.size());
+        let indexes = question.singly.iter().map(|(index, _)| *index).collect();
+        self.respond(&ProveRequest { indexes, known_size: question.known.size(), follow: question.follow })
+    }
+
+    fn respond(&self, request: &ProveRequest) -> ProveResponse {
+        let (size, known) = (self.leaves.len() as u64, request.known_size);
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: merkle::root(&self.leaves) };
         let bytes = |path: Vec<Hash>| path.iter().map(|hash| Bytes::copy_from_slice(&hash.0)).collect::<Vec<_>>();
         let mut response = ProveResponse {
             checkpoint: Note::sign(&checkpoint.to_text(), &[&self.key]).unwrap().to_string(),
             ..ProveResponse::default()
         };
-        if question.follow && known <= size {
+        if request.follow && known <= size {
             let since = usize::try_from(known).unwrap();
             response.leaves = self.leaves[since..].iter().flat_map(|leaf| leaf.0).collect::<Vec<u8>>().into();
         } else {
@@ -52,7 +60,7 @@ impl Peer {
             }
             response.frontier = bytes(frontier.complete().to_vec());
         }
-        for (index, _) in question.singly.iter().filter(|(index, _)| *index < size) {
+        for index in request.indexes.iter().filter(|index| **index < size) {
             let path = bytes(merkle::inclusion_path(self.leaves.as_slice(), *index, size).unwrap());
             response.inclusions.push(Inclusion { index: *index, path });
         }
@@ -148,6 +156,28 @@ fn a_log_that_promises_more_than_its_share_takes_no_other_logs_room() {
     assert_eq!((ledgers.logs()[&greedy].waiting.len(), ledgers.counts().2), (MAX_WAITING / SHARE, 3));
     ledgers.made(&honest, &promise(0));
     assert_eq!((ledgers.logs()[&honest].waiting.len(), ledgers.counts().2), (1, 3));
+}
+
+#[test]
+fn a_log_that_shows_much_and_slowly_is_left_for_the_next_look() {
+    let (peer, ledgers) = (Peer::with(CHUNK * 3), Ledgers::default());
+    let gateway = "trust.example/main".parse::<GatewayId>().unwrap();
+    (0..CHUNK * 3).for_each(|index| ledgers.made(&gateway, &peer.promise(index)));
+    let clock = Cell::new(Instant::now());
+    let look = || {
+        let asked = Cell::new(0);
+        let ask = |request: ProveRequest| {
+            asked.set(asked.get() + 1);
+            clock.set(clock.get() + ONE_LOOK / 2);
+            ready(Some((peer.respond(&request), Some(peer.signer()))))
+        };
+        let broken = |what: String| -> std::future::Ready<()> { panic!("{what}") };
+        ledgers.look(&gateway, || clock.get(), ask, broken).now_or_never().unwrap();
+        asked.get()
+    };
+    // Each answer takes half of the time that there is: the rest waits, and nobody waits for it.
+    assert_eq!((look(), ledgers.logs()[&gateway].waiting.len()), (2, CHUNK));
+    assert_eq!((look(), look(), ledgers.counts().0), (1, 0, CHUNK as u64 * 3));
 }
 
 #[test]

@@ -230,6 +230,38 @@ fn another_contract_is_a_mismatch_and_not_a_gap() {
 }
 
 #[test]
+fn an_agreement_goes_on_under_a_later_contract_and_releases_what_was_agreed_on() {
+    let all = text().replace(r#"fields = ["id", "name.family", "addresses.postcode"]"#, r#"fields = "all""#);
+    assert_ne!(all, text());
+    let (before, problems) = Agreements::compile(&[signed(&all)], &[], &contracts());
+    assert!(problems.is_empty(), "{problems:?}");
+    let later = newer_contracts().with_earlier(&[contracts()], []);
+    let (after, problems) = Agreements::compile(&[signed(&all)], &[], &later);
+    assert!(problems.is_empty(), "{problems:?}");
+    let plan = |agreements: &Agreements| agreements.permit(&Call::good().ask(), now()).unwrap().plan;
+    let (before, after) = (plan(&before), plan(&after));
+    assert_eq!((after.contract_digest, after.released_digest), (before.contract_digest, before.released_digest));
+    assert_eq!(
+        (after.withheld_digest, after.projection.released()),
+        (before.withheld_digest, before.projection.released())
+    );
+    // Not even under "all": nobody agreed on the field that came later.
+    let register = newer_contracts().method("/health.v1.Patients/Register").unwrap().clone();
+    let message = register.request_from_json(r#"{"id": "1", "ward": "7"}"#).unwrap();
+    assert!(after.method.check_answer(&message).is_ok());
+    assert_eq!(after.projection.apply(message.into()).unwrap().as_ref(), b"\x0a\x011");
+    // The other way round the version that is loaded has less than was agreed on.
+    let back = contracts().with_earlier(&[newer_contracts()], []);
+    let newer = all.replace(
+        &contracts().service("health.v1.Patients").unwrap().digest.to_string(),
+        &newer_contracts().service("health.v1.Patients").unwrap().digest.to_string(),
+    );
+    let (back, problems) = Agreements::compile(&[signed(&newer)], &[], &back);
+    assert!(matches!(back.permit(&Call::good().ask(), now()), Err(Denial::ContractMismatch { .. })));
+    assert!(problems[0].what.contains("`health.v1.Patient.ward` is removed"), "{problems:?}");
+}
+
+#[test]
 fn two_texts_with_one_id_are_reported_and_both_stay() {
     let other = text().replace("6 years", "7 years");
     let (agreements, problems) =

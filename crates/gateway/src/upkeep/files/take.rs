@@ -106,6 +106,8 @@ impl Files {
             .map_err(|error| failed("cannot set up TLS with this certificate", load::chain(&error)))?;
         accepted::write(&prepared.file, prepared.trust.federation())
             .map_err(|error| failed("cannot remember the directory in the data folder", error.to_string()))?;
+        load::keep_contracts(&prepared.file, &prepared.contracts)
+            .map_err(|error| failed("cannot keep the contracts in the data folder", error.to_string()))?;
         let before = shared.rules.load().agreements.iter().len();
         tell_agreements(&prepared.agreements, before);
         let settings = Arc::new(settings);
