@@ -60,6 +60,8 @@ pub struct Question {
     pub command: Option<CommandId>,
     /// Where the headers of a back end's answer are heard; none where the agreement lets no metadata cross.
     pub heard: Option<Arc<Heard>>,
+    /// On whose behalf it is asked, `member/system`: systems with few places share them between those.
+    pub asker: String,
 }
 
 /// What a legacy system knows a command by.
@@ -85,6 +87,8 @@ pub enum LegacyError {
     Unfit(String),
     /// It failed; the text is for this gateway's operators and holds no payload.
     Failed(String),
+    /// It was stopped, because the reader took nothing of a stream while others waited for the system.
+    Stalled,
     /// Of a command: the system remembers that it was carried out.
     AlreadyDone,
     /// Of a command: it ended so, and nothing was done.

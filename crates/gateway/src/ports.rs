@@ -44,7 +44,7 @@ impl LegacySystem for Legacy {
         let Some(binding) = self.bindings.get(question.method.path()) else {
             return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
         };
-        let Question { method, requests, deadline, metadata, command, heard } = question;
+        let Question { method, requests, deadline, metadata, command, heard, asker } = question;
         let is_command = command.is_some();
         let command = command.map(|id| connectors::CommandId { key: id.key, exchange: id.exchange });
         let (request, requests) = match requests {
@@ -55,7 +55,8 @@ impl LegacySystem for Legacy {
             }
         };
         let listener = heard.map(|heard| Arc::new(Listening(heard)) as Arc<dyn connectors::Listener>);
-        let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener };
+        let asker = connectors::Asker::from(asker.as_str());
+        let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener, asker };
         async move {
             let told = if is_command { command_error } else { legacy_error };
             let answer = binding.connector().answer(ask).await.map_err(told)?;
@@ -119,6 +120,7 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
             details: Bytes::new(),
         }),
         ConnectorError::Timeout => LegacyError::Timeout,
+        ConnectorError::Stalled => LegacyError::Stalled,
         unfit @ ConnectorError::Argument { .. } => LegacyError::Unfit(unfit.to_string()),
         other @ (ConnectorError::Unreachable { .. }
         | ConnectorError::Credentials { .. }

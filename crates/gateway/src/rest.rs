@@ -85,7 +85,7 @@ impl Rest {
         if !is_json(request.headers()) {
             return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be `application/json`");
         }
-        let Some(place) = clients.places.take(system.member()).await else {
+        let Some(place) = clients.place(system).await else {
             clients.observer.shed("consumer");
             return unrecorded(&clients, Reason::Overloaded, NO_PLACE);
         };

@@ -366,14 +366,7 @@ async fn ends(house: &House, permitted: &Permitted, activity: &Activity) {
 /// Checked again although permit looked: an agreement can end while a stream is open.
 fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Result<(), Refusal> {
     permitted.still_permitted(house)?;
-    if activity.idle() >= deadline::STREAM_IDLE {
-        return Err(Refusal::new(
-            Reason::Cancelled,
-            Hop::Consumer,
-            "nothing passed for 60 s, so the stream was closed",
-        ));
-    }
-    Ok(())
+    activity.within(house.limits.stream_idle(), Hop::Consumer)
 }
 
 fn too_late() -> Refusal {

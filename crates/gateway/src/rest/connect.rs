@@ -102,7 +102,7 @@ pub(super) async fn serve(
         let refused = unrecorded(&clients, form, &refusal.prescribed(tonic::Code::Unimplemented));
         return once_read(&clients, request, refused).await;
     }
-    let Some(place) = clients.places.take(system.member()).await else {
+    let Some(place) = clients.place(system).await else {
         clients.observer.shed("consumer");
         let told = "the gateway has as many exchanges at once as it takes";
         return unrecorded(&clients, form, &Refusal::new(Reason::Overloaded, Hop::Consumer, told));
