@@ -94,6 +94,7 @@ impl Turns {
     /// Takes a turn where there is one and nobody waits, or says where it will be given.
     fn enter(self: &Arc<Self>, asker: &Asker, pace: Pace, now: Instant) -> Result<Turn, oneshot::Receiver<Turn>> {
         let mut state = self.lock();
+        state.skip_gone();
         let alone = state.askers.values().all(|standing| !standing.waits());
         if !state.askers.contains_key(asker) {
             state.askers.retain(|_, standing| standing.is_known(now));
@@ -122,6 +123,7 @@ impl Turns {
     fn give(self: &Arc<Self>, state: &mut State, now: Instant) -> Given {
         let mut given = Given::new();
         while state.free > 0 {
+            state.skip_gone();
             let known = state.known(now);
             let Some((asker, pace)) =
                 state.first(|standing, pace| state.free > standing.leaves(self.most, known, pace))
@@ -174,6 +176,17 @@ impl State {
     fn next(&mut self) -> u64 {
         self.count = self.count.wrapping_add(1);
         self.count
+    }
+
+    /// Passes over those who were next and have gone.
+    fn skip_gone(&mut self) {
+        for standing in self.askers.values_mut() {
+            for queue in [&mut standing.whole, &mut standing.pulled] {
+                while queue.front().is_some_and(|(_, sender)| sender.is_closed()) {
+                    queue.pop_front();
+                }
+            }
+        }
     }
 
     /// How many askers there are for whom something is kept.

@@ -176,3 +176,53 @@ async fn an_answer_of_which_the_peer_takes_nothing_is_let_go() {
     raw.settle().await;
     assert_eq!(serving.server.connections().len(), 1);
 }
+
+#[tokio::test]
+async fn a_reader_that_cannot_read_on_joins_small_frames_and_asks_for_no_more() {
+    let (pair, sent) = (Pair::new(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&sent);
+    let ticks = move |caller: Arc<Caller<()>>, request: Request<Incoming>| {
+        let counted = Arc::clone(&counted);
+        async move {
+            if request.uri().path() != "/ticks" {
+                return echo(caller, request).await;
+            }
+            let (mut sender, body) = Body::channel(1);
+            tokio::spawn(async move {
+                // A capacity of one byte: each leaves by itself.
+                for tick in 0..40_000_u32 {
+                    if sender.send(Bytes::copy_from_slice(&tick.to_be_bytes())).await.is_err() {
+                        return;
+                    }
+                    counted.fetch_add(4, Ordering::Relaxed);
+                }
+                sender.finish(Some(ok()));
+            });
+            Response::new(body)
+        }
+    };
+    let serving = Serving::start(limits(), pair.transport(), ticks);
+    let mut limits = client::Limits { connections: 1, ..client::Limits::default() };
+    // Half of what the frames of this stream would cost, left as they come.
+    limits.http2.small_frames = 4 * 1024 * 1024;
+    let links = pair.links(serving.address, limits);
+    let request = Request::post("/ticks").body(Body::empty()).unwrap();
+    let mut answer = soon(links.send(&(), request)).await.unwrap().into_body();
+    let mut before = usize::MAX;
+    while before != sent.load(Ordering::Relaxed) {
+        before = sent.load(Ordering::Relaxed);
+        for _ in 0..20 {
+            let hoards = std::future::poll_fn(|context| answer.poll_hoard(context));
+            tokio::select! {
+                biased;
+                () = hoards => panic!("the answer does not end here"),
+                _ = ask(&links, "meanwhile") => {}
+            }
+        }
+    }
+    // The window, and a few frames that wait to be sent.
+    assert!((128 * 1024..140 * 1024).contains(&before), "{before} bytes were sent");
+    let all = soon(answer.collect(1 << 20)).await.unwrap();
+    let ticks = all.data.chunks(4).map(|tick| u32::from_be_bytes(tick.try_into().unwrap()));
+    assert!(ticks.eq(0..40_000) && all.trailers.is_some());
+}

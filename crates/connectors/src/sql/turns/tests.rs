@@ -117,18 +117,23 @@ fn stalled() -> Poll<Result<(), ConnectorError>> {
 
 #[test]
 fn a_reader_that_takes_nothing_loses_its_turn_only_while_somebody_waits_and_only_after_the_patience() {
-    let turns = Turns::new(1, Some(Duration::from_millis(2)));
+    let look = |turns: &Arc<Turns>, times| turns.look(Instant::now() + LOOK * times);
+    let wait = |turns: &Arc<Turns>| turns.enter(&asker("revenues"), Pace::Whole, Instant::now()).err().unwrap();
+    let turns = Turns::new(1, Some(Duration::ZERO));
     let seat = resting(taken(&turns, "planning", Pace::Pulled).unwrap());
-    let later = |millis| Instant::now() + LOOK * millis;
-    std::thread::sleep(Duration::from_millis(5));
-    turns.look(later(1));
+    look(&turns, 1);
     assert!(poll(&seat).is_pending(), "nobody waits");
     seat.rests();
-    let mut given = turns.enter(&asker("revenues"), Pace::Whole, Instant::now()).err().unwrap();
-    std::thread::sleep(Duration::from_millis(5));
-    turns.look(later(2));
+    let mut given = wait(&turns);
+    look(&turns, 2);
     assert_eq!(poll(&seat), stalled());
     assert!(given.try_recv().is_ok());
+
+    let turns = Turns::new(1, Some(Duration::from_hours(1)));
+    let seat = resting(taken(&turns, "planning", Pace::Pulled).unwrap());
+    let mut given = wait(&turns);
+    look(&turns, 1);
+    assert!(poll(&seat).is_pending() && given.try_recv().is_err());
 }
 
 #[test]
