@@ -2,6 +2,7 @@
 //! costs is bounded, and an honest caller is answered all the while.
 
 mod http1;
+mod stalls;
 
 use drawbridge_tests::{
     COUNCIL, TRUST, TestFederation,

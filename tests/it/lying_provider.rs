@@ -6,10 +6,15 @@ mod metadata;
 mod promises;
 mod requests;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use drawbridge_tests::{Agreement, COUNCIL, Reply, StandIn, TRUST, TestFederation, process, stand_in::Answer};
+use drawbridge_tests::{
+    Agreement, COUNCIL, Reply, StandIn, TRUST, TestFederation, client, federation::standard, process, stand_in::Answer,
+};
 use exchange::{Reason, headers::Signed};
 use proto::records::{Kind, Shared};
 use records::Record;
@@ -106,6 +111,27 @@ fn sound(federation: &TestFederation) {
     let council = federation.member(COUNCIL);
     process::succeed(&council.folder, ["log", "verify", "--data", "data", "--directory", "directory.note"]);
     assert_eq!(council.metric("drawbridge_promise_broken"), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_the_provider_never_opens_is_waited_for_as_long_as_one_may_be_idle() {
+    let mut federation = TestFederation::new().await;
+    federation.member(COUNCIL).reconfigure("[limits]\n", "[limits]\nstream_idle = \"1s\"\n");
+    federation.restart(COUNCIL);
+    let stand_in = StandIn::start(federation.member(TRUST)).await;
+    stand_in.answers(Answer { silent: true, ..Answer::default() }).await;
+    let list = federation.request(LIST, r#"{"count": "3"}"#);
+    let mut client = federation.revenues().await;
+    // The caller itself would wait for ever.
+    let path = format!("/{LIST}");
+    let asked = async {
+        let (head, body) = client.open(&path, &standard(), &list, None).await?;
+        client::read(head, body).await
+    };
+    let reply = tokio::time::timeout(Duration::from_secs(30), asked).await.expect("it is refused in time").unwrap();
+    assert_eq!((reply.reason(), reply.status.code), (Some(Reason::Unanswered), 4), "{}", reply.status.message);
+    assert!(reply.status.message.contains("before the provider's gateway answered"), "{}", reply.status.message);
+    assert_eq!(reply.trailers["drawbridge-hop"], "link");
 }
 
 #[tokio::test]

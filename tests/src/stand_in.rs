@@ -78,6 +78,8 @@ pub struct Answer {
     pub wire: Change<Wire>,
     /// Answers a streamed request without having read any of it.
     pub early: bool,
+    /// Never answers at all.
+    pub silent: bool,
     /// Changes the log once the answer's own leaves are in it.
     pub log: Change<Log>,
 }
@@ -203,6 +205,9 @@ impl Desk {
         let claims = ConsumerClaims::decode(asked.claims.clone()).unwrap();
         self.asked.lock().await.push(claims.clone());
         let answer = self.next.lock().await.pop_front().unwrap_or_default();
+        if answer.silent {
+            return std::future::pending().await;
+        }
         if matches!(claims.shape(), CallShape::ClientStream | CallShape::Bidirectional) && answer.refusal.is_none() {
             return self.converse((asked, claims), answer, body).await;
         }

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use connectors::{Ask, BindingConfig, Bindings, DatabaseConfig, Setup};
+use connectors::{Ask, Asker, BindingConfig, Bindings, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
@@ -131,6 +131,7 @@ async fn through(bindings: &Bindings, method: &str) -> f64 {
         metadata: Vec::new(),
         command: None,
         listener: None,
+        asker: Asker::default(),
     };
     let mut answer = binding.connector().answer(ask).await.unwrap();
     let mut count = 0_u32;

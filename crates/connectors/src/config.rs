@@ -101,6 +101,9 @@ pub struct DatabaseConfig {
     pub commands: Option<String>,
     /// How long a statement waits while another program holds the database. Default: 2 s.
     pub lock_timeout: Option<Timeout>,
+    /// How long the reader of a stream may take nothing while other questions wait for a connection; then they have it, and the stream ends
+    /// with `CANCELLED`. Default: 5 s.
+    pub patience: Option<Timeout>,
 }
 
 /// A positive length of time, written with its unit, as in `"3s"` or `"250ms"`.

@@ -60,6 +60,25 @@ pub struct Ask {
     pub command: Option<CommandId>,
     /// Hears what a gRPC back end says beside its messages; ignored by other kinds.
     pub listener: Option<Arc<dyn Listener>>,
+    /// On whose behalf is asked.
+    pub asker: Asker,
+}
+
+/// On whose behalf is asked, as a name that is only compared: where a legacy system has few places, askers share them fairly.
+/// Default: nobody in particular.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Asker(Arc<str>);
+
+impl Default for Asker {
+    fn default() -> Self {
+        Self::from("")
+    }
+}
+
+impl From<&str> for Asker {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
 }
 
 /// What a command is known by in the legacy system.

@@ -95,6 +95,10 @@ pub enum ConnectorError {
     #[error("the question was taken back")]
     Cancelled,
 
+    /// The reader of the answer took nothing of it while others waited for the legacy system, which they have now.
+    #[error("the reader took nothing while others waited for the legacy system")]
+    Stalled,
+
     /// Of a command: it ended so, and nothing of it was done.
     #[error("{why}; nothing was done")]
     RolledBack {

@@ -32,6 +32,7 @@ mod sqlite;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 /// What is wrong with a table `[database.<name>]`.
 #[derive(Debug)]
@@ -76,7 +77,8 @@ pub(crate) fn open(config: &DatabaseConfig, folder: &Path) -> Result<Arc<dyn Eng
         Ok(url) if wrong.is_empty() => {
             let lock_timeout = config.lock_timeout.map(crate::Timeout::duration);
             let connections = config.connections.map(std::num::NonZeroU16::get);
-            Ok(Arc::new(sqlite::Database::new(url, connections, lock_timeout, config.commands.clone())))
+            let patience = config.patience.map(crate::Timeout::duration);
+            Ok(Arc::new(sqlite::Database::new(url, (connections, patience), lock_timeout, config.commands.clone())))
         }
         Ok(_) => Err(wrong),
         Err((what, help)) => {

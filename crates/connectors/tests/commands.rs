@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use connectors::{Ask, BindingConfig, Bindings, CommandId, ConnectorError, DatabaseConfig, Failure, Setup};
+use connectors::{Ask, Asker, BindingConfig, Bindings, CommandId, ConnectorError, DatabaseConfig, Failure, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -158,6 +158,7 @@ async fn order(
         metadata: Vec::new(),
         command,
         listener: None,
+        asker: Asker::default(),
     };
     let mut answer = binding.connector().answer(ask).await?;
     let message = answer.messages.next().await.unwrap()?;
@@ -235,8 +236,16 @@ async fn a_question_cannot_change_anything<D: Database>() {
     let binding = bindings.iter().next().unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(ASHE).unwrap().into();
-    let ask =
-        Ask { method, request, requests: None, deadline: None, metadata: Vec::new(), command: None, listener: None };
+    let ask = Ask {
+        method,
+        request,
+        requests: None,
+        deadline: None,
+        metadata: Vec::new(),
+        command: None,
+        listener: None,
+        asker: Asker::default(),
+    };
     let refused = binding.connector().answer(ask).await.unwrap_err();
     assert_eq!(refused, ConnectorError::Failed { why: Failure::ReadOnly });
     assert_eq!(database.count("journal").await, 0);

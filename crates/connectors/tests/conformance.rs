@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use connectors::{Answer, Ask, BindingConfig, Bindings, ConnectorError, DatabaseConfig, Setup};
+use connectors::{Answer, Ask, Asker, BindingConfig, Bindings, ConnectorError, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 
@@ -117,7 +117,16 @@ pub(crate) async fn ask_with(
     let binding = bindings.get(&format!("/fixture.v1.Patients/{method}")).unwrap();
     let method = Arc::clone(binding.method());
     let request = method.request_from_json(request).unwrap().into();
-    let question = Ask { method, request, requests: None, deadline, metadata, command: None, listener: None };
+    let question = Ask {
+        method,
+        request,
+        requests: None,
+        deadline,
+        metadata,
+        command: None,
+        listener: None,
+        asker: Asker::default(),
+    };
     binding.connector().answer(question).await
 }
 

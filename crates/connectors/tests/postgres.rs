@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use connectors::{Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
+use connectors::{Answer, Ask, Asker, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 
@@ -106,7 +106,16 @@ async fn ask(bindings: &Bindings, request: &str, deadline: Option<Instant>) -> R
     let request = method.request_from_json(request).unwrap().into();
     binding
         .connector()
-        .answer(Ask { method, request, requests: None, deadline, metadata: Vec::new(), command: None, listener: None })
+        .answer(Ask {
+            method,
+            request,
+            requests: None,
+            deadline,
+            metadata: Vec::new(),
+            command: None,
+            listener: None,
+            asker: Asker::default(),
+        })
         .await
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use connectors::{Ask, BindingConfig, Bindings, DatabaseConfig, Setup};
+use connectors::{Ask, Asker, BindingConfig, Bindings, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -73,6 +73,7 @@ impl Library {
             metadata: Vec::new(),
             command: None,
             listener: None,
+            asker: Asker::default(),
         };
         let answer = binding.connector().answer(question).await.unwrap();
         let message = |message: Result<bytes::Bytes, _>| {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A unary call whose client sets no deadline and whose contract names none.
 pub const UNARY_DEFAULT: Duration = Duration::from_secs(30);
-/// A stream on which nothing passes for so long is closed.
+/// A stream on which nothing passes for so long is closed, unless configured.
 pub const STREAM_IDLE: Duration = Duration::from_secs(60);
 /// Most that is kept back to settle.
 const MAX_RESERVE: Duration = Duration::from_millis(250);

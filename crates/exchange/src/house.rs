@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,6 +16,7 @@ use policy::{Agreements, Meters};
 use records::{ExchangeId, Prepared, Recorded, Records};
 
 use crate::{
+    deadline,
     flood::Flood,
     ports::LegacySystem,
     refusal::{Refusal, Status},
@@ -34,18 +35,26 @@ pub struct Rules {
     pub legacy: Arc<dyn LegacySystem>,
 }
 
-/// Limits of the exchanges of one gateway. Clones share the largest message.
+/// Limits of the exchanges of one gateway. Clones share what can be set.
 #[derive(Clone, Debug)]
 pub struct Limits {
     message: Arc<AtomicUsize>,
+    /// In milliseconds.
+    stream_idle: Arc<AtomicU64>,
     /// How far another gateway's clock may differ, in milliseconds.
     pub clock_skew: u64,
 }
 
 impl Default for Limits {
-    /// 4 MiB (tonic's own limit for decoding) and two minutes.
+    /// 4 MiB (tonic's own limit for decoding), [`deadline::STREAM_IDLE`] and two minutes.
     fn default() -> Self {
-        Self { message: Arc::new(AtomicUsize::new(4 * 1024 * 1024)), clock_skew: 120_000 }
+        let limits = Self {
+            message: Arc::new(AtomicUsize::new(4 * 1024 * 1024)),
+            stream_idle: Arc::default(),
+            clock_skew: 120_000,
+        };
+        limits.set_stream_idle(deadline::STREAM_IDLE);
+        limits
     }
 }
 
@@ -59,6 +68,18 @@ impl Limits {
     /// Sets the largest message in bytes. It holds from the next message on, for all clones.
     pub fn set_message(&self, bytes: usize) {
         self.message.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns how long nothing may pass on a stream, because its reader or its writer has stopped.
+    #[must_use]
+    pub fn stream_idle(&self) -> Duration {
+        Duration::from_millis(self.stream_idle.load(Ordering::Relaxed))
+    }
+
+    /// Sets how long nothing may pass on a stream, in whole milliseconds. It holds at once, for open streams and for all clones.
+    pub fn set_stream_idle(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.stream_idle.store(millis, Ordering::Relaxed);
     }
 }
 

@@ -72,8 +72,20 @@ impl Activity {
         }
     }
 
+    /// Refuses to go on where nothing has passed for `limit`.
+    pub(crate) fn within(&self, limit: Duration, hop: Hop) -> Result<(), Refusal> {
+        if self.idle() < limit {
+            return Ok(());
+        }
+        let told = match (limit.as_secs(), limit.subsec_millis()) {
+            (seconds, 0) => format!("nothing passed for {seconds} s, so the stream was closed"),
+            _ => format!("nothing passed for {} ms, so the stream was closed", limit.as_millis()),
+        };
+        Err(Refusal::new(Reason::Cancelled, hop, told))
+    }
+
     /// Returns how long nothing has passed.
-    pub(crate) fn idle(&self) -> Duration {
+    fn idle(&self) -> Duration {
         self.begun.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
     }
 }

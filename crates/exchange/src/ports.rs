@@ -1,13 +1,18 @@
 //! The two ways out of an exchange: to a legacy system, and to another gateway. `gateway` implements both.
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use contract::Method;
 use federation::GatewayId;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use http::HeaderMap;
-use http_body::Body;
+use http_body::{Body, Frame};
 use proto::{
     link::{OpenResponse, OutcomeRequest, OutcomeResponse},
     records::KeptAnswer,
@@ -71,6 +76,8 @@ pub struct Question {
     pub command: Option<CommandId>,
     /// Where the headers of a back end's answer are heard; none where the agreement lets no metadata cross.
     pub heard: Option<Arc<Heard>>,
+    /// On whose behalf it is asked, `member/system`: systems with few places share them between those.
+    pub asker: String,
 }
 
 /// What a legacy system knows a command by.
@@ -96,6 +103,8 @@ pub enum LegacyError {
     Unfit(String),
     /// It failed; the text is for this gateway's operators and holds no payload.
     Failed(String),
+    /// It was stopped, because the reader took nothing of a stream while others waited for the system.
+    Stalled,
     /// Of a command: the system remembers that it was carried out.
     AlreadyDone,
     /// Of a command: it ended so, and nothing was done.
@@ -142,13 +151,37 @@ impl LinkReply {
     /// Returns the reply of a link that was cut before one came.
     #[must_use]
     pub fn cut(what: String) -> Self {
-        let cut = futures_util::stream::once(std::future::ready(Err(LinkError::Cut(what))));
-        Self { headers: HeaderMap::new(), body: Box::pin(http_body_util::StreamBody::new(cut)) }
+        Self { headers: HeaderMap::new(), body: Box::pin(Cut(Some(what))) }
     }
 }
 
 /// A body of a reply.
-pub type ReplyBody = Pin<Box<dyn Body<Data = Bytes, Error = LinkError> + Send>>;
+pub type ReplyBody = Pin<Box<dyn Reply>>;
+
+/// A body that comes over a link.
+pub trait Reply: Body<Data = Bytes, Error = LinkError> + Send {
+    /// Takes in what comes while nobody reads, and asks for no more, so that many small pieces cost no more than their bytes. Ready once
+    /// nothing more comes.
+    fn poll_hoard(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
+}
+
+/// The body of a link that was cut.
+struct Cut(Option<String>);
+
+impl Body for Cut {
+    type Data = Bytes;
+    type Error = LinkError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
+        Poll::Ready(self.0.take().map(|what| Err(LinkError::Cut(what))))
+    }
+}
+
+impl Reply for Cut {
+    fn poll_hoard(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
 
 /// How a link failed. The texts hold no payload.
 #[derive(Clone, Debug, thiserror::Error)]

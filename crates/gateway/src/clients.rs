@@ -21,7 +21,7 @@ use crate::{
     calls::{self, Held},
     compression::{self, Coding, Packer},
     observe::Observer,
-    places::{Place, Places},
+    places::{Holder, Place, Places},
     ports::{BodyOutlet, STREAM_BUFFER},
     rest::Rest,
     services::Services,
@@ -70,6 +70,11 @@ impl Clients {
         (self.house.limits.message(), self.settings.load().request_timeout())
     }
 
+    /// Takes a place for an exchange of `system`; none where there is no room for it.
+    pub(crate) async fn place(&self, system: &SystemId) -> Option<Place> {
+        self.places.take(&Holder::System(system.clone())).await
+    }
+
     /// Who is asked when a call of `system` names nobody.
     pub(crate) fn default_provider(&self, system: &SystemId) -> Option<MemberId> {
         self.settings.load().systems.get(system).cloned().flatten()
@@ -92,7 +97,7 @@ impl Clients {
             let request = Coding::of(request.headers()).plain(request, self.house.limits.message());
             return Box::pin(self.services.call(caller.peer.clone(), request)).await.map(ClientBody::Tonic);
         }
-        let Some(place) = self.places.take(caller.peer.member()).await else {
+        let Some(place) = self.place(&caller.peer).await else {
             self.observer.shed("consumer");
             let refusal = Refusal::new(Reason::Overloaded, Hop::Consumer, NO_PLACE);
             return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))

@@ -227,6 +227,9 @@ pub struct LimitsConfig {
     pub connection_age: Timeout,
     /// Time to read a request once its headers are there. Default: `"30s"`.
     pub request_timeout: Timeout,
+    /// Time in which something has to pass on a stream. One whose reader takes nothing for so long, or whose writer sends nothing, is closed:
+    /// `CANCELLED`. A caller that goes on taking nothing of any answer for a quarter longer is let go. Default: `"60s"`.
+    pub stream_idle: Timeout,
     /// Worker threads. Default: one a core.
     pub workers: Option<usize>,
     /// How long open exchanges may go on after SIGTERM. Default: `"30s"`.
@@ -294,6 +297,7 @@ defaults! {
         keepalive: seconds(30),
         connection_age: seconds(3600),
         request_timeout: seconds(30),
+        stream_idle: seconds(60),
         workers: None,
         drain: seconds(30),
     }

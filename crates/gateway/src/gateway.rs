@@ -392,6 +392,7 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
     let config = &prepared.file.config;
     let limits = Limits::default();
     limits.set_message(config.limits.message.bytes());
+    limits.set_stream_idle(config.limits.stream_idle.duration());
     House {
         gateway: prepared.gateway.clone(),
         rules,

@@ -17,7 +17,7 @@ use crate::{
     calls::{self, Held},
     ends,
     observe::Observer,
-    places::Places,
+    places::{Holder, Places},
     ports::{BodyOutlet, END_AGREEMENT, OPEN, OUTCOME, PROTOCOL, PROVE, STREAM_BUFFER},
     settings::InForce,
 };
@@ -56,7 +56,7 @@ impl LinksPort {
     }
 
     async fn exchange(self: Arc<Self>, peer: &GatewayId, request: Request<Incoming>) -> Response<Held> {
-        let Some(place) = self.places.take(peer.member()).await else {
+        let Some(place) = self.places.take(&Holder::Member(peer.member().clone())).await else {
             self.observer.shed("provider");
             let refusal = exchange::Refusal::new(
                 exchange::Reason::Overloaded,

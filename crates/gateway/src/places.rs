@@ -1,6 +1,7 @@
 //! The places for exchanges at once, and how members share them, so that one that floods does not keep the others out.
 //!
-//! Two things are shared. **Room**: a member that has more than its share leaves the last eighth of all places to the others; what
+//! Those who share are the other members, and each system of one's own: a caller that leaves its streams unread keeps out no other one
+//! either. Both are called members here. Two things are shared. **Room**: a member that has more than its share leaves the last eighth of all places to the others; what
 //! nobody else wants is lent. **Time**: where the gateway falls behind, a member that has more than its share under way waits until one
 //! of its own exchanges has ended; those that ask for little pass it by. The surprising fact: nothing is measured, and nobody waits,
 //! while a member is alone or asks for little.
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use federation::MemberId;
+use federation::{MemberId, SystemId};
 use tokio::sync::{Mutex as Turn, Notify};
 
 /// Exchanges that a member may always have under way, however far behind the gateway is.
@@ -32,6 +33,15 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long an exchange may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Who shares the places.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    /// Another member, whose gateways ask.
+    Member(MemberId),
+    /// A system of one's own member.
+    System(SystemId),
+}
+
 /// The places of one gateway, shared by all of its runtimes.
 pub(crate) struct Places {
     most: AtomicUsize,
@@ -43,10 +53,10 @@ pub(crate) struct Places {
 #[derive(Default)]
 struct State {
     taken: usize,
-    members: HashMap<MemberId, Holding>,
+    members: HashMap<Holder, Holding>,
 }
 
-/// What one member holds. There are no more of them than members in the directory.
+/// What one member holds. There are no more of them than members in the directory, and systems with a certificate.
 struct Holding {
     taken: usize,
     /// Of those that are taken: not begun yet.
@@ -69,7 +79,7 @@ pub(crate) type Place = Arc<Taken>;
 /// A place of a member. Dropping the last hold on it gives it back.
 pub(crate) struct Taken {
     places: Arc<Places>,
-    member: MemberId,
+    member: Holder,
 }
 
 impl Places {
@@ -98,7 +108,7 @@ impl Places {
     /// # Cancel safety
     ///
     /// Dropping the future gives the place back.
-    pub(crate) async fn take(self: &Arc<Self>, member: &MemberId) -> Option<Place> {
+    pub(crate) async fn take(self: &Arc<Self>, member: &Holder) -> Option<Place> {
         if !self.state().enter(member, self.most(), Instant::now()) {
             return None;
         }
@@ -122,7 +132,7 @@ impl Places {
     }
 
     /// Waits until an exchange of the member may begin.
-    async fn turn(&self, member: &MemberId, queue: &Queue) {
+    async fn turn(&self, member: &Holder, queue: &Queue) {
         let _first = queue.turn.lock().await;
         while !self.state().within_share(member, Instant::now()) && lag().await >= BEHIND {
             let _ = tokio::time::timeout(LOOK, queue.ended.notified()).await;
@@ -136,7 +146,7 @@ impl Places {
 
 impl State {
     /// Takes a place, where there is room for this member.
-    fn enter(&mut self, member: &MemberId, most: usize, now: Instant) -> bool {
+    fn enter(&mut self, member: &Holder, most: usize, now: Instant) -> bool {
         if !self.members.contains_key(member) {
             self.members.retain(|_, holding| holding.taken > 0 || holding.seen_within(KNOWN, now));
         }
@@ -155,14 +165,14 @@ impl State {
     }
 
     /// Returns where to wait, if the exchange may have to: its member has much under way, and others ask too.
-    fn contended(&self, member: &MemberId, now: Instant) -> Option<Arc<Queue>> {
+    fn contended(&self, member: &Holder, now: Instant) -> Option<Arc<Queue>> {
         let holding = self.members.get(member)?;
         let much = holding.taken > ALWAYS && self.others(member, ACTIVE, now) > 0;
         much.then(|| holding.queue.clone())
     }
 
     /// Returns whether a member has no more than its share under way, or is alone by now.
-    fn within_share(&self, member: &MemberId, now: Instant) -> bool {
+    fn within_share(&self, member: &Holder, now: Instant) -> bool {
         let others = self.others(member, ACTIVE, now);
         let running: usize = self.members.values().map(Holding::running).sum();
         let own = self.members.get(member).map_or(0, Holding::running);
@@ -170,12 +180,12 @@ impl State {
     }
 
     /// Returns how many other members have asked lately, or hold a place.
-    fn others(&self, member: &MemberId, lately: Duration, now: Instant) -> usize {
+    fn others(&self, member: &Holder, lately: Duration, now: Instant) -> usize {
         let others = self.members.iter().filter(|(other, _)| *other != member);
         others.filter(|(_, holding)| holding.taken > 0 || holding.seen_within(lately, now)).count()
     }
 
-    fn wait(&mut self, member: &MemberId, change: impl Fn(usize) -> usize) {
+    fn wait(&mut self, member: &Holder, change: impl Fn(usize) -> usize) {
         if let Some(holding) = self.members.get_mut(member) {
             holding.waiting = change(holding.waiting);
         }
@@ -237,8 +247,8 @@ async fn lag() -> Duration {
 mod tests {
     use super::*;
 
-    fn member(name: &str) -> MemberId {
-        format!("{name}.example").parse().unwrap()
+    fn member(name: &str) -> Holder {
+        Holder::Member(format!("{name}.example").parse().unwrap())
     }
 
     /// Takes as many places as there are for a member; returns how many.
@@ -269,6 +279,16 @@ mod tests {
         assert!(state.enter(&member("police"), 2, now));
         assert!(state.enter(&member("council"), 2, now));
         assert!(!state.enter(&member("council"), 2, now));
+    }
+
+    #[test]
+    fn a_system_that_floods_leaves_room_for_the_others_of_its_member() {
+        let (mut state, now) = (State::default(), Instant::now());
+        let system = |name| Holder::System(SystemId::new("council.example".parse().unwrap(), name).unwrap());
+        let fill = |state: &mut State, name| (0..=16).take_while(|_| state.enter(&system(name), 16, now)).count();
+        assert!(state.enter(&system("revenues"), 16, now));
+        assert_eq!(fill(&mut state, "planning"), 13);
+        assert_eq!(fill(&mut state, "revenues"), 2);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! The ports of `exchange`, implemented over connectors and links.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use connectors::{Bindings, ConnectorError};
@@ -8,14 +13,15 @@ use exchange::{
     Heard, Status, deadline, framing,
     headers::{METADATA, binary},
     ports::{
-        LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question, Requests,
+        LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question, Reply,
+        Requests,
     },
 };
 use federation::GatewayId;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
-use http_body_util::BodyExt as _;
-use link::{Body, client::Links};
+use http_body::Frame;
+use link::{Body, Incoming, client::Links};
 use prost::Message;
 use proto::link::{OpenRequest, OpenResponse, OutcomeRequest, OutcomeResponse};
 
@@ -44,7 +50,7 @@ impl LegacySystem for Legacy {
         let Some(binding) = self.bindings.get(question.method.path()) else {
             return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
         };
-        let Question { method, requests, deadline, metadata, command, heard } = question;
+        let Question { method, requests, deadline, metadata, command, heard, asker } = question;
         let is_command = command.is_some();
         let command = command.map(|id| connectors::CommandId { key: id.key, exchange: id.exchange });
         let (request, requests) = match requests {
@@ -55,7 +61,8 @@ impl LegacySystem for Legacy {
             }
         };
         let listener = heard.map(|heard| Arc::new(Listening(heard)) as Arc<dyn connectors::Listener>);
-        let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener };
+        let asker = connectors::Asker::from(asker.as_str());
+        let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener, asker };
         async move {
             let told = if is_command { command_error } else { legacy_error };
             let answer = binding.connector().answer(ask).await.map_err(told)?;
@@ -119,6 +126,7 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
             details: Bytes::new(),
         }),
         ConnectorError::Timeout => LegacyError::Timeout,
+        ConnectorError::Stalled => LegacyError::Stalled,
         unfit @ ConnectorError::Argument { .. } => LegacyError::Unfit(unfit.to_string()),
         other @ (ConnectorError::Unreachable { .. }
         | ConnectorError::Credentials { .. }
@@ -200,10 +208,34 @@ impl Peers for LinkPeers {
                     parts.status
                 )));
             }
-            let body = body.map_err(|error| LinkError::Cut(crate::load::chain(&error)));
-            Ok(LinkReply { headers: parts.headers, body: Box::pin(body) })
+            Ok(LinkReply { headers: parts.headers, body: Box::pin(LinkBody(body)) })
         }
         .boxed()
+    }
+}
+
+/// The body of a reply, as an exchange sees it.
+struct LinkBody(Incoming);
+
+impl http_body::Body for LinkBody {
+    type Data = Bytes;
+    type Error = LinkError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
+        Pin::new(&mut self.0).poll_frame(context).map_err(|error| LinkError::Cut(crate::load::chain(&error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}
+
+impl Reply for LinkBody {
+    fn poll_hoard(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_hoard(context)
     }
 }
 

@@ -95,7 +95,7 @@ impl Rest {
             streamed::read_on(request);
             return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
         }
-        let Some(place) = clients.places.take(system.member()).await else {
+        let Some(place) = clients.place(system).await else {
             clients.observer.shed("consumer");
             streamed::read_on(request);
             return unrecorded(&clients, Reason::Overloaded, NO_PLACE);

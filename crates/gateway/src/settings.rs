@@ -74,15 +74,28 @@ impl Settings {
         self.file.config.limits.request_timeout.duration()
     }
 
-    /// What the links' port allows.
+    /// What the links' port allows. The exchanges of many systems share one connection, so there is room for all of its streams.
     pub(crate) fn links_limits(&self) -> server::Limits {
+        let limits = self.limits();
+        server::Limits { http2: limits.http2.with_room_for_all(), ..limits }
+    }
+
+    /// What the clients' port allows.
+    pub(crate) fn clients_limits(&self) -> server::Limits {
+        server::Limits { http1: self.rest(), ..self.limits() }
+    }
+
+    fn limits(&self) -> server::Limits {
         let config = &self.file.config.limits;
+        let idle = config.stream_idle.duration();
         server::Limits {
             http2: Http2 {
                 streams: config.streams,
                 header_bytes: u32::try_from(config.header.bytes()).unwrap_or(u32::MAX),
                 header_timeout: config.header_timeout.duration(),
                 keepalive: Keepalive { interval: config.keepalive.duration(), ..Keepalive::default() },
+                // A stream is closed first, with a reason, and its caller has some time to take that.
+                stall: idle.saturating_add(idle / 4),
                 ..Http2::default()
             },
             handshakes: server::Handshakes { timeout: config.handshake_timeout.duration(), at_once: config.handshakes },
@@ -90,11 +103,6 @@ impl Settings {
             connection_age: Some(config.connection_age.duration()),
             ..server::Limits::default()
         }
-    }
-
-    /// What the clients' port allows.
-    pub(crate) fn clients_limits(&self) -> server::Limits {
-        server::Limits { http1: self.rest(), ..self.links_limits() }
     }
 }
 

@@ -135,6 +135,7 @@ impl http_body::Body for Body {
 pub struct Incoming {
     source: Source,
     data_ended: bool,
+    hoard: Hoard,
     /// Held for as long as the stream takes a place.
     _hold: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
@@ -150,17 +151,25 @@ enum Source {
     Other(OtherIncoming, Option<HeaderMap>),
 }
 
+/// What was taken in while nobody read. Its window is still closed.
+#[derive(Default)]
+struct Hoard {
+    data: BytesMut,
+    /// How the data ended, once it has.
+    ended: Option<Result<(), h2::Error>>,
+}
+
 impl Incoming {
     pub(crate) fn new(stream: h2::RecvStream) -> Self {
-        Self { source: Source::Http2(stream), data_ended: false, _hold: None }
+        Self { source: Source::Http2(stream), data_ended: false, hoard: Hoard::default(), _hold: None }
     }
 
     pub(crate) fn holding(stream: h2::RecvStream, hold: impl std::any::Any + Send + Sync) -> Self {
-        Self { source: Source::Http2(stream), data_ended: false, _hold: Some(Box::new(hold)) }
+        Self { source: Source::Http2(stream), data_ended: false, hoard: Hoard::default(), _hold: Some(Box::new(hold)) }
     }
 
     pub(crate) fn http1(body: hyper::body::Incoming) -> Self {
-        Self { source: Source::Http1(Box::new(body), None), data_ended: false, _hold: None }
+        Self { source: Source::Http1(Box::new(body), None), data_ended: false, hoard: Hoard::default(), _hold: None }
     }
 
     /// A body that arrives by way of another one, as of one that decodes it.
@@ -221,11 +230,36 @@ impl Incoming {
         Ok(Collected { data, trailers })
     }
 
+    /// Takes in what comes while nobody reads, and asks for no more: it is not ready until the data ends.
+    ///
+    /// A stream that is left unread keeps its frames, each of which costs more than its bytes where it is small, and counts against the
+    /// connection ([`Http2::small_frames`](crate::Http2::small_frames)). Polled by a reader that cannot read on, this joins them. What it
+    /// holds is bounded by the window of the stream, and is read first.
+    pub fn poll_hoard(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Source::Http2(stream) = &mut self.source else { return Poll::Pending };
+        while !self.data_ended && self.hoard.ended.is_none() {
+            match ready!(stream.poll_data(context)) {
+                Some(Ok(chunk)) => self.hoard.data.extend_from_slice(&chunk),
+                Some(Err(error)) => self.hoard.ended = Some(Err(error)),
+                None => self.hoard.ended = Some(Ok(())),
+            }
+        }
+        Poll::Ready(())
+    }
+
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if self.data_ended {
             return Poll::Ready(None);
         }
         let next = match &mut self.source {
+            Source::Http2(stream) if !self.hoard.data.is_empty() => {
+                let chunk = self.hoard.data.split().freeze();
+                let _ = stream.flow_control().release_capacity(chunk.len());
+                Some(Ok(chunk))
+            }
+            Source::Http2(_) if self.hoard.ended.is_some() => {
+                self.hoard.ended.take().and_then(Result::err).map(|error| Err(BodyError::from_h2(error)))
+            }
             Source::Http2(stream) => match ready!(stream.poll_data(context)) {
                 Some(Ok(chunk)) => {
                     // Fails only for more than was received.
@@ -297,7 +331,10 @@ impl http_body::Body for Incoming {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Http2(stream) => stream.is_end_stream(),
+            Source::Http2(stream) => {
+                let hoarded = !self.hoard.data.is_empty() || matches!(self.hoard.ended, Some(Err(_)));
+                !hoarded && stream.is_end_stream()
+            }
             Source::Http1(body, trailers) => {
                 trailers.is_none() && (self.data_ended || http_body::Body::is_end_stream(body.as_ref()))
             }

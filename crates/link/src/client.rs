@@ -37,7 +37,8 @@ pub use error::{DialError, LinkError};
 /// What a client allows.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Limits of one connection. [`Http2::streams`] is for streams that the peer opens, and it may open none.
+    /// Limits of one connection. Default: 1,280 streams at once where the peer allows them, with room for the windows of all, so that
+    /// readers that pause do not stop the others; the rest as [`Http2::default`].
     pub http2: Http2,
     /// Connections at once to one peer. Default: 4.
     pub connections: usize,
@@ -66,7 +67,7 @@ pub struct Backoff {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            http2: Http2::default(),
+            http2: Http2 { streams: STREAMS, ..Http2::default() }.with_room_for_all(),
             connections: 4,
             queue: 256,
             connect_timeout: Duration::from_secs(5),
@@ -76,6 +77,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Streams that a gateway opens at once on one connection: what a peer allows by default, and those that wait for a place.
+const STREAMS: u32 = 1_024 + 256;
 
 /// How to reach a peer, and how to know that it is the right one.
 #[derive(Clone, Debug)]

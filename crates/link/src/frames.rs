@@ -12,11 +12,16 @@ const END_HEADERS: u8 = 0x4;
 
 /// What a frame is, as far as the guard asks. Source: RFC 9113, section 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `DATA`.
     Data,
+    /// `HEADERS`.
     Headers,
+    /// `RST_STREAM`.
     Reset,
+    /// `CONTINUATION`.
     Continuation,
+    /// `GOAWAY`.
     GoAway,
     /// `PRIORITY`, `SETTINGS`, `PING`, `WINDOW_UPDATE`, `PUSH_PROMISE` and whatever else: frames that ask for no work.
     Other,
@@ -24,15 +29,18 @@ pub(crate) enum Kind {
 
 /// The head of a frame that has arrived whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
+    /// What it is.
     pub kind: Kind,
+    /// It has no payload.
     pub empty: bool,
+    /// It ends its stream.
     pub end_stream: bool,
 }
 
 /// Follows one direction of a connection.
 #[derive(Debug)]
-pub(crate) struct FrameWalker {
+pub struct FrameWalker {
     /// Bytes to pass over before the next head: of the preface, then of a payload.
     skip: usize,
     head: [u8; HEAD_LENGTH],
@@ -46,27 +54,36 @@ pub(crate) struct FrameWalker {
 
 impl FrameWalker {
     /// Follows a direction that opens with the client's preface.
-    pub(crate) fn with_preface() -> Self {
+    #[must_use]
+    pub fn with_preface() -> Self {
         Self { skip: PREFACE_LENGTH, ..Self::without_preface() }
     }
 
-    pub(crate) fn without_preface() -> Self {
+    /// Follows a direction that opens with a frame.
+    #[must_use]
+    pub fn without_preface() -> Self {
         Self { skip: 0, head: [0; HEAD_LENGTH], have: 0, current: None, block: false, completed: 0 }
     }
 
     /// Frames that have arrived whole.
-    pub(crate) fn completed(&self) -> u64 {
+    #[must_use]
+    pub fn completed(&self) -> u64 {
         self.completed
     }
 
     /// Whether the peer owes the rest of something that has to come in time: its first frame, a head, a header block, or any frame
     /// but `DATA`. (The rest of a `DATA` frame may wait for its sender; the keepalive looks after that.)
-    pub(crate) fn owes(&self) -> bool {
+    #[must_use]
+    pub fn owes(&self) -> bool {
         self.completed == 0 || self.block || self.have > 0 || self.current.is_some_and(|frame| frame.kind != Kind::Data)
     }
 
     /// Passes over `bytes` and hands each frame that is thereby whole to `seen`.
-    pub(crate) fn walk<E>(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame) -> Result<(), E>) -> Result<(), E> {
+    ///
+    /// # Errors
+    ///
+    /// What `seen` returns. The walker is of no use after it.
+    pub fn walk<E>(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame) -> Result<(), E>) -> Result<(), E> {
         loop {
             let passed = self.skip.min(bytes.len());
             self.skip -= passed;

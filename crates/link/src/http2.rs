@@ -11,10 +11,14 @@ use http::HeaderMap;
 ///
 /// One connection holds at most about `connection_window` of received data that nobody has read, and for every stream
 /// `send_buffer` of data that the peer has not yet taken, besides fixed buffers of some 150 KiB.
+///
+/// Where streams of one connection belong to different askers, `connection_window` has to be as large as all windows of its streams
+/// together ([`Http2::with_room_for_all`]): otherwise some of them, left unread, stop all others.
 #[derive(Clone, Debug)]
 pub struct Http2 {
-    /// Streams that the peer may have open at once. Default: 128, as nginx (`http2_max_concurrent_streams`); RFC 9113, section
-    /// 6.5.2, recommends no fewer than 100. A stream beyond it is refused (`REFUSED_STREAM`).
+    /// Streams that the asking end may have open at once. Default: 128, as nginx (`http2_max_concurrent_streams`); RFC 9113, section
+    /// 6.5.2, recommends no fewer than 100. At a server, a stream beyond it is refused (`REFUSED_STREAM`); a client keeps to it even
+    /// where its peer allows more.
     pub streams: u32,
     /// Size of a decoded header list (request head or trailers), in bytes, each field counted with 32 bytes more (RFC 9113, section
     /// 6.5.2). Default: 16 KiB, as hyper and the hard limit of gRPC's C-core. A longer one is answered with 431, one of more than four
@@ -25,7 +29,7 @@ pub struct Http2 {
     pub header_timeout: Duration,
     /// Bytes of one stream that the peer may send before they are read. Default: 128 KiB.
     pub stream_window: u32,
-    /// Bytes of all streams of a connection that the peer may send before they are read. Default: 16 MiB, as much as all streams
+    /// Bytes of all streams of a connection that the peer may send before they are read. Default: 16 MiB, as much as 128 streams
     /// together: with less, readers that pause on some streams would stop the others.
     pub connection_window: u32,
     /// Largest frame that is accepted, in bytes. Default: 16 KiB, HTTP/2's own and the size of a TLS record. From 16,384 to 16,777,215.
@@ -35,6 +39,9 @@ pub struct Http2 {
     /// What unread `DATA` frames of less than 256 bytes may cost beside the window, in bytes, each counted as what it lacks of 256.
     /// Default: 8 MiB, which lets one stream of the smallest messages (a prefix alone) fill its window. Beyond it the connection ends.
     pub small_frames: usize,
+    /// Time in which the asking end has to take something of an answer that waits for it. Default: 60 s. It has passed: the stream is
+    /// reset, and what it held is let go.
+    pub stall: Duration,
     /// How a dead connection is noticed.
     pub keepalive: Keepalive,
     /// Frames without work (`PING`, `SETTINGS`, `PRIORITY`, `WINDOW_UPDATE`, empty `DATA`, unknown ones) that a peer may send at a stretch.
@@ -82,6 +89,7 @@ impl Default for Http2 {
             frame_bytes: 16 * 1024,
             send_buffer: 64 * 1024,
             small_frames: 8 * 1024 * 1024,
+            stall: Duration::from_secs(60),
             keepalive: Keepalive::default(),
             idle_frames: 1_000,
             resets: 1_000,
@@ -98,8 +106,23 @@ impl Default for Keepalive {
 impl Http2 {
     /// The largest window that HTTP/2 knows. Source: RFC 9113, section 6.9.1.
     const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+    /// The smallest window of a stream that [`Http2::with_room_for_all`] chooses: one frame.
+    const LEAST_WINDOW: u32 = 16 * 1024;
     /// The bounds of a frame's size. Source: RFC 9113, section 6.5.2.
     const FRAME_BYTES: std::ops::RangeInclusive<u32> = 16_384..=16_777_215;
+
+    /// Lets every stream fill its window without taking room from another, so that a stream that nobody reads stops itself alone.
+    ///
+    /// The window of the connection becomes that of all [`Http2::streams`] together, and [`Http2::small_frames`] grows with it. With more
+    /// than 16,383 streams of 128 KiB, the window of a stream becomes smaller, since HTTP/2 knows none above 2 GiB.
+    #[must_use]
+    pub fn with_room_for_all(mut self) -> Self {
+        let streams = self.streams.max(1);
+        self.stream_window = self.stream_window.min((Self::LARGEST_WINDOW / streams).max(Self::LEAST_WINDOW));
+        self.connection_window = self.stream_window.saturating_mul(streams).min(Self::LARGEST_WINDOW);
+        self.small_frames = self.small_frames.max((self.connection_window as usize).saturating_mul(2));
+        self
+    }
 
     pub(crate) fn server(&self) -> h2::server::Builder {
         let mut builder = h2::server::Builder::new();
@@ -147,3 +170,22 @@ const LOCAL_RESETS: usize = 1_024;
 const PENDING_RESETS: usize = 20;
 /// Streams that are opened before the peer has said how many it allows. Source: RFC 9113, section 6.5.2 (hyper does the same).
 const FIRST_STREAMS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_the_windows_of_all_streams() {
+        let check = |streams, stream_window, connection_window| {
+            let http2 = Http2 { streams, ..Http2::default() }.with_room_for_all();
+            assert_eq!((http2.stream_window, http2.connection_window), (stream_window, connection_window), "{streams}");
+        };
+        check(128, 128 * 1024, 16 * 1024 * 1024);
+        check(1_024, 128 * 1024, 128 * 1024 * 1024);
+        check(32_768, 65_535, 65_535 * 32_768);
+        check(0, 128 * 1024, 128 * 1024);
+        // More than HTTP/2 has room for; the gateway's limit of exchanges lies far below.
+        check(1_000_000, 16 * 1024, (1 << 31) - 1);
+    }
+}

@@ -7,6 +7,7 @@
 //! - [`server`] accepts connections, for the links' port and the clients' port alike.
 //! - [`client`] keeps a few full connections to every gateway that this one asks.
 //! - [`Body`], [`Sender`] and [`Incoming`] are the two directions of a stream.
+//! - [`FrameWalker`] follows the frames of HTTP/2, to count what a peer does.
 //! - [`MessageWalker`] counts and checks gRPC's length-prefixed messages as they pass.
 //!
 //! The crate knows bytes. Claims, permission and payloads mean nothing to it; who a peer is, is for a function that is handed in.
@@ -25,6 +26,7 @@ pub mod server;
 
 pub use body::{Body, BodyError, Closed, Collected, Incoming, Sender};
 pub use coalesce::CoalescedWrites;
+pub use frames::{Frame, FrameWalker, Kind as FrameKind};
 pub use guard::Breach;
 pub use h2::Reason;
 pub use http2::{Http2, Keepalive};

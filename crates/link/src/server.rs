@@ -21,8 +21,9 @@
 //! | pings, settings, window updates, unknown frames | [`Http2::idle_frames`] | closed |
 //! | empty data, unread small data | a hundred (h2); [`Http2::small_frames`] | `GOAWAY` |
 //! | frames beyond the announced size | [`Http2::frame_bytes`] | `GOAWAY` |
-//! | data that nobody reads, answers that it does not take | windows and [`Http2::send_buffer`] | it waits |
-//! | HTTP/1.1 where it is allowed ([`Limits::http1`]): heads that trickle or are long, answers that are not taken | [`Http2::header_timeout`], [`Http2::header_bytes`]; a minute | closed; 431; closed |
+//! | data that nobody reads | windows | it waits |
+//! | answers that it does not take | windows and [`Http2::send_buffer`]; [`Http2::stall`] | it waits; the stream is reset |
+//! | HTTP/1.1 where it is allowed ([`Limits::http1`]): heads that trickle or are long, answers that are not taken | [`Http2::header_timeout`], [`Http2::header_bytes`], [`Http2::stall`] | closed; 431; closed |
 //! | a connection that has gone dead, old, or unused | [`Http2::keepalive`], [`Limits::connection_age`], [`Limits::idle`] | closed; `GOAWAY` |
 
 use std::error::Error;

@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod claims;
 pub mod contract;
 pub mod filter;
+pub mod frames;
 pub mod framing;
 pub mod headers;
 pub mod journal;

@@ -60,8 +60,8 @@ macro_rules! targets {
 }
 
 targets! {
-    headers claims proofs note journal tiles filter request descriptor_set protos json framing agreement directory configuration
-    certificate
+    headers claims proofs note journal tiles filter request descriptor_set protos json frames framing agreement directory
+    configuration certificate
 }
 
 #[test]

@@ -12,8 +12,8 @@ async fn federation(places: usize) -> TestFederation {
     let federation = TestFederation::of_three().await;
     let trust = federation.member(TRUST);
     trust.reconfigure("[limits]\n", &format!("[limits]\nexchanges = {places}\n"));
-    // As many statements at once as places: nothing else is to hold a call up.
-    trust.reconfigure("legacy.db\"\n", &format!("legacy.db\"\nconnections = {places}\n"));
+    // As many statements at once as places, and two that streams leave to others: nothing else is to hold a call up.
+    trust.reconfigure("legacy.db\"\n", &format!("legacy.db\"\nconnections = {}\n", places + 2));
     federation.start()
 }
 

@@ -8,7 +8,7 @@ use contract::{Contracts, Source};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::{Ask, BindingConfig, Bindings, ConnectorError, Setup, Withdrawn};
+use crate::{Ask, Asker, BindingConfig, Bindings, ConnectorError, Setup, Withdrawn};
 
 const CONTRACT: &str = r#"
 syntax = "proto3";
@@ -66,6 +66,7 @@ async fn ask(bindings: &Bindings, method: &str, requests: &[Value]) -> Result<Ve
         metadata: Vec::new(),
         command: None,
         listener: None,
+        asker: Asker::default(),
     };
     let mut answer = binding.connector().answer(question).await?;
     let mut messages = Vec::new();
@@ -121,6 +122,7 @@ async fn a_request_that_is_given_up_has_no_answer() {
         metadata: Vec::new(),
         command: None,
         listener: None,
+        asker: Asker::default(),
     };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Cancelled);
 }
@@ -131,7 +133,16 @@ async fn a_deadline_and_a_limit_hold_for_what_is_made_up_too() {
     let binding = bindings.get("/housing.v1.Tenancies/Find").unwrap();
     let method = Arc::clone(binding.method());
     let (request, deadline) = (Bytes::new(), Some(Instant::now()));
-    let ask = Ask { method, request, requests: None, deadline, metadata: Vec::new(), command: None, listener: None };
+    let ask = Ask {
+        method,
+        request,
+        requests: None,
+        deadline,
+        metadata: Vec::new(),
+        command: None,
+        listener: None,
+        asker: Asker::default(),
+    };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Timeout);
 }
 

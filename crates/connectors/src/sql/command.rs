@@ -84,7 +84,8 @@ impl SqlCommand {
         let mut all = all.into_iter();
         let arguments = self.counts.iter().map(|count| all.by_ref().take(*count).collect()).collect();
         let deadline = self.limits.deadline(ask.deadline);
-        let message = self.work.carry_out(Order { arguments, reply: self.reply.clone(), deadline, id }).await?;
+        let order = Order { arguments, reply: self.reply.clone(), deadline, id, asker: ask.asker };
+        let message = self.work.carry_out(order).await?;
         Ok(Answer { messages: stream::once(std::future::ready(Ok::<Bytes, ConnectorError>(message))).boxed() })
     }
 }

@@ -1,7 +1,6 @@
 //! Answers a method with the rows of one statement.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use contract::{Kind, Method, Shape};
@@ -103,7 +102,8 @@ impl SqlConnector {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
-        let mut rows = self.rows(&ask.request, ask.deadline).await?;
+        let question = self.question(&ask)?;
+        let mut rows = self.run.start(question).await?;
         let messages = match self.shape {
             Answers::Stream => {
                 return Ok(Answer { messages: rows.boxed() });
@@ -114,15 +114,15 @@ impl SqlConnector {
         Ok(Answer { messages: stream::once(std::future::ready(Ok(messages))).boxed() })
     }
 
-    async fn rows(&self, request: &Bytes, deadline: Option<Instant>) -> Result<Rows, ConnectorError> {
-        let question = Question {
-            arguments: self.parameters.arguments(request)?,
+    fn question(&self, ask: &Ask) -> Result<Question, ConnectorError> {
+        Ok(Question {
+            arguments: self.parameters.arguments(&ask.request)?,
             plan: Arc::clone(&self.plan),
             limit: self.limits.message,
-            deadline: self.limits.deadline(deadline),
+            deadline: self.limits.deadline(ask.deadline),
             pace: if self.shape == Answers::Stream { Pace::Pulled } else { Pace::Whole },
-        };
-        self.run.start(question).await
+            asker: ask.asker.clone(),
+        })
     }
 
     /// Joins the rows to one message. Protobuf joins what comes one after the other.

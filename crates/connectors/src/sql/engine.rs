@@ -14,7 +14,7 @@ use crate::sql::cell::{Argument, Column, Slot};
 use crate::sql::plan::{Plan, Row};
 use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
-use crate::{CommandId, ConnectorError};
+use crate::{Asker, CommandId, ConnectorError};
 
 /// One database and its connections.
 pub(crate) trait Engine: fmt::Debug + Send + Sync {
@@ -97,6 +97,7 @@ pub(crate) struct Order {
     pub(crate) reply: Reply,
     pub(crate) deadline: Option<Instant>,
     pub(crate) id: CommandId,
+    pub(crate) asker: Asker,
 }
 
 /// What the rows of a command's last statement become.
@@ -165,6 +166,7 @@ pub(crate) struct Question {
     pub(crate) limit: usize,
     pub(crate) deadline: Option<Instant>,
     pub(crate) pace: Pace,
+    pub(crate) asker: Asker,
 }
 
 /// How the rows are wanted.

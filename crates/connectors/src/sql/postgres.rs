@@ -15,6 +15,7 @@ use crate::config::DatabaseConfig;
 use crate::sql::Misconfigured;
 use crate::sql::engine::{Engine, Fault, Prepared, PreparedCommand};
 use crate::sql::statement::Statement;
+use crate::sql::turns::Turns;
 
 use address::Address;
 use pool::Pool;
@@ -61,7 +62,11 @@ impl Database {
         // The server keeps milliseconds in an i32.
         let lock_timeout = config.lock_timeout.map_or(LOCK_TIMEOUT, crate::Timeout::duration);
         let connections = config.connections.map_or(CONNECTIONS, std::num::NonZeroU16::get);
-        let pool = Pool::new(address, lock_timeout.min(Duration::from_hours(1)), usize::from(connections));
+        let pool = Pool::new(
+            address,
+            lock_timeout.min(Duration::from_hours(1)),
+            Turns::new(usize::from(connections), config.patience.map(crate::Timeout::duration)),
+        );
         Ok(Self { pool: Arc::new(pool), statements: AtomicU64::new(0), commands: config.commands.clone() })
     }
 }

@@ -1,7 +1,8 @@
 //! The rows of a statement as encoded messages, made as the reader pulls them.
 //!
 //! The statement, its connection and the loop over its rows are one future, the pump, which this stream polls itself. So nothing
-//! runs beside the reader, and dropping the stream stops all of it.
+//! runs beside the reader, and dropping the stream stops all of it. The pump has a seat, which it loses while its reader takes nothing and
+//! others wait for the connection.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,12 +12,12 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use futures_core::future::BoxFuture;
 use tokio::time::Sleep;
 
 use crate::ConnectorError;
 use crate::sql::engine::{Pace, Question};
 use crate::sql::plan::{Plan, Row};
+use crate::sql::turns::{Pump, Seat};
 
 /// How many rows are encoded before the reader gets the first of them.
 pub(crate) const BATCH_ROWS: usize = 64;
@@ -32,8 +33,10 @@ const ARENA_PULLED: usize = 64 * 1024;
 
 /// The encoded rows.
 pub(crate) struct Rows {
-    /// `None` once the statement has ended.
-    pump: Option<BoxFuture<'static, Result<(), ConnectorError>>>,
+    /// Where the pump is.
+    seat: Arc<Seat>,
+    /// Whether the statement has not ended yet, as far as the reader has heard.
+    runs: bool,
     batch: Arc<Batch>,
     ready: VecDeque<Bytes>,
     error: Option<ConnectorError>,
@@ -41,14 +44,17 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// The rows that `pump` puts into `batch`. At the deadline the pump is dropped.
-    pub(crate) fn of(
-        pump: BoxFuture<'static, Result<(), ConnectorError>>,
-        batch: Arc<Batch>,
-        deadline: Option<Instant>,
-    ) -> Self {
+    /// The rows that `pump`, from its seat, puts into `batch`. At the deadline the pump is dropped.
+    pub(crate) fn of(pump: Pump, seat: Arc<Seat>, batch: Arc<Batch>, deadline: Option<Instant>) -> Self {
+        seat.set(pump);
         let timer = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
-        Self { pump: Some(pump), batch, ready: VecDeque::new(), error: None, timer }
+        Self { seat, runs: true, batch, ready: VecDeque::new(), error: None, timer }
+    }
+
+    fn next_ready(&mut self) -> Option<Bytes> {
+        let message = self.ready.pop_front()?;
+        self.seat.rests();
+        Some(message)
     }
 
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
@@ -61,17 +67,17 @@ impl Stream for Rows {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Some(message) = this.ready.pop_front() {
+        if let Some(message) = this.next_ready() {
             return Poll::Ready(Some(Ok(message)));
         }
-        if let Some(pump) = this.pump.as_mut() {
-            if let Poll::Ready(result) = pump.as_mut().poll(context) {
-                this.pump = None;
+        if this.runs {
+            if let Poll::Ready(result) = this.seat.poll(context) {
+                this.runs = false;
                 this.error = result.err();
             }
             this.batch.swap(&mut this.ready);
         }
-        if let Some(message) = this.ready.pop_front() {
+        if let Some(message) = this.next_ready() {
             return Poll::Ready(Some(Ok(message)));
         }
         if let Some(error) = this.error.take() {
@@ -79,11 +85,12 @@ impl Stream for Rows {
             let late = error == ConnectorError::Cancelled && this.timer.is_some();
             return Poll::Ready(Some(Err(if late { ConnectorError::Timeout } else { error })));
         }
-        if this.pump.is_none() {
+        if !this.runs {
             return Poll::Ready(None);
         }
         if this.is_late(context) {
-            this.pump = None;
+            this.runs = false;
+            this.seat.stop();
             return Poll::Ready(Some(Err(ConnectorError::Timeout)));
         }
         Poll::Pending

@@ -14,11 +14,12 @@ use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Executor, Row as _, SqlSa
 
 use crate::sql::cell::{Cell, Class, Column, Slot};
 use crate::sql::command::{make_table, no_table};
-use crate::sql::engine::{Engine, Fault, Prepared, PreparedCommand, Question, Run};
+use crate::sql::engine::{Engine, Fault, Pace, Prepared, PreparedCommand, Question, Run};
 use crate::sql::plan;
 use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
-use crate::{ConnectorError, Failure, Misfit};
+use crate::sql::turns::Turns;
+use crate::{Asker, ConnectorError, Failure, Misfit};
 
 pub(crate) use pool::Pool;
 
@@ -105,7 +106,7 @@ impl Database {
     /// Makes the pool. Nothing is opened yet.
     pub(crate) fn new(
         url: DatabaseUrl,
-        connections: Option<u16>,
+        (connections, patience): (Option<u16>, Option<Duration>),
         lock_timeout: Option<Duration>,
         commands: Option<String>,
     ) -> Self {
@@ -114,8 +115,9 @@ impl Database {
         let options = url.options.busy_timeout(lock_timeout);
         let connections = usize::from(connections.unwrap_or(CONNECTIONS).max(1));
         let writer = options.clone().read_only(false).pragma("query_only", "OFF");
-        let commands = commands.map(|table| (Arc::new(Pool::new(writer, url.file.clone(), 1)), table));
-        Self { pool: Arc::new(Pool::new(options, url.file, connections)), commands }
+        let commands =
+            commands.map(|table| (Arc::new(Pool::new(writer, url.file.clone(), Turns::new(1, patience))), table));
+        Self { pool: Arc::new(Pool::new(options, url.file, Turns::new(connections, patience))), commands }
     }
 
     /// Returns the connections.
@@ -145,7 +147,11 @@ impl Database {
         let sql = format!("INSERT INTO {table} (key, exchange) VALUES (?1, ?2)");
         self.describe(&Statement { sql, parameters: Vec::new() }, true).await?;
         let deadline = Instant::now() + HEALTH_TIMEOUT;
-        let mut lease = self.pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
+        let mut lease = self
+            .pool
+            .lease(Some(deadline), (&Asker::default(), Pace::Whole))
+            .await
+            .map_err(|error| error.to_string())?;
         let connection = lease.connection().map_err(|error| error.to_string())?;
         let name = table.rsplit('.').next().unwrap_or(table);
         let row = sqlx::query(UNIQUE).bind(name).fetch_one(connection).await.map_err(|error| driver_text(&error))?;
@@ -157,7 +163,11 @@ impl Database {
     /// Returns what the statement's columns are. Only one of a command may write.
     async fn describe(&self, statement: &Statement, command: bool) -> Result<Vec<Column>, String> {
         let deadline = Instant::now() + HEALTH_TIMEOUT;
-        let mut lease = self.pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
+        let mut lease = self
+            .pool
+            .lease(Some(deadline), (&Asker::default(), Pace::Whole))
+            .await
+            .map_err(|error| error.to_string())?;
         let connection = lease.connection().map_err(|error| error.to_string())?;
         let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
         let prepared = connection.prepare(sql).await.map_err(|error| driver_text(&error))?;

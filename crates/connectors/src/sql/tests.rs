@@ -11,7 +11,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::{Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
+use crate::{Answer, Ask, Asker, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
 
 mod mapping;
 mod misfits;
@@ -75,8 +75,18 @@ impl Legacy {
         connections: u16,
         previous: &Bindings,
     ) -> Result<Bindings, Vec<BindingProblem>> {
+        self.prepare_with(text, &format!("connections = {connections}"), previous).await
+    }
+
+    /// Prepares with more keys of the database's table.
+    async fn prepare_with(
+        &self,
+        text: &str,
+        database: &str,
+        previous: &Bindings,
+    ) -> Result<Bindings, Vec<BindingProblem>> {
         let binding: BindingConfig = toml::from_str(text).unwrap();
-        let database = format!("url = \"sqlite:legacy.db\"\nconnections = {connections}");
+        let database = format!("url = \"sqlite:legacy.db\"\n{database}");
         let database: DatabaseConfig = toml::from_str(&database).unwrap();
         let databases = BTreeMap::from([("legacy".to_owned(), database)]);
         let setup =
@@ -106,6 +116,7 @@ async fn ask_until(
         metadata: Vec::new(),
         command: None,
         listener: None,
+        asker: Asker::default(),
     };
     binding.connector().answer(ask).await
 }

@@ -122,7 +122,8 @@ impl Consumer {
             trace_parent: permitted.account.trace_parent.clone(),
         };
         // The reply to a stream begins with the provider's intent, which waits for nothing but its disk.
-        let idle = permitted.streams().then(|| Instant::now().checked_add(deadline::STREAM_IDLE)).flatten();
+        let idle = self.house.limits.stream_idle();
+        let idle = permitted.streams().then(|| Instant::now().checked_add(idle)).flatten();
         permitted.account.begin(Verb::Send);
         let asked = self.peers.ask(&gateway, request);
         // A command is carried out whether its caller waits or not.

@@ -142,9 +142,11 @@ pub(super) fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal>
     match error {
         LegacyError::Status(status) => Ok(Answer::Status(status)),
         LegacyError::Undone(error) => answered_or_refused(*error),
-        LegacyError::Timeout | LegacyError::Unfit(_) | LegacyError::Failed(_) | LegacyError::AlreadyDone => {
-            Err(legacy_refusal(error))
-        }
+        LegacyError::Timeout
+        | LegacyError::Unfit(_)
+        | LegacyError::Failed(_)
+        | LegacyError::Stalled
+        | LegacyError::AlreadyDone => Err(legacy_refusal(error)),
     }
 }
 
@@ -155,6 +157,11 @@ pub(super) fn legacy_refusal(error: LegacyError) -> Refusal {
             Refusal::new(Reason::Malformed, Hop::Legacy, format!("the provider's system cannot be asked this: {what}"))
         }
         LegacyError::Failed(detail) => failed(&detail),
+        LegacyError::Stalled => {
+            let told =
+                "the reader took nothing while others waited for the provider's system, so the stream was closed";
+            Refusal::new(Reason::Cancelled, Hop::Provider, told)
+        }
         LegacyError::AlreadyDone => {
             let told = "the provider's system remembers that the command of this key was carried out; there is no answer of it";
             Refusal::new(Reason::AlreadyDone, Hop::Legacy, told)

@@ -229,7 +229,14 @@ impl Permitted {
             metadata: self.told(),
             command: self.command_id(),
             heard: self.heard.clone(),
+            asker: self.asker(),
         }
+    }
+
+    /// The system that asks, with its member.
+    fn asker(&self) -> String {
+        let claims = &self.verified.claims;
+        format!("{}/{}", claims.consumer, claims.consumer_system)
     }
 
     fn command_id(&self) -> Option<CommandId> {
@@ -248,7 +255,7 @@ impl Permitted {
         let claims = &self.verified.claims;
         let mut told = vec![
             ("drawbridge-exchange-id".to_owned(), self.verified.account.id.to_string()),
-            ("drawbridge-consumer".to_owned(), format!("{}/{}", claims.consumer, claims.consumer_system)),
+            ("drawbridge-consumer".to_owned(), self.asker()),
             ("drawbridge-purpose".to_owned(), claims.purpose.clone()),
         ];
         if let Some(actor) = claims.actor.as_ref().filter(|a| !a.id.is_empty()) {

@@ -406,14 +406,7 @@ async fn ends(house: &House, permitted: &Permitted, (until, activity): (Option<I
 /// Checked again although permit looked: an agreement can end while a stream is open.
 fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Result<(), Refusal> {
     permitted.still_permitted(house)?;
-    if activity.idle() >= deadline::STREAM_IDLE {
-        return Err(Refusal::new(
-            Reason::Cancelled,
-            Hop::Provider,
-            "nothing passed for 60 s, so the stream was closed",
-        ));
-    }
-    Ok(())
+    activity.within(house.limits.stream_idle(), Hop::Provider)
 }
 
 fn ended(error: LegacyError) -> End {
@@ -422,6 +415,7 @@ fn ended(error: LegacyError) -> End {
         LegacyError::Timeout
         | LegacyError::Unfit(_)
         | LegacyError::Failed(_)
+        | LegacyError::Stalled
         | LegacyError::AlreadyDone
         | LegacyError::Undone(_) => Err(legacy_refusal(error)),
     }

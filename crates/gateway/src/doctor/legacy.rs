@@ -45,6 +45,7 @@ fn cure(error: &ConnectorError) -> &'static str {
         | ConnectorError::TooLarge { .. }
         | ConnectorError::RolledBack { .. }
         | ConnectorError::AlreadyDone
-        | ConnectorError::Cancelled => "hold the binding against the legacy system with `drawbridge check`",
+        | ConnectorError::Cancelled
+        | ConnectorError::Stalled => "hold the binding against the legacy system with `drawbridge check`",
     }
 }

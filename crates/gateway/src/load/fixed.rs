@@ -17,7 +17,7 @@ const TAKEN_UP: [&str; 9] =
     ["keys", "tls", "directory", "revocation", "agreements", "contracts", "system", "database", "binding"];
 
 /// Keys of `[limits]` that it takes up.
-const LIMITS: [&str; 12] = [
+const LIMITS: [&str; 13] = [
     "exchanges",
     "message",
     "streams",
@@ -29,6 +29,7 @@ const LIMITS: [&str; 12] = [
     "keepalive",
     "connection_age",
     "request_timeout",
+    "stream_idle",
     "drain",
 ];
 
@@ -72,6 +73,7 @@ fn fixed(config: &Config) -> String {
     (limits.connections, limits.connection_age) = (default.connections, default.connection_age);
     (limits.keepalive, limits.request_timeout, limits.drain) =
         (default.keepalive, default.request_timeout, default.drain);
+    limits.stream_idle = default.stream_idle;
     fixed.system.clear();
     fixed.database.clear();
     fixed.binding.clear();
@@ -141,7 +143,7 @@ mod tests {
         check("", "[limits]\nworkers = 2\n", &["limits.workers"]);
         let all = "exchanges = 1\nmessage = \"1B\"\nstreams = 1\nheader = \"1B\"\nheader_timeout = \"1s\"\n\
                    handshake_timeout = \"1s\"\nhandshakes = 1\nconnections = 1\nkeepalive = \"1s\"\n\
-                   connection_age = \"1s\"\nrequest_timeout = \"1s\"\ndrain = \"1s\"\n";
+                   connection_age = \"1s\"\nrequest_timeout = \"1s\"\nstream_idle = \"1s\"\ndrain = \"1s\"\n";
         check("", &format!("[limits]\n{all}"), &[]);
 
         check("", "[log]\nlevel = \"debug\"\n", &["log.level"]);

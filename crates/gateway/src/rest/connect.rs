@@ -61,7 +61,7 @@ pub(super) async fn serve(
         streamed::read_on(request);
         return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
     }
-    let Some(place) = clients.places.take(system.member()).await else {
+    let Some(place) = clients.place(system).await else {
         clients.observer.shed("consumer");
         streamed::read_on(request);
         return unrecorded(&clients, form, &Refusal::new(Reason::Overloaded, Hop::Consumer, NO_PLACE));

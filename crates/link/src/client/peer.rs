@@ -107,7 +107,9 @@ impl Peer {
         if least.has_answered() {
             inner.in_vain = 0;
         }
-        let (streams, most) = (least.streams(), least.most_streams());
+        // More streams than there is room for, each left unread, would stop all others.
+        let room = usize::try_from(self.limits.http2.streams).unwrap_or(usize::MAX);
+        let (streams, most) = (least.streams(), least.most_streams().min(room));
         if streams >= most / 4 * 3 && inner.connections.len() < self.limits.connections && inner.may_dial() {
             // One more would be good, and is no reason to refuse when it cannot be had.
             let dialled = self.dialling(&mut inner, directions);
@@ -117,7 +119,7 @@ impl Peer {
                 return Ok(Pick::Wait(dialled));
             }
         }
-        if streams >= most.saturating_add(self.limits.queue) {
+        if streams >= most.saturating_add(self.limits.queue).min(room) {
             return Err(LinkError::Full);
         }
         Ok(Pick::Use(least.take()))

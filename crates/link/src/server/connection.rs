@@ -36,12 +36,15 @@ const LINGER: Duration = Duration::from_secs(30);
 pub(super) struct Connection<P> {
     pub(super) shared: Arc<Shared<P>>,
     pub(super) admitted: Admitted<P>,
+    /// Time in which the peer has to take something of an answer that waits for it.
+    stall: Duration,
     _load: Load,
 }
 
 impl<P: Send + Sync + 'static> Connection<P> {
     pub(super) fn new(shared: Arc<Shared<P>>, admitted: Admitted<P>, load: Load) -> Self {
-        Self { shared, admitted, _load: load }
+        let stall = shared.limits().http2.stall;
+        Self { shared, admitted, stall, _load: load }
     }
 
     pub(super) async fn serve<IO, S, F, B>(self, io: IO, service: S)
@@ -104,7 +107,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
         count(&self.shared.counters.streams);
         let open = self.admitted.control.begin_stream();
         let answer = service(Arc::clone(&self.admitted.caller), request.map(Incoming::new));
-        tokio::spawn(serve_stream(answer, respond, open));
+        tokio::spawn(serve_stream(answer, respond, (self.stall, open)));
     }
 }
 
@@ -191,7 +194,7 @@ where
 }
 
 /// Runs what the service returned, and sends what it answers. Ends early when the peer resets the stream.
-async fn serve_stream<F, B>(answer: F, mut respond: SendResponse<Bytes>, _open: OpenStream)
+async fn serve_stream<F, B>(answer: F, mut respond: SendResponse<Bytes>, (stall, _open): (Duration, OpenStream))
 where
     F: Future<Output = Response<B>>,
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -220,7 +223,7 @@ where
         }
     };
     if !whole {
-        let sent = Pump::new(body, stream, Reason::INTERNAL_ERROR).await;
+        let sent = Pump::new(body, stream, Reason::INTERNAL_ERROR).patient_for(stall).await;
         if let Err(error) = sent {
             tracing::trace!(cause = &error as &dyn Error, "answer not sent to its end");
         }

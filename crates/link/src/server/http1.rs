@@ -1,7 +1,7 @@
 //! Serves the requests of one HTTP/1.1 connection, where that is allowed.
 //!
 //! The surprising fact: HTTP/1.1 has no sign of life, so what tells a dead peer from a slow one is whether it takes any of its answer
-//! within [`STALLED`].
+//! within [`Http2::stall`](crate::Http2::stall).
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -26,8 +26,6 @@ use super::{Event, count};
 use crate::body::Incoming;
 use crate::upkeep::{OpenStream, Order};
 
-/// Time in which a peer has to take something of an answer. As long as a stream of answers may be silent.
-const STALLED: Duration = Duration::from_mins(1);
 /// Bytes that are read, or wait to be written, at once. More than any head, and what hyper takes as its least is 8 KiB.
 const BUFFER: usize = 64 * 1024;
 
@@ -60,7 +58,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
             .header_read_timeout(limits.http2.header_timeout)
             .max_header_size(header_bytes)
             .max_buf_size(header_bytes.max(BUFFER))
-            .serve_connection(TokioIo::new(Patient { io, waits: None }), service);
+            .serve_connection(TokioIo::new(Patient { io, patience: limits.http2.stall, waits: None }), service);
         let mut connection = pin!(connection);
         let mut retires = limits.connection_age.map(|age| Box::pin(tokio::time::sleep(age)));
         let ended = poll_fn(|context| {
@@ -107,9 +105,10 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Counted<B> {
     }
 }
 
-/// A transport whose peer has to take what is written within [`STALLED`].
+/// A transport whose peer has to take what is written within a time.
 struct Patient<IO> {
     io: IO,
+    patience: Duration,
     /// Runs while the peer takes nothing.
     waits: Option<Pin<Box<Sleep>>>,
 }
@@ -120,7 +119,8 @@ impl<IO> Patient<IO> {
             self.waits = None;
             return outcome;
         }
-        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+        let patience = self.patience;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(waits.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing of its answer")))
     }

@@ -7,5 +7,6 @@ mod http1;
 mod identity;
 mod links;
 mod raw;
+mod stalls;
 mod streams;
 mod support;

@@ -20,7 +20,7 @@ use super::run::fits;
 use super::types::Sort;
 use super::values::Typed;
 use crate::sql::cell::Argument;
-use crate::sql::engine::{Order, Work};
+use crate::sql::engine::{Order, Pace, Work};
 use crate::{CommandId, ConnectorError, Failure};
 
 /// How long the answer to a commit is waited for, and how long it is then asked what became of it.
@@ -54,7 +54,8 @@ impl Script {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(ConnectorError::Timeout.rolled_back());
         }
-        let mut lease = self.pool.lease(deadline).await.map_err(ConnectorError::rolled_back)?;
+        let mut lease =
+            self.pool.lease(deadline, (&order.asker, Pace::Whole)).await.map_err(ConnectorError::rolled_back)?;
         // Until the commit is sent, whatever ends this rolls back: at the latest the server does, when the connection is gone.
         let prepared = in_time(deadline, self.statements(&mut lease, &order)).await;
         let answer = prepared.map_err(ConnectorError::rolled_back)?;

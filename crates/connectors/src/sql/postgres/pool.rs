@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, PgConnection, Row as _};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Address;
 use super::failures::{Aftermath, cannot_connect, failed};
-use crate::{ConnectorError, Failure};
+use crate::sql::engine::Pace;
+use crate::sql::turns::{Seat, Turn, Turns};
+use crate::{Asker, ConnectorError, Failure};
 
 /// How long a lease waits for a connection when the question has no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ const NET_BEHIND: Duration = Duration::from_secs(1);
 /// The connections of one server.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    permits: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 /// What outlives a lease.
@@ -49,10 +50,10 @@ struct Shared {
 
 impl Pool {
     /// Makes the pool. Nothing is opened yet. Must run within a tokio runtime.
-    pub(super) fn new(address: Address, lock_timeout: Duration, connections: usize) -> Self {
+    pub(super) fn new(address: Address, lock_timeout: Duration, turns: Arc<Turns>) -> Self {
         let runtime = Handle::try_current().ok();
         let shared = Arc::new(Shared { address, lock_timeout, idle: Mutex::new(Vec::new()), runtime });
-        Self { shared, permits: Arc::new(Semaphore::new(connections)) }
+        Self { shared, turns }
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -64,13 +65,14 @@ impl Pool {
     /// # Errors
     ///
     /// [`ConnectorError::Timeout`] when none became free in time; else why none can be opened.
-    pub(super) async fn lease(&self, deadline: Option<Instant>) -> Result<Lease, ConnectorError> {
+    pub(super) async fn lease(
+        &self,
+        deadline: Option<Instant>,
+        (asker, pace): (&Asker, Pace),
+    ) -> Result<Lease, ConnectorError> {
         in_time(deadline, async {
-            let permit = Arc::clone(&self.permits)
-                .acquire_owned()
-                .await
-                .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
-            let mut lease = Lease { held: None, kept: false, shared: Arc::clone(&self.shared), permit: Some(permit) };
+            let turn = self.turns.take(asker, pace).await;
+            let mut lease = Lease { held: None, kept: false, shared: Arc::clone(&self.shared), turn: Some(turn) };
             while lease.held.is_none() {
                 let Some(kept) = self.shared.idle().pop() else {
                     lease.held = Some(self.shared.open().await?);
@@ -113,10 +115,18 @@ pub(super) struct Lease {
     /// Whether the connection was used before, and so may be gone without anybody having noticed.
     kept: bool,
     shared: Arc<Shared>,
-    permit: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
 }
 
 impl Lease {
+    /// Makes a seat for what is going to run.
+    pub(super) fn seat(&self, pace: Pace) -> Arc<Seat> {
+        match &self.turn {
+            Some(turn) if pace == Pace::Pulled => turn.seat(),
+            _ => Arc::default(),
+        }
+    }
+
     /// Returns the connection to send a command. It counts as running until [`Lease::rest`] or [`Lease::finish`].
     pub(super) fn running(&mut self) -> Result<&mut PgConnection, ConnectorError> {
         let held = self.held.as_mut().ok_or(ConnectorError::Failed { why: Failure::Internal })?;
@@ -212,11 +222,11 @@ impl Drop for Lease {
         let Some(runtime) = &self.shared.runtime else {
             return;
         };
-        // The permit goes along: whoever waits for it finds the server at rest.
-        let (shared, permit) = (Arc::clone(&self.shared), self.permit.take());
+        // The turn goes along: whoever waits for it finds the server at rest.
+        let (shared, turn) = (Arc::clone(&self.shared), self.turn.take());
         drop(runtime.spawn(async move {
             shared.mend(held).await;
-            drop(permit);
+            drop(turn);
         }));
     }
 }

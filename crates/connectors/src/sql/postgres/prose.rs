@@ -13,10 +13,10 @@ use super::pool::Pool;
 use super::run;
 use super::types::{Known, Sort};
 use crate::sql::cell::{Argument, Column, Slot};
-use crate::sql::engine::{Prepared, Question, Run};
+use crate::sql::engine::{Pace, Prepared, Question, Run};
 use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
-use crate::{ConnectorError, Failure};
+use crate::{Asker, ConnectorError, Failure};
 
 /// How long the health check waits.
 pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,8 @@ impl Compiled {
     /// Lets the server compile the statement, and say what it would do. The error is for the person who wrote it.
     pub(super) async fn prepare(pool: &Arc<Pool>, statement: &Statement, number: u64) -> Result<Prepared, String> {
         let deadline = Instant::now() + HEALTH_TIMEOUT;
-        let mut lease = pool.lease(Some(deadline)).await.map_err(|error| error.to_string())?;
+        let mut lease =
+            pool.lease(Some(deadline), (&Asker::default(), Pace::Whole)).await.map_err(|error| error.to_string())?;
         let connection = lease.running().map_err(|error| error.to_string())?;
         let compiling = async {
             let described = describe(connection, statement).await?;

@@ -35,8 +35,8 @@ pub(super) async fn start(prose: &Arc<Prose>, question: Question) -> Result<Rows
         return Err(ConnectorError::Timeout);
     }
     let arguments = prose.bound(&question.arguments)?;
-    let mut lease = prose.pool.lease(deadline).await?;
-    let batch = Arc::new(Batch::default());
+    let mut lease = prose.pool.lease(deadline, (&question.asker, question.pace)).await?;
+    let (seat, batch) = (lease.seat(question.pace), Arc::new(Batch::default()));
     let mut pump =
         Pump { prose: Arc::clone(prose), encoding: Encoding::of(&question), batch: Arc::clone(&batch), checked: false };
     let pump = match question.pace {
@@ -46,7 +46,7 @@ pub(super) async fn start(prose: &Arc<Prose>, question: Question) -> Result<Rows
             futures_util::future::Either::Right(async move { pump.pulled(lease).await })
         }
     };
-    Ok(Rows::of(Box::pin(pump), batch, deadline))
+    Ok(Rows::of(Box::pin(pump), seat, batch, deadline))
 }
 
 /// Turns rows into messages.

@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, Either, Executor, Row as _, SqliteConnection};
 use super::pool::{Lease, Pool};
 use super::rows::bound;
 use super::{attempt, failed};
-use crate::sql::engine::{Order, Work};
-use crate::{CommandId, ConnectorError};
+use crate::sql::engine::{Order, Pace, Work};
+use crate::{Asker, CommandId, ConnectorError};
 
 /// The statements of one command.
 #[derive(Debug)]
@@ -53,7 +53,8 @@ impl Script {
         }
         let arguments = order.arguments.into_iter().map(bound).collect::<Result<Vec<_>, _>>();
         let arguments = arguments.map_err(ConnectorError::rolled_back)?;
-        let lease = self.pool.lease(order.deadline).await.map_err(ConnectorError::rolled_back)?;
+        let lease =
+            self.pool.lease(order.deadline, (&order.asker, Pace::Whole)).await.map_err(ConnectorError::rolled_back)?;
         let mut writing = Writing { lease, done: false };
         let connection = writing.lease.connection().map_err(ConnectorError::rolled_back)?;
         let prepared = async {
@@ -98,7 +99,7 @@ impl Script {
 
     /// Whether the key of a command is there.
     async fn is_left(&self, id: &CommandId) -> Result<bool, ConnectorError> {
-        let mut lease = self.pool.lease(None).await?;
+        let mut lease = self.pool.lease(None, (&Asker::default(), Pace::Whole)).await?;
         let sql = format!("SELECT count(*) FROM {} WHERE key = ?1", self.table);
         let row = sqlx::query(AssertSqlSafe(sql)).bind(&id.key).fetch_one(lease.connection()?).await;
         lease.finish();

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection as _, SqliteConnection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::guard::{Guard, STEPS};
 use super::{cannot_open, failed};
-use crate::{ConnectorError, Failure};
+use crate::sql::engine::Pace;
+use crate::sql::turns::{Seat, Turn, Turns};
+use crate::{Asker, ConnectorError, Failure};
 
 /// How often a kept connection is held against the file, at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -29,18 +30,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Pool {
     options: SqliteConnectOptions,
     file: PathBuf,
-    permits: Arc<Semaphore>,
+    turns: Arc<Turns>,
     idle: Arc<Idle>,
 }
 
 impl Pool {
-    pub(crate) fn new(options: SqliteConnectOptions, file: PathBuf, connections: usize) -> Self {
-        Self {
-            options,
-            file,
-            permits: Arc::new(Semaphore::new(connections)),
-            idle: Arc::new(Idle(Mutex::new(Vec::new()))),
-        }
+    pub(crate) fn new(options: SqliteConnectOptions, file: PathBuf, turns: Arc<Turns>) -> Self {
+        Self { options, file, turns, idle: Arc::new(Idle(Mutex::new(Vec::new()))) }
     }
 
     /// Takes a connection, waiting for one up to the deadline.
@@ -48,21 +44,26 @@ impl Pool {
     /// # Errors
     ///
     /// [`ConnectorError::Timeout`] when none became free in time; else why the file cannot be opened.
-    pub(crate) async fn lease(&self, deadline: Option<Instant>) -> Result<Lease, ConnectorError> {
+    pub(crate) async fn lease(
+        &self,
+        deadline: Option<Instant>,
+        asked: (&Asker, Pace),
+    ) -> Result<Lease, ConnectorError> {
         let wait = deadline.unwrap_or_else(|| Instant::now() + LONGEST_WAIT);
-        match tokio::time::timeout_at(wait.into(), self.lease_in_time(deadline)).await {
+        match tokio::time::timeout_at(wait.into(), self.lease_in_time(deadline, asked)).await {
             Ok(lease) => lease,
             Err(_) => Err(ConnectorError::Timeout),
         }
     }
 
-    async fn lease_in_time(&self, deadline: Option<Instant>) -> Result<Lease, ConnectorError> {
-        let permit = Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
+    async fn lease_in_time(
+        &self,
+        deadline: Option<Instant>,
+        (asker, pace): (&Asker, Pace),
+    ) -> Result<Lease, ConnectorError> {
+        let turn = self.turns.take(asker, pace).await;
         while let Some(kept) = self.idle.take() {
-            let mut lease = Lease { held: Some(kept), idle: Arc::clone(&self.idle), permit: None };
+            let mut lease = Lease { held: Some(kept), idle: Arc::clone(&self.idle), turn: None };
             let Some(held) = lease.held.as_mut() else {
                 continue;
             };
@@ -80,10 +81,10 @@ impl Pool {
                 lease.held = None;
                 continue;
             }
-            return Ok(lease.begin(permit, deadline));
+            return Ok(lease.begin(turn, deadline));
         }
-        let lease = Lease { held: Some(self.open().await?), idle: Arc::clone(&self.idle), permit: None };
-        Ok(lease.begin(permit, deadline))
+        let lease = Lease { held: Some(self.open().await?), idle: Arc::clone(&self.idle), turn: None };
+        Ok(lease.begin(turn, deadline))
     }
 
     /// Opens a connection that is not one of the pool's, and that stops at `deadline`.
@@ -117,17 +118,25 @@ impl fmt::Debug for Pool {
 pub(crate) struct Lease {
     held: Option<Held>,
     idle: Arc<Idle>,
-    permit: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
 }
 
 impl Lease {
-    fn begin(mut self, permit: OwnedSemaphorePermit, deadline: Option<Instant>) -> Self {
+    fn begin(mut self, turn: Turn, deadline: Option<Instant>) -> Self {
         if let Some(held) = self.held.as_mut() {
             held.guard.arm(deadline);
             held.running = true;
         }
-        self.permit = Some(permit);
+        self.turn = Some(turn);
         self
+    }
+
+    /// Makes a seat for what is going to run.
+    pub(crate) fn seat(&self, pace: Pace) -> Arc<Seat> {
+        match &self.turn {
+            Some(turn) if pace == Pace::Pulled => turn.seat(),
+            _ => Arc::default(),
+        }
     }
 
     /// Returns the connection. From here on it counts as running until [`Lease::finish`].
@@ -163,8 +172,8 @@ impl Drop for Lease {
             }
             self.idle.give(held);
         }
-        // Whoever waits for the permit finds the connection.
-        drop(self.permit.take());
+        // Whoever waits for the turn finds the connection.
+        drop(self.turn.take());
     }
 }
 

@@ -26,10 +26,10 @@ pub(super) async fn start(pool: &Pool, sql: Arc<str>, question: Question) -> Res
     }
     let encoding = Encoding::of(&question);
     let arguments = bound(question.arguments)?;
-    let lease = pool.lease(deadline).await?;
-    let batch = Arc::new(Batch::default());
+    let lease = pool.lease(deadline, (&question.asker, question.pace)).await?;
+    let (seat, batch) = (lease.seat(question.pace), Arc::new(Batch::default()));
     let pump = pump(lease, sql, arguments, encoding, Arc::clone(&batch));
-    Ok(Rows::of(Box::pin(pump), batch, deadline))
+    Ok(Rows::of(Box::pin(pump), seat, batch, deadline))
 }
 
 /// Runs the statement and encodes its rows, a batch at a time.

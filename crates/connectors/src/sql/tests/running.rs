@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use sqlx::Executor;
 
 use super::*;
-use crate::Failure;
+use crate::sql::engine::Pace;
 use crate::sql::sqlite::{Database, DatabaseUrl};
+use crate::{Asker, Failure};
 
 /// Counts without end.
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
@@ -131,8 +132,8 @@ async fn waiting_for_a_connection_ends_with_the_deadline() {
 async fn sqlite_waits_for_a_reader_who_stops_reading() {
     let legacy = Legacy::of("CREATE TABLE t (a)").await;
     let url = DatabaseUrl::parse("sqlite:legacy.db", legacy.folder.path()).unwrap();
-    let database = Database::new(url, Some(1), None, None);
-    let mut lease = database.pool().lease(None).await.unwrap();
+    let database = Database::new(url, (Some(1), None), None, None);
+    let mut lease = database.pool().lease(None, (&Asker::default(), Pace::Pulled)).await.unwrap();
     let guard = lease.guard().unwrap();
     let mut rows = lease
         .connection()
@@ -292,6 +293,51 @@ async fn a_table_that_went_away_is_a_failure_and_shows_in_health() {
     legacy.run("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (7)").await;
     binding.health().await.unwrap();
     assert_eq!(told(&find, "{}").await.unwrap(), [r#"{"visits":7}"#]);
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_gives_its_connection_to_whoever_waits() {
+    let legacy = Legacy::of("CREATE TABLE t (a)").await;
+    let text = format!(
+        "method = \"fixture.v1.Patients/All\"\nconnector = {{ kind = \"sql\", database = \"legacy\", query = \"{ENDLESS} SELECT i AS visits FROM n LIMIT coalesce(:first, -1)\" }}"
+    );
+    let few = "connections = 1\npatience = \"1ms\"";
+    let endless = legacy.prepare_with(&text, few, &Bindings::default()).await.unwrap();
+    let mut stalled = ask(&endless, "{}").await.unwrap();
+    assert!(stalled.messages.next().await.unwrap().is_ok());
+    // It reads on whenever it wants to, as long as nobody else asks.
+    for _ in 0..10_000 {
+        assert!(stalled.messages.next().await.unwrap().is_ok());
+    }
+    let other = ask_until(&endless, r#"{"first":"3"}"#, Some(in_millis(20_000))).await.unwrap();
+    assert_eq!(other.messages.collect::<Vec<_>>().await.len(), 3);
+    // What was made for it is still there.
+    let rest: Vec<_> = stalled.messages.collect().await;
+    assert_eq!(rest.last(), Some(&Err(ConnectorError::Stalled)));
+    assert!(rest.len() <= 128 && rest.iter().rev().skip(1).all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_on_keeps_its_connection() {
+    let legacy = Legacy::of("CREATE TABLE t (a)").await;
+    let text = format!(
+        "method = \"fixture.v1.Patients/All\"\nconnector = {{ kind = \"sql\", database = \"legacy\", query = \"{ENDLESS} SELECT i AS visits FROM n\" }}"
+    );
+    let few = "connections = 1\npatience = \"10s\"";
+    let endless = legacy.prepare_with(&text, few, &Bindings::default()).await.unwrap();
+    let mut reader = ask(&endless, "{}").await.unwrap();
+    let waits = ask_until(&endless, "{}", Some(in_millis(500)));
+    let reads = async {
+        loop {
+            assert!(reader.messages.next().await.unwrap().is_ok());
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        waited = waits => assert_eq!(waited.unwrap_err(), ConnectorError::Timeout),
+        () = reads => {}
+    }
+    assert!(reader.messages.next().await.unwrap().is_ok());
 }
 
 #[tokio::test]

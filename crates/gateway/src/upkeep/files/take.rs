@@ -121,6 +121,7 @@ impl Files {
         shared.trust.replace(prepared.trust);
         let config = &settings.file.config.limits;
         shared.house.limits.set_message(config.message.bytes());
+        shared.house.limits.set_stream_idle(config.stream_idle.duration());
         shared.places.set_most(config.exchanges);
         if let Some(server) = &self.links {
             server.set_limits(settings.links_limits());
