@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -161,4 +161,55 @@ fn the_service_is_confined() {
     let figure = said.lines().find_map(|line| line.split_once("drawbridge.service: ")?.1.split(' ').next()).unwrap();
     let readme = fs::read_to_string(unit.with_file_name("README.md")).unwrap();
     assert!(readme.contains(&format!("exposure level of {figure}")), "the README does not state {figure}");
+}
+
+#[test]
+fn systemd_takes_every_line_of_the_service() {
+    let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/drawbridge.service")).unwrap();
+    let folder = std::env::temp_dir().join(format!("drawbridge-unit-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let verify = |unit: &str| {
+        let file = folder.join("drawbridge.service");
+        // The program has to be where the unit says.
+        fs::write(&file, unit.replace("/usr/bin/drawbridge", program().to_str().unwrap())).unwrap();
+        // `--man=no`: the manual is not installed here.
+        let mut command = Command::new("systemd-analyze");
+        let output = command.args(["verify", "--man=no"]).arg(&file).output();
+        let output = output.expect("`systemd-analyze` is part of the Debian package `systemd`");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // What it does not know, it only mentions.
+    let (_, said) = verify(&unit.replace("KillMode=", "KillModes="));
+    assert!(said.contains("KillModes"), "{said}");
+    assert_eq!(verify(&unit), (true, String::new()));
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn what_root_renews_still_belongs_to_the_gateways_user() {
+    /// Nobody's here.
+    const USER: u32 = 63_211;
+    assert!(rustix::process::geteuid().is_root(), "only root can give files away: run this test as root");
+    let folder = std::env::temp_dir().join(format!("drawbridge-renewal-{}", std::process::id()));
+    let run = |arguments: &[&str]| {
+        let output = Command::new(program()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&[
+        "init",
+        "--development",
+        "--member",
+        "county.example",
+        "--address",
+        "localhost:8443",
+        folder.to_str().unwrap(),
+    ]);
+    let key = folder.join("tls/gateway.key.pem");
+    chown(&key, Some(USER), Some(USER)).unwrap();
+    let before = fs::read(&key).unwrap();
+    run(&["certificate", "gateway", "--config", folder.join("gateway.toml").to_str().unwrap()]);
+    let metadata = fs::metadata(&key).unwrap();
+    assert_ne!(fs::read(&key).unwrap(), before);
+    assert_eq!((metadata.uid(), metadata.gid(), metadata.permissions().mode() & 0o777), (USER, USER, 0o600));
+    fs::remove_dir_all(&folder).unwrap();
 }

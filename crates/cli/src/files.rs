@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
     path::Path,
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn create(path: &Path, text: &str, mode: u32) -> Outcome {
     })
 }
 
-/// Writes a file in the place of the one that may be there, so that it is there whole or not at all.
+/// Writes a file in the place of the one that may be there, so that it is there whole or not at all, and its owner's as before.
 pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
     make_parent(path)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
@@ -44,6 +44,7 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
     let outcome =
         OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
+            keep_owner(path, &file)?;
             file.sync_all()?;
             fs::rename(&temporary, path)?;
             fs::File::open(parent(path))?.sync_all()
@@ -53,6 +54,20 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
         let _ = fs::remove_file(&temporary);
         Problem::new(path, "cannot write the file").cause(error.to_string()).into()
     })
+}
+
+/// Gives a file to the owner of the one that it replaces: a key that root renews is still the gateway's own.
+///
+/// Only root can; what another user replaces becomes that user's.
+fn keep_owner(replaced: &Path, file: &fs::File) -> io::Result<()> {
+    let (Ok(old), new) = (fs::metadata(replaced), file.metadata()?) else { return Ok(()) };
+    if (old.uid(), old.gid()) == (new.uid(), new.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(old.uid()), Some(old.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Makes a folder, and those above it.

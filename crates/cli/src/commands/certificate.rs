@@ -116,7 +116,7 @@ impl Gateway {
         let issued =
             authority.issue_gateway(&gateway, &hosts, moments::now()).map_err(|error| init::certificate(&error))?;
         let (certificate, key) = (file.path(&file.config.tls.certificate), file.path(&file.config.tls.key));
-        write(&issued, &certificate, &key, "the gateway presents it from its next start on")
+        write(&issued, &certificate, &key, "a running gateway takes it up within seconds")
     }
 }
 
