@@ -137,18 +137,16 @@ async fn a_later_contract_that_breaks_what_was_agreed_on_is_refused_and_check_sa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_kept_of_a_contract_and_damaged_since_permits_nothing_and_is_named() {
+async fn what_was_kept_under_the_name_of_another_contract_permits_nothing_and_is_named() {
     let mut federation = TestFederation::new().await.start();
     with_ward(federation.member(TRUST));
     drop(federation.take(TRUST));
     let kept = federation.member(TRUST).folder.join("data/contracts");
-    let agreed = contracts().service("test.v1.Records").unwrap().digest.to_string();
-    let file = kept.join(format!("test.v1.Records@{}.binpb", agreed.strip_prefix("sha256:").unwrap()));
-    let mut bytes = fs::read(&file).unwrap();
-    // A name within it, so that it is a contract still, and another one.
-    let at = bytes.windows(6).position(|window| window == b"secret").unwrap();
-    bytes[at..at + 6].copy_from_slice(b"hidden");
-    fs::write(&file, bytes).unwrap();
+    let file = |service: &str| {
+        let digest = contracts().service(service).unwrap().digest.to_string();
+        kept.join(format!("{service}@{}.contract", digest.strip_prefix("sha256:").unwrap()))
+    };
+    fs::copy(file("test.v1.Echo"), file("test.v1.Records")).unwrap();
     federation.restart(TRUST);
     let refused = federation.call(FIND, ONE).await;
     assert_eq!((refused.reason(), refused.status.hop()), (Some(Reason::ContractMismatch), Some(Hop::Provider)));

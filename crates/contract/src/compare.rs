@@ -15,8 +15,8 @@ use prost_reflect::ServiceDescriptor;
 use crate::contracts::Service;
 use elements::{Element, Field, Key};
 
-/// The option of a field that has to be given, as the canonical text writes it.
-const REQUIRED: &str = "50901.3";
+/// Drawbridge's options of a field that has to be given, `required` and `min_items`, as the canonical text writes them where they are set.
+const HAS_TO_BE_GIVEN: [&str; 2] = ["50901.3", "50901.11"];
 
 /// One thing in which a later version of a service differs from an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Comparison<'_> {
         let needed = "is added as a field that has to be given, which nobody gives who has the earlier version";
         if self.reserved_field(message, number, field.name) {
             ("takes a number or a name that the earlier version reserves".to_owned(), true)
-        } else if field.label == "required" || after.options.get(REQUIRED) == Some(&"true") {
+        } else if field.label == "required" || HAS_TO_BE_GIVEN.iter().any(|option| after.options.contains_key(option)) {
             (needed.to_owned(), true)
         } else {
             (format!("is added: field {number}, {} {}", field.label, field.kind), false)

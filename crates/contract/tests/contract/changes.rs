@@ -122,6 +122,11 @@ fn what_was_said_before_has_to_be_said_still() {
         "`t.House.must` is added as a field that has to be given",
     );
     check(
+        "int32 rooms = 2;",
+        "int32 rooms = 2; repeated string some = 8 [(drawbridge.options.v1.field).min_items = 1];",
+        "`t.House.some` is added as a field that has to be given",
+    );
+    check(
         "CLASSIFICATION_OFFICIAL",
         "CLASSIFICATION_PUBLIC",
         "`t.House.id` has `(drawbridge.options.v1.field).classification` changed from CLASSIFICATION_OFFICIAL to CLASSIFICATION_PUBLIC",
@@ -193,7 +198,8 @@ fn an_agreement_goes_on_under_a_later_version_as_long_as_the_earlier_one_is_at_h
     let later = || one(&EARLIER.replace("int32 rooms = 2;", "int32 rooms = 2; string note = 8;"));
     let alone = later();
     assert_eq!(alone.agreed(alone.service("t.Houses").unwrap(), &digest).unwrap_err(), Unusable::Unknown);
-    for contracts in [later().with_earlier(&[earlier.clone()], []), later().with_earlier(&[], [kept(&earlier, digest)])]
+    for contracts in
+        [later().with_earlier(std::slice::from_ref(&earlier), []), later().with_earlier(&[], [kept(&earlier, digest)])]
     {
         let loaded = contracts.service("t.Houses").unwrap();
         let agreed = contracts.agreed(loaded, &digest).unwrap();
