@@ -13,6 +13,7 @@ use federation::GatewayId;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use http_body_util::StreamBody;
 use proto::{
     link::{OpenResponse, OutcomeRequest, OutcomeResponse},
     records::KeptAnswer,
@@ -174,6 +175,16 @@ impl Body for Cut {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
         Poll::Ready(self.0.take().map(|what| Err(LinkError::Cut(what))))
+    }
+}
+
+/// A reply that is there already: nothing comes.
+impl<S> Reply for StreamBody<S>
+where
+    Self: Body<Data = Bytes, Error = LinkError> + Send,
+{
+    fn poll_hoard(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 }
 

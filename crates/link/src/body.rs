@@ -137,8 +137,10 @@ pub struct Incoming {
     data_ended: bool,
     hoard: Hoard,
     /// Held for as long as the stream takes a place.
-    _hold: Option<Box<dyn std::any::Any + Send + Sync>>,
+    _hold: Option<Hold>,
 }
+
+type Hold = Box<dyn std::any::Any + Send + Sync>;
 
 type OtherIncoming = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync>>;
 
@@ -161,15 +163,15 @@ struct Hoard {
 
 impl Incoming {
     pub(crate) fn new(stream: h2::RecvStream) -> Self {
-        Self { source: Source::Http2(stream), data_ended: false, hoard: Hoard::default(), _hold: None }
+        Self::of(Source::Http2(stream), None)
     }
 
     pub(crate) fn holding(stream: h2::RecvStream, hold: impl std::any::Any + Send + Sync) -> Self {
-        Self { source: Source::Http2(stream), data_ended: false, hoard: Hoard::default(), _hold: Some(Box::new(hold)) }
+        Self::of(Source::Http2(stream), Some(Box::new(hold)))
     }
 
     pub(crate) fn http1(body: hyper::body::Incoming) -> Self {
-        Self { source: Source::Http1(Box::new(body), None), data_ended: false, hoard: Hoard::default(), _hold: None }
+        Self::of(Source::Http1(Box::new(body), None), None)
     }
 
     /// A body that arrives by way of another one, as of one that decodes it.
@@ -178,7 +180,11 @@ impl Incoming {
     where
         B: http_body::Body<Data = Bytes, Error = BodyError> + Send + Sync + 'static,
     {
-        Self { source: Source::Other(Box::pin(body), None), data_ended: false, _hold: None }
+        Self::of(Source::Other(Box::pin(body), None), None)
+    }
+
+    fn of(source: Source, hold: Option<Hold>) -> Self {
+        Self { source, data_ended: false, hoard: Hoard::default(), _hold: hold }
     }
 
     /// Waits for the next chunk of data. None: only trailers can follow.

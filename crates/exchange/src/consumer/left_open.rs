@@ -114,7 +114,7 @@ impl Consumer {
     }
 
     /// Returns the call as it was when its intent was recorded, as far as is needed to judge its answer.
-    fn as_permitted(&self, left: &LeftOpen, rules: Arc<Rules>) -> Option<Permitted> {
+    fn as_permitted(&self, left: &LeftOpen, rules: Arc<Rules>) -> Option<Box<Permitted>> {
         let (claims, opened) = (&left.claims, left.intent.opened.as_ref()?);
         let provider: MemberId = claims.provider.parse().ok()?;
         let system = SystemId::new(claims.consumer.parse().ok()?, &claims.consumer_system).ok()?;
@@ -141,7 +141,7 @@ impl Consumer {
             command: true,
             steps: None,
         };
-        Some(Permitted {
+        Some(Box::new(Permitted {
             account: Box::new(account),
             rules,
             metadata: CallMetadata::default(),
@@ -157,6 +157,6 @@ impl Consumer {
             command: claims.idempotency_key.as_ref().try_into().ok(),
             counted: Counted::before(),
             system,
-        })
+        }))
     }
 }
