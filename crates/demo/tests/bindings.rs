@@ -92,6 +92,7 @@ impl Legacy {
             metadata: Vec::new(),
             command: None,
             listener: None,
+            asker: connectors::Asker::default(),
         };
         Ok(connector.answer(ask).await?.messages)
     }
