@@ -23,7 +23,7 @@ use crate::{
     observe::Observer,
     places::{Holder, Place, Places},
     ports::{BodyOutlet, STREAM_BUFFER},
-    rest::Rest,
+    rest::{self, Rest},
     services::Services,
     settings::InForce,
     web,
@@ -86,11 +86,14 @@ impl Clients {
         caller: Arc<Caller<SystemId>>,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
-        if request.method() != Method::POST {
-            return calls::bare(StatusCode::METHOD_NOT_ALLOWED).map(ClientBody::ours);
-        }
-        if !calls::is_grpc(request.headers()) {
-            return calls::bare(StatusCode::UNSUPPORTED_MEDIA_TYPE).map(ClientBody::ours);
+        let unfit = match request.method() {
+            &Method::POST if calls::is_grpc(request.headers()) => None,
+            &Method::POST => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            _ => Some(StatusCode::METHOD_NOT_ALLOWED),
+        };
+        if let Some(status) = unfit {
+            rest::read_on(request);
+            return calls::bare(status).map(ClientBody::ours);
         }
         let path = request.uri().path();
         if Services::serve(path) {

@@ -32,6 +32,7 @@ use answers::Failed;
 pub(crate) use documents::Rest;
 use lines::JsonLines;
 use one::OneAnswer;
+pub(crate) use streamed::read_on;
 
 /// Where the document of what may be asked is.
 const DOCUMENT: &str = "/openapi.json";

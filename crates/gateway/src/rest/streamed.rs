@@ -198,7 +198,7 @@ pub(super) fn lingering(body: Incoming) -> RequestBody {
 }
 
 /// Reads a request on for a while that is answered without having been read.
-pub(super) fn read_on(request: Request<Incoming>) {
+pub(crate) fn read_on(request: Request<Incoming>) {
     drop(Lingering(Some(request.into_body())));
 }
 
