@@ -86,9 +86,9 @@ impl Clients {
         caller: Arc<Caller<SystemId>>,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
-        let unfit = match request.method() {
-            &Method::POST if calls::is_grpc(request.headers()) => None,
-            &Method::POST => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        let unfit = match *request.method() {
+            Method::POST if calls::is_grpc(request.headers()) => None,
+            Method::POST => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
             _ => Some(StatusCode::METHOD_NOT_ALLOWED),
         };
         if let Some(status) = unfit {
