@@ -1,10 +1,10 @@
 //! The places for exchanges at once, and how members share them, so that one that floods does not keep the others out.
 //!
-//! Those who share are the other members, and each system of one's own: a caller that leaves its streams unread keeps out no other one
-//! either. Both are called members here. Two things are shared. **Room**: a member that has more than its share leaves the last eighth of all places to the others; what
-//! nobody else wants is lent. **Time**: where the gateway falls behind, a member that has more than its share under way waits until one
-//! of its own exchanges has ended; those that ask for little pass it by. The surprising fact: nothing is measured, and nobody waits,
-//! while a member is alone or asks for little.
+//! Those who share are the other members, and each system of one's own: a caller that leaves its streams unread keeps out no other
+//! one either. Both are called members here. Two things are shared. **Room**: a member that has more than its share leaves the last
+//! eighth of all places to the others; what nobody else wants is lent. **Time**: where the gateway falls behind, a member that has
+//! more than its share under way waits until one of its own exchanges has ended; those that ask for little pass it by. The surprising
+//! fact: nothing is measured, and nobody waits, while a member is alone or asks for little.
 
 use std::{
     collections::HashMap,
