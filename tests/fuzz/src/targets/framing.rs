@@ -1,4 +1,5 @@
-//! Bodies of gRPC messages. The first byte says how they are cut; four readers of the same have to agree.
+//! Bodies of gRPC messages, and of lines of JSON. The first byte says how they are cut; four readers of the same messages have to agree,
+//! and lines have to be those of the whole.
 
 use bytes::Bytes;
 use exchange::framing::{Cutter, MessageWalker, PREFIX, framed, single};
@@ -25,6 +26,7 @@ pub fn run(input: &[u8]) {
     assert!(body.starts_with(&messages.concat()), "messages are cut out as they came");
     split(body, size, &messages);
     lines(body, size, &messages);
+    request_lines(body, size);
     if let Ok(message) = single(&Bytes::copy_from_slice(body), LIMIT) {
         assert_eq!(framed(&message), body);
         assert_eq!(messages, [Bytes::copy_from_slice(body)]);
@@ -69,4 +71,40 @@ fn lines(body: &[u8], size: usize, messages: &[Bytes]) {
     let mut lines = rest::Lines::default();
     let cut: Vec<Vec<u8>> = passed.chunks(size).flat_map(|chunk| lines.feed(chunk)).collect();
     assert!(cut.iter().eq(messages.iter().map(|message| &message[PREFIX..])));
+}
+
+/// Longest line of a request, in bytes.
+const LONGEST_LINE: usize = 64;
+
+/// A streamed request in lines of JSON, held against the lines of the whole.
+fn request_lines(body: &[u8], size: usize) {
+    let mut expected = Vec::new();
+    let mut too_long = None;
+    for (line, number) in body.split(|byte| *byte == b'\n').zip(1_u64..) {
+        if line.len() > LONGEST_LINE {
+            too_long = Some(number);
+            break;
+        }
+        if !line.trim_ascii().is_empty() {
+            expected.push((number, line));
+        }
+    }
+    let (mut cutter, mut cut) = (rest::RequestLines::new(LONGEST_LINE), Vec::new());
+    let mut take = |cutter: &mut rest::RequestLines| loop {
+        match cutter.next_line() {
+            Ok(Some(line)) => cut.push((line.number, line.text)),
+            Ok(None) => return Ok(()),
+            Err(long) => return Err(long.number),
+        }
+    };
+    let passed = body.chunks(size).try_for_each(|chunk| {
+        cutter.push(chunk);
+        take(&mut cutter)
+    });
+    let passed = passed.and_then(|()| {
+        cutter.end();
+        take(&mut cutter)
+    });
+    assert_eq!(passed.err(), too_long);
+    assert!(cut.iter().map(|(number, text)| (*number, text.as_slice())).eq(expected));
 }
