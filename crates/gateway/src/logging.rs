@@ -15,15 +15,22 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Beyond so many waiting bytes a writer writes itself, so that memory stays bounded.
 const MAX_WAITING: usize = 1024 * 1024;
 
+/// What libraries say of their own running, below which nobody asked for it. The level that is set comes after it, and may say otherwise.
+const LIBRARIES: &str = "opentelemetry_sdk=warn";
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let wrong = |error| format!("`log.level`: `{level}` is not a filter: {error}");
+    EnvFilter::try_new(level).map_err(wrong)?;
+    EnvFilter::try_new(format!("{LIBRARIES},{level}")).map_err(wrong)
+}
+
 /// Starts the application log. Dropping the guard writes what waits.
 ///
 /// # Errors
 ///
 /// When the level is not a filter, or a log was started before.
 pub fn start(config: &LogConfig) -> Result<Guard, String> {
-    let level = config.level.as_deref().unwrap_or("info");
-    let filter =
-        EnvFilter::try_new(level).map_err(|error| format!("`log.level`: `{level}` is not a filter: {error}"))?;
+    let filter = filter(config.level.as_deref().unwrap_or("info"))?;
     let lines = Lines::default();
     let guard = Guard(lines.clone());
     let flusher = lines.clone();
@@ -116,5 +123,18 @@ impl<'a> MakeWriter<'a> for Lines {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_say_little_unless_they_are_asked() {
+        let of = |level: &str| filter(level).unwrap().to_string();
+        assert_eq!(of("info"), "opentelemetry_sdk=warn,info");
+        assert_eq!(of("opentelemetry_sdk=debug"), "opentelemetry_sdk=debug");
+        assert!(filter("a=loud").unwrap_err().contains("`a=loud` is not a filter"));
     }
 }
