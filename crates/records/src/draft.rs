@@ -186,6 +186,26 @@ mod tests {
     }
 
     #[test]
+    fn the_body_is_the_message_that_its_format_says() {
+        use proto::records::Body;
+        let shared = crossed(b"claims", None);
+        let private = Private { detail: "x".repeat(300), ..Private::default() };
+        for (shared, private) in [(shared.clone(), private), (shared, Private::default()), Default::default()] {
+            let prepared = Prepared::new(&shared, &private).unwrap();
+            let body = Body::decode(prepared.body.as_slice()).unwrap();
+            assert_eq!(body.encode_to_vec(), prepared.body);
+            assert_eq!(
+                (body.shared.to_vec(), body.private.to_vec()),
+                (shared.encode_to_vec(), private.encode_to_vec())
+            );
+            assert_eq!(body.shared_salt, prepared.salt.as_slice());
+            let hashes = (half_hash(&body.shared_salt, &body.shared), half_hash(&body.private_salt, &body.private));
+            assert_eq!(hashes, (prepared.leaf.shared, prepared.leaf.private));
+            assert_ne!(body.shared_salt, body.private_salt);
+        }
+    }
+
+    #[test]
     fn the_same_record_twice_has_two_leaves() {
         let one = Draft::default().prepare().unwrap();
         let two = Draft::default().prepare().unwrap();
