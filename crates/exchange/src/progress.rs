@@ -94,15 +94,16 @@ impl Progress {
     }
 
     fn start(&mut self, (house, account, digest): (&House, &Account, &Running)) {
-        let mut draft = account.draft(house, Kind::Progress);
+        let mut account = account.clone();
         let so_far = digest.so_far().to_vec().into();
         match self.direction {
-            Direction::Requests => draft.shared.request_digest = so_far,
-            Direction::Answers => draft.shared.running_digest = so_far,
+            Direction::Requests => account.shared.request_digest = so_far,
+            Direction::Answers => account.shared.running_digest = so_far,
         }
-        draft.private.bytes = self.released;
+        account.private.bytes = self.released;
+        let record = account.record(house, Kind::Progress);
         let records = self.records.clone();
-        let append = Box::pin(async move { records.append(draft, None).await });
+        let append = Box::pin(async move { records.write(record?, None).await });
         self.pending = Some((self.released, append));
         self.last = Instant::now();
     }

@@ -318,7 +318,7 @@ impl StreamAnswer {
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match consumer.house.write(account.last_record(&consumer.house, kind), None).await {
+        match consumer.house.write(account.record(&consumer.house, kind), None).await {
             Ok(recorded) => UnaryAnswer {
                 head,
                 message: None,

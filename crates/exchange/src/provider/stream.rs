@@ -80,10 +80,11 @@ impl Provider {
             time: self.house.millis(),
         };
         let claims = Bytes::from(claims.encode_to_vec());
-        let mut draft = account.draft(&self.house, Kind::Intent);
-        draft.shared.provider_opening = claims.clone();
+        // Of a copy: what is refused was never opened.
+        let mut intent = account.clone();
+        intent.shared.provider_opening = claims.clone();
         let seal = SealInput { tag: receipt::PROVIDER_OPENING, claims: claims.to_vec() };
-        match self.house.records.append(draft, Some(seal)).await {
+        match self.house.write(intent.record(&self.house, Kind::Intent), Some(seal)).await {
             Ok(recorded) => {
                 let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
                 Ok(Recorded { permitted, opening: Signed { claims, seal, leaf: Some(recorded.opening) } })
