@@ -89,7 +89,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
         let Some(h2) = h2.await.transpose()? else {
             return Ok(());
         };
-        let times = Times { keepalive: limits.http2.keepalive, age: limits.connection_age, idle: limits.idle };
+        let times = Times::of(&limits.http2, limits.connection_age, limits.idle);
         let mut driver = Driver::new(h2, self, times, Arc::clone(pulse));
         poll_fn(move |context| driver.poll(context, &service)).await
     }
