@@ -30,9 +30,11 @@ mod connection;
 mod dial;
 mod error;
 mod peer;
+mod single;
 
 pub use dial::refusal;
 pub use error::{DialError, LinkError};
+pub use single::{Single, SingleError};
 
 /// What a client allows.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep};
 
 use crate::guard::Pulse;
-use crate::http2::Keepalive;
+use crate::http2::{Http2, Keepalive};
 
 /// What others may see of a connection, and ask of it.
 #[derive(Debug, Default)]
@@ -104,6 +104,15 @@ pub(crate) struct Times {
     pub age: Option<Duration>,
     /// After this long without a stream it retires.
     pub idle: Option<Duration>,
+    /// Whether the peer is asked for signs of life while there is no stream.
+    pub unused_too: bool,
+}
+
+impl Times {
+    /// Those of a connection that is asked for signs of life at all times.
+    pub(crate) fn of(http2: &Http2, age: Option<Duration>, idle: Option<Duration>) -> Self {
+        Self { keepalive: http2.keepalive, age, idle, unused_too: true }
+    }
 }
 
 pub(crate) struct Upkeep {
@@ -189,6 +198,8 @@ impl Upkeep {
         if frames != self.frames {
             self.frames = frames;
             self.asked = false;
+            self.life = now + self.times.keepalive.interval;
+        } else if now >= self.life && !self.asked && !self.times.unused_too && self.control.open_streams() == 0 {
             self.life = now + self.times.keepalive.interval;
         } else if now >= self.life {
             if self.asked {

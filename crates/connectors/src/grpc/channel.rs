@@ -7,13 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{Request, Response, Uri};
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use link::CoalescedWrites;
+use link::client::{LinkError, Single, SingleError};
+use link::{Body, BodyError, Http2, Incoming, Keepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::{self, Handle};
@@ -23,10 +19,7 @@ use crate::bindings::Complaint;
 use crate::grpc::config::{Files, GrpcBinding};
 use crate::grpc::noting::Noting;
 use crate::grpc::tls::{self, Tls};
-use crate::{ConnectorError, Failure, Withdrawn};
-
-/// What is sent: one message, or messages as they come.
-pub(crate) type RequestBody = UnsyncBoxBody<Bytes, Withdrawn>;
+use crate::{ConnectorError, Failure};
 
 /// How long opening a connection may take, beside the question's own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -132,30 +125,29 @@ impl Channel {
     /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was sent, else [`ConnectorError::Failed`].
     pub(crate) async fn send(
         self: &Arc<Self>,
-        mut next: impl FnMut() -> Result<Request<RequestBody>, ConnectorError>,
+        mut next: impl FnMut() -> Result<Request<Body>, ConnectorError>,
     ) -> Result<Reply, ConnectorError> {
         let slot = self.slot()?;
         let mut last = ConnectorError::Unreachable { why: "it closes every connection".into() };
         let mut request = next()?;
         for _ in 0..ATTEMPTS {
             let mut live = self.live(&slot).await?;
-            let mut failure = match live.sender.try_send_request(request).await {
-                Ok(response) => {
-                    return Ok(Reply { response, connection: live.end });
+            match live.connection.send(request).await {
+                Ok(response) => return Ok(Reply { response, connection: live.end }),
+                Err(SingleError::Ended(unsent)) => {
+                    // It never left: the connection was closed before.
+                    last = live.end.reason().await.unwrap_or(last);
+                    if matches!(last, ConnectorError::Credentials { .. }) {
+                        return Err(last);
+                    }
+                    request = *unsent;
                 }
-                Err(failure) => failure,
-            };
-            if let Some(unsent) = failure.take_message() {
-                // It never left: the connection was closed before.
-                last = live.end.reason().await.unwrap_or(last);
-                if matches!(last, ConnectorError::Credentials { .. }) {
-                    return Err(last);
+                Err(SingleError::Failed(LinkError::Refused(_))) => request = next()?,
+                Err(SingleError::Failed(error)) => {
+                    // A reset concerns one stream, and its connection lives on.
+                    let stream_only = matches!(error, LinkError::Reset(_) | LinkError::Request(_));
+                    return Err(live.end.explain(stream_only).await);
                 }
-                request = unsent;
-            } else if was_refused(failure.error()) {
-                request = next()?;
-            } else {
-                return Err(live.end.explain(failure.error()).await);
             }
         }
         Err(last)
@@ -233,10 +225,13 @@ pub(crate) struct Reply {
 pub(crate) struct End(watch::Receiver<Option<ConnectorError>>);
 
 impl End {
-    /// Says why a question failed that the back end may have seen.
-    pub(crate) async fn explain(&mut self, error: &hyper::Error) -> ConnectorError {
-        // A reset concerns one stream, and its connection lives on.
-        let stream_only = tls::find::<h2::Error>(error).is_some_and(h2::Error::is_reset);
+    /// Says why the body of a response broke off.
+    pub(crate) async fn explain_body(&mut self, error: &BodyError) -> ConnectorError {
+        self.explain(!matches!(error, BodyError::Lost(_))).await
+    }
+
+    /// Says why a question failed that the back end may have seen. `stream_only`: its connection lives on.
+    async fn explain(&mut self, stream_only: bool) -> ConnectorError {
         let reason = if stream_only { None } else { self.reason().await };
         match reason {
             Some(error @ ConnectorError::Credentials { .. }) => error,
@@ -288,7 +283,7 @@ impl Slot {
     }
 
     fn open(&self) -> Option<Live> {
-        self.lock().as_ref().filter(|live| !live.sender.is_closed()).cloned()
+        self.lock().as_ref().filter(|live| live.connection.is_open()).cloned()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Live>> {
@@ -299,35 +294,37 @@ impl Slot {
 /// An open connection.
 #[derive(Clone)]
 struct Live {
-    sender: SendRequest<RequestBody>,
+    connection: Single,
     end: End,
 }
 
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Live, ConnectorError> {
     let stream = Noting::around(stream);
     let noted = stream.noted();
-    let (sender, connection) = Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADERS)
-        .handshake(TokioIo::new(CoalescedWrites::new(stream)))
-        .await
-        .map_err(|_| no_http2())?;
+    let (connection, driven) = Single::open(stream, &limits()).await.map_err(|_| no_http2())?;
     let (ended, end) = watch::channel(None);
     // The connection is driven by a task of its own, which ends with it, or when the last sender is dropped.
     tokio::spawn(async move {
-        let why = match connection.await {
-            Ok(()) => "it closed the connection",
-            Err(_) => "the connection was lost",
+        let why = match driven.await {
+            None => "it closed the connection",
+            Some(_) => "the connection was lost",
         };
         let reason = noted.get().cloned().unwrap_or(ConnectorError::Unreachable { why: why.into() });
         tracing::debug!(%reason, "connection to a back end ended");
         ended.send_replace(Some(reason));
     });
-    Ok(Live { sender, end: End(end) })
+    Ok(Live { connection, end: End(end) })
+}
+
+/// What a back end may do.
+fn limits() -> Http2 {
+    Http2 {
+        header_bytes: HEADERS,
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        keepalive: Keepalive { interval: KEEPALIVE, timeout: KEEPALIVE_TIMEOUT },
+        ..Http2::default()
+    }
 }
 
 /// Has TCP itself notice a peer that is gone: one that is silent, and one that acknowledges nothing.
@@ -347,10 +344,4 @@ fn no_http2() -> ConnectorError {
 fn unreachable(error: &std::io::Error) -> ConnectorError {
     // The kind alone: a resolver's text names what was asked.
     ConnectorError::Unreachable { why: error.kind().to_string().into() }
-}
-
-/// Whether HTTP/2 says that the back end did not look at the request. Source: RFC 9113, section 8.7.
-fn was_refused(error: &hyper::Error) -> bool {
-    tls::find::<h2::Error>(error)
-        .is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }

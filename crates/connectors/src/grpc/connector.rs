@@ -9,11 +9,12 @@ use futures_core::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use link::Body;
 
 use crate::bindings::{Complaint, Limits};
-use crate::grpc::channel::{Channel, Reply, RequestBody};
+use crate::grpc::channel::{Channel, Reply};
 use crate::grpc::messages::{Messages, PREFIX};
 use crate::{Answer, Ask, Connector, ConnectorError, Failure, Requests, Withdrawn};
 
@@ -115,13 +116,13 @@ impl Outgoing {
     /// # Errors
     ///
     /// [`ConnectorError::Failed`] for a stream that was sent already.
-    fn next(&mut self) -> Result<RequestBody, ConnectorError> {
+    fn next(&mut self) -> Result<Body, ConnectorError> {
         match self {
-            Self::One(message) => Ok(Full::new(message.clone()).map_err(|never| match never {}).boxed_unsync()),
+            Self::One(message) => Ok(Body::full(message.clone(), None)),
             Self::Stream(requests) => {
                 let requests = requests.take().ok_or(ConnectorError::Failed { why: Failure::ConnectionLost })?;
                 let frames = requests.map(|message| framed(&message?).map(Frame::data).map_err(|_| Withdrawn));
-                Ok(StreamBody::new(frames).boxed_unsync())
+                Ok(Body::other(StreamBody::new(frames)))
             }
         }
     }

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use hyper::body::{Body, Incoming};
+use http_body::{Body, Frame};
+use link::Incoming;
 use tokio::time::Sleep;
 
 use crate::grpc::channel::{End, Reply};
@@ -104,7 +105,7 @@ impl Messages {
     }
 
     /// Returns the next piece of the body, in time.
-    async fn frame(&mut self) -> Result<Option<hyper::body::Frame<Bytes>>, ConnectorError> {
+    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, ConnectorError> {
         let Self { body, timer, .. } = self;
         let frame = poll_fn(|context| {
             if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
@@ -119,7 +120,7 @@ impl Messages {
         match frame {
             None => Ok(None),
             Some(Ok(frame)) => Ok(Some(frame)),
-            Some(Err(error)) => Err(self.connection.explain(&error).await),
+            Some(Err(error)) => Err(self.connection.explain_body(&error).await),
         }
     }
 }

@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
-use super::{Limits, LinkError};
+use super::LinkError;
 use crate::body::{Body, Incoming};
 use crate::guard::Pulse;
 use crate::http2::spare_the_table;
@@ -51,20 +51,18 @@ pub(super) enum Unsent {
 }
 
 impl Connection {
-    /// Lets the connection run in a task of its own.
-    pub(super) fn start<IO>(
+    /// Returns the connection, and the future that has to run for it; that returns why it ended, if not in order.
+    pub(super) fn new<IO>(
         requests: SendRequest<Bytes>,
         h2: h2::client::Connection<IO, Bytes>,
         ping: Option<PingPong>,
         pulse: Arc<Pulse>,
-        certificates: Vec<CertificateDer<'static>>,
-        limits: &Limits,
-    ) -> Self
+        times: Times,
+    ) -> (Self, impl Future<Output = Option<h2::Error>> + Send + use<IO>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let control = Arc::new(Control::default());
-        let times = Times { keepalive: limits.http2.keepalive, age: limits.age, idle: limits.idle };
         let mut driver = Driver {
             h2,
             upkeep: Upkeep::new(Arc::clone(&control), Arc::clone(&pulse), ping, times),
@@ -72,7 +70,7 @@ impl Connection {
         };
         let life = Arc::new(Life::default());
         let ending = Arc::clone(&life);
-        tokio::spawn(async move {
+        let driven = async move {
             let ended = poll_fn(|context| driver.poll(context)).await;
             if driver.control.order() == Order::Serve {
                 ending.cut.store(true, Ordering::SeqCst);
@@ -80,12 +78,19 @@ impl Connection {
             // Whoever still holds it sees that it has ended.
             driver.control.give(Order::Close);
             if let Some(breach) = pulse.breach() {
-                tracing::warn!(breach = &breach as &dyn Error, "link closed");
-            } else if let Err(cause) = ended {
-                tracing::debug!(cause = &cause as &dyn Error, "link broke");
+                tracing::warn!(breach = &breach as &dyn Error, "connection closed");
+            } else if let Err(cause) = &ended {
+                tracing::debug!(cause = cause as &dyn Error, "connection broke");
             }
-        });
-        Self { requests, control, life, certificates, key_exchange: None }
+            ended.err()
+        };
+        (Self { requests, control, life, certificates: Vec::new(), key_exchange: None }, driven)
+    }
+
+    /// Notes whom its peer showed itself to be.
+    pub(super) fn shown(mut self, certificates: Vec<CertificateDer<'static>>) -> Self {
+        self.certificates = certificates;
+        self
     }
 
     /// Notes by which key exchange its keys were agreed.

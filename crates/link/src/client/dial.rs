@@ -18,6 +18,7 @@ use super::{DialError, Limits, Target};
 use crate::coalesce::CoalescedWrites;
 use crate::guard::{Guarded, Pulse};
 use crate::server::ALPN;
+use crate::upkeep::Times;
 
 /// Bytes that are read from a socket at once; see the server's.
 const READ_AT_ONCE: usize = 32 * 1024;
@@ -70,5 +71,8 @@ async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, D
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    Ok(Connection::start(requests, h2, ping, pulse, certificates, limits).agreed_by(key_exchange))
+    let times = Times::of(&limits.http2, limits.age, limits.idle);
+    let (connection, driven) = Connection::new(requests, h2, ping, pulse, times);
+    tokio::spawn(driven);
+    Ok(connection.shown(certificates).agreed_by(key_exchange))
 }

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl<P: Send + Sync + 'static> Connection<P> {
         let Some(h2) = h2.await.transpose()? else {
             return Ok(());
         };
-        let times = Times { keepalive: limits.http2.keepalive, age: limits.connection_age, idle: limits.idle };
+        let times = Times::of(&limits.http2, limits.connection_age, limits.idle);
         let mut driver = Driver::new(h2, self, times, Arc::clone(pulse));
         poll_fn(move |context| driver.poll(context, &service)).await
     }
@@ -106,7 +106,8 @@ impl<P: Send + Sync + 'static> Connection<P> {
     {
         count(&self.shared.counters.streams);
         let open = self.admitted.control.begin_stream();
-        let answer = service(Arc::clone(&self.admitted.caller), request.map(Incoming::new));
+        // Boxed at once: a task moves its future when it starts and when it ends, and this one may be of several KiB.
+        let answer = Box::pin(service(Arc::clone(&self.admitted.caller), request.map(Incoming::new)));
         tokio::spawn(serve_stream(answer, respond, (self.stall, open)));
     }
 }
@@ -194,22 +195,23 @@ where
 }
 
 /// Runs what the service returned, and sends what it answers. Ends early when the peer resets the stream.
-async fn serve_stream<F, B>(answer: F, mut respond: SendResponse<Bytes>, (stall, _open): (Duration, OpenStream))
-where
+async fn serve_stream<F, B>(
+    mut answer: Pin<Box<F>>,
+    mut respond: SendResponse<Bytes>,
+    (stall, _open): (Duration, OpenStream),
+) where
     F: Future<Output = Response<B>>,
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let response = {
-        let mut answer = pin!(answer);
-        poll_fn(|context| {
-            if let Poll::Ready(response) = answer.as_mut().poll(context) {
-                return Poll::Ready(Some(response));
-            }
-            respond.poll_reset(context).map(|_| None)
-        })
-        .await
-    };
+    let response = poll_fn(|context| {
+        if let Poll::Ready(response) = answer.as_mut().poll(context) {
+            return Poll::Ready(Some(response));
+        }
+        respond.poll_reset(context).map(|_| None)
+    })
+    .await;
+    drop(answer);
     let Some(response) = response else { return };
     let (mut head, body) = response.into_parts();
     spare_the_table(&mut head.headers);
