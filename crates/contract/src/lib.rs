@@ -13,6 +13,7 @@
 mod compare;
 mod contracts;
 mod digest;
+pub mod framing;
 mod json;
 mod load;
 mod malformed;
