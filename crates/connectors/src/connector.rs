@@ -64,6 +64,22 @@ pub struct Ask {
     pub asker: Asker,
 }
 
+impl Ask {
+    /// Asks `method` with one message, on nobody's behalf, and with nothing besides.
+    pub fn new(method: &Arc<contract::Method>, request: impl Into<Bytes>) -> Self {
+        Self {
+            method: Arc::clone(method),
+            request: request.into(),
+            requests: None,
+            deadline: None,
+            metadata: Vec::new(),
+            command: None,
+            listener: None,
+            asker: Asker::default(),
+        }
+    }
+}
+
 /// On whose behalf is asked, as a name that is only compared: where a legacy system has few places, askers share them fairly.
 /// Default: nobody in particular.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
