@@ -12,6 +12,7 @@
 
 mod compare;
 mod contracts;
+mod descriptors;
 mod digest;
 pub mod framing;
 mod json;
