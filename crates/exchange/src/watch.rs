@@ -90,22 +90,22 @@ impl Watch {
             }
         }
         may_go_on((&self.house, &self.activity), permission)?;
-        self.progress.keep_up((&self.house, permission.account(), digest));
+        self.keep_up((permission, digest));
         Ok(())
     }
 
-    /// Waits until `bytes` more may pass: a disk that hangs holds the stream back, not its end.
+    /// Waits until there is room for `bytes` more: a disk that hangs holds the stream back, not its end.
     ///
     /// # Errors
     ///
     /// Why the stream has to end.
-    pub(crate) async fn admit<P: Permission>(
+    pub(crate) async fn room<P: Permission>(
         &mut self,
         bytes: u64,
         (permission, digest): Standing<'_, P>,
     ) -> Result<(), Refusal> {
         let Self { house, cancel, until, activity, progress, look, .. } = self;
-        let admitted = progress.admit(bytes, (house, permission.account(), digest));
+        let room = progress.room(bytes, (house, permission.account(), digest));
         let over = async {
             loop {
                 look.tick().await;
@@ -116,20 +116,24 @@ impl Watch {
         };
         tokio::select! {
             biased;
-            result = admitted => result.map_err(|error| unsettled(P::SIDE, &error)),
+            result = room => result.map_err(|error| unsettled(P::SIDE, &error)),
             () = cancel.cancelled() => Err(P::cancelled()),
             () = deadline::wait(*until) => Err(P::late()),
             refusal = over => Err(refusal),
         }
     }
 
-    /// Notes that what was admitted has passed.
-    pub(crate) fn passed<P: Permission>(&mut self, (permission, digest): Standing<'_, P>) {
-        self.activity.note();
+    /// Counts `bytes` that have been released, for which there was [`Self::room`].
+    pub(crate) fn release(&mut self, bytes: u64) {
+        self.progress.release(bytes);
+    }
+
+    /// Begins a record where one is due, once something has passed.
+    pub(crate) fn keep_up<P: Permission>(&mut self, (permission, digest): Standing<'_, P>) {
         self.progress.keep_up((&self.house, permission.account(), digest));
     }
 
-    /// Returns the bytes admitted so far.
+    /// Returns the bytes released so far.
     pub(crate) fn released(&self) -> u64 {
         self.progress.released()
     }

@@ -193,7 +193,8 @@ impl StreamAnswer {
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.watch.activity.passed(bytes, self.walker.messages() > before);
         let standing = (&*self.permitted, &self.digest);
-        self.watch.admit(bytes, standing).await?;
+        self.watch.room(bytes, standing).await?;
+        self.watch.release(bytes);
         let mut sent = std::pin::pin!(outlet.send(chunk));
         let mut body = self.body.as_mut();
         let mut hoarding = std::pin::pin!(poll_fn(|context| match body.as_mut() {
@@ -216,7 +217,8 @@ impl StreamAnswer {
                 }
             }
         }
-        self.watch.passed(standing);
+        self.watch.activity.note();
+        self.watch.keep_up(standing);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use proto::{
     records::Kind,
 };
 use records::receipt;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Provider, Refused, Whole,
@@ -24,7 +25,7 @@ use crate::{
     deadline, digests, framing,
     headers::Signed,
     intake::{Intake, Running, Streamed},
-    ports::{LegacyError, Messages, Outlet, Requests},
+    ports::{LegacyError, Messages, Outlet, Question, Requests},
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
     watch::Watch,
@@ -44,6 +45,8 @@ pub struct Stream {
     permitted: Box<Permitted>,
     opening: Signed,
     messages: Option<Messages>,
+    /// The legacy system has stopped it, because its reader takes nothing.
+    stalled: CancellationToken,
     digest: digests::Running,
     watch: Watch,
     /// Largest message of an answer, in bytes.
@@ -97,6 +100,7 @@ impl Provider {
             permitted,
             opening,
             messages: None,
+            stalled: CancellationToken::new(),
             begun: false,
         }
     }
@@ -116,6 +120,7 @@ impl Stream {
         let requests = self.take_requests(provider);
         // Asking is the first step of the answer: a legacy system may want messages before it begins.
         let (legacy, question) = (self.permitted.legacy().clone(), self.permitted.question(requests, self.watch.until));
+        let question = Question { stalled: Some(self.stalled.clone()), ..question };
         let asked = async move { legacy.answer(question).await };
         self.messages = Some(asked.try_flatten_stream().boxed());
         let end = self.pass_on(outlet).await;
@@ -170,11 +175,13 @@ impl Stream {
             let (chunk, count, end) = self.gather(next).await?;
             if !chunk.is_empty() {
                 self.begin(outlet).await?;
+                self.watch.activity.note();
+                self.hand_on(chunk.clone(), outlet).await?;
+                // Once it has gone: what a reader has no room for is none of the answer that is signed, if the stream ends before.
                 self.digest.update(&chunk);
                 let shared = &mut self.permitted.verified.account.shared;
                 shared.messages = shared.messages.saturating_add(count);
-                self.watch.activity.note();
-                self.hand_on(chunk, outlet).await?;
+                self.watch.keep_up((&*self.permitted, &self.digest));
             }
             if let Some(end) = end {
                 return self.one_answer(end);
@@ -232,10 +239,12 @@ impl Stream {
         }
     }
 
-    /// Hands a chunk on as the reader reads. Waiting for it, the stream still ends with its agreement.
+    /// Hands a chunk on as the reader reads, all of it or nothing. Waiting for it, the stream still ends with its agreement, and where the
+    /// legacy system stops it.
     async fn hand_on<O: Outlet>(&mut self, chunk: Bytes, outlet: &mut O) -> Result<(), Refusal> {
+        let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         let standing = (&*self.permitted, &self.digest);
-        self.watch.admit(u64::try_from(chunk.len()).unwrap_or(u64::MAX), standing).await?;
+        self.watch.room(bytes, standing).await?;
         let mut sent = std::pin::pin!(outlet.send(chunk));
         loop {
             tokio::select! {
@@ -244,10 +253,12 @@ impl Stream {
                     result.map_err(|_| cancelled())?;
                     break;
                 }
+                () = self.stalled.cancelled() => return Err(legacy_refusal(LegacyError::Stalled)),
                 looked = self.watch.look(standing) => looked?,
             }
         }
-        self.watch.passed(standing);
+        self.watch.release(bytes);
+        self.watch.activity.note();
         Ok(())
     }
 
