@@ -42,7 +42,7 @@ const METHODS: [&str; 6] =
     ["EmptyCall", "UnaryCall", "StreamingOutputCall", "StreamingInputCall", "FullDuplexCall", "UnimplementedCall"];
 
 /// Under the first purpose metadata may cross, under the second none.
-const GRANTS: &str = r#"
+pub(crate) const GRANTS: &str = r#"
 [[grant]]
 service = "grpc.testing.TestService"
 digest = "@digest:grpc.testing.TestService@"
@@ -72,10 +72,16 @@ pub(crate) async fn interop() -> (TestFederation, Backend) {
 /// Two gateways before a back end on this port, under an agreement about every method.
 pub(crate) async fn before(port: u16) -> TestFederation {
     let federation = TestFederation::without_agreement().await;
+    bind(&federation, port, GRANTS);
+    federation.start()
+}
+
+/// Binds every method to a back end on this port, under an agreement of these grants.
+pub(crate) fn bind(federation: &TestFederation, port: u16, grants: &str) {
     let methods: Vec<String> = METHODS.iter().map(|method| format!("{method:?}")).collect();
     federation.agree(&Agreement {
         purposes: "[purpose.safeguarding]\nlegal_basis = \"Children Act 2004, section 11\"\n[purpose.quiet]\nlegal_basis = \"The same\"\n".to_owned(),
-        grants: GRANTS.replace("@methods@", &methods.join(", ")),
+        grants: grants.replace("@methods@", &methods.join(", ")),
         ..Agreement::default()
     });
     let trust = federation.member(TRUST);
@@ -86,7 +92,6 @@ pub(crate) async fn before(port: u16) -> TestFederation {
              \"http://127.0.0.1:{port}\", dangerous_plaintext = true }}\n"
         ));
     }
-    federation.start()
 }
 
 fn run(federation: &TestFederation, case: &str) {

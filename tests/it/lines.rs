@@ -1,7 +1,13 @@
 //! Streams of requests as JSON lines: curl, over both versions of HTTP, and a client that goes on once it was answered.
 
 use bytes::Bytes;
-use drawbridge_tests::{COUNCIL, TRUST, TestFederation, client::spoken, eventually, federation::standard};
+use drawbridge_tests::{
+    COUNCIL, TRUST, TestFederation,
+    client::spoken,
+    eventually,
+    federation::standard,
+    python::{Backend, repository},
+};
 use http::HeaderValue;
 use http_body_util::BodyExt as _;
 use records::Record;
@@ -9,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::{
     connect::{Answered, enveloped, gzipped, plain},
-    interop::interop,
+    interop::{GRANTS, bind, interop},
+    rest::{annotated, curl},
 };
 
 const TAKE: &str = "/grpc.testing.TestService/StreamingInputCall";
@@ -138,6 +145,57 @@ async fn lines_go_to_methods_that_take_streams_and_to_no_other() {
         assert_eq!(told["reason"], reason, "{path} {told}");
         let exchange = refused.header("drawbridge-exchange-id").unwrap();
         assert_eq!(federation.member(COUNCIL).records_of(exchange).len(), 1, "{path}");
+    }
+}
+
+/// Two gateways before grpcio's server, whose contract says where its streams of requests are.
+async fn with_routes() -> (TestFederation, Backend) {
+    let backend = Backend::of("interop_server.py", &[]);
+    let federation = TestFederation::without_agreement().await;
+    let mut text = std::fs::read_to_string(repository().join("tests/proto/interop/test.proto")).unwrap();
+    text = text.replace("package grpc.testing;", "package grpc.testing;\nimport \"google/api/annotations.proto\";");
+    for (method, rule) in [
+        (
+            "returns (StreamingInputCallResponse)",
+            r#"post: "/v1/inputs" body: "*" response_body: "aggregated_payload_size" additional_bindings { put: "/v1/*/inputs" body: "*" }"#,
+        ),
+        (
+            "rpc FullDuplexCall(stream StreamingOutputCallRequest) returns (stream StreamingOutputCallResponse)",
+            r#"post: "/v1/talks" body: "*""#,
+        ),
+    ] {
+        text = text.replace(&format!("{method};"), &format!("{method} {{ option (google.api.http) = {{ {rule} }}; }}"));
+    }
+    let digest = annotated(&federation, "grpc.testing.TestService", "interop/test.proto", &text);
+    bind(&federation, backend.port, &GRANTS.replace("@digest:grpc.testing.TestService@", &digest.to_string()));
+    (federation.start(), backend)
+}
+
+#[tokio::test]
+async fn lines_go_to_the_routes_that_the_contract_names_as_to_the_methods_own_path() {
+    let (federation, _backend) = with_routes().await;
+    let body = "{\"payload\": {\"body\": \"AAAA\"}}\n{\"payload\": {\"body\": \"AAAAAAAA\"}}\n";
+    for way in WAYS {
+        let answer = post(&federation, "/v1/inputs", body, way);
+        assert_eq!((answer.status, answer.json()), (200, json!(9)), "{way:?}");
+        assert_eq!(proven(&federation, answer.header("drawbridge-exchange-id").unwrap()).await, (2, 1), "{way:?}");
+        let put = [way, &["--request", "PUT"]].concat();
+        let answer = post(&federation, "/v1/anything/inputs", body, &put);
+        assert_eq!((answer.status, answer.json()), (200, json!({"aggregatedPayloadSize": 9})), "{way:?}");
+        let answers = post(&federation, "/v1/talks", "{\"responseParameters\": [{\"size\": 3}]}\n", way);
+        assert_eq!((answers.status, answers.header("content-type")), (200, Some(LINES)), "{way:?}");
+        assert_eq!(answers.json(), json!({"payload": {"body": "AAAA"}}), "{way:?}");
+    }
+    let told = post(&federation, "/v1/inputs", "{}\n{\"x\": 1}\n", &[]).json();
+    assert!(told["detail"].as_str().unwrap().starts_with("line 2: "), "{told}");
+    assert_eq!(post(&federation, "/v1/inputs?payload.body=AAAA", body, &[]).json()["reason"], "MALFORMED");
+    assert_eq!(plain(&federation, "/v1/inputs", "application/json", b"{}", &[]).status, 415);
+    assert_eq!(post(&federation, "/v1/inputs", body, &["--request", "PUT"]).status, 405);
+    let (_, _, document) = curl(&federation, "/openapi.json", &[]);
+    let document: Value = serde_json::from_str(&document).unwrap();
+    for (path, verb) in [("/v1/inputs", "post"), ("/v1/{segment}/inputs", "put"), ("/v1/talks", "post")] {
+        let body = &document["paths"][path][verb]["requestBody"]["content"];
+        assert!(body[LINES]["schema"].is_object(), "{path} {body}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use contract::Contracts;
+use contract::{Contracts, Digest};
 use drawbridge_tests::{
     Agreement, COUNCIL, Member, TRUST, TestFederation,
     python::{self, Backend, Dialogue},
@@ -260,18 +260,7 @@ message Item {
   string title = 2;
 }
 "#;
-    let fixtures = python::repository().join("crates/rest/tests/fixtures/google/api");
-    for member in [COUNCIL, TRUST] {
-        let folder = federation.member(member).folder.join("proto");
-        fs::create_dir_all(folder.join("google/api")).unwrap();
-        for file in ["annotations.proto", "http.proto"] {
-            fs::copy(fixtures.join(file), folder.join("google/api").join(file)).unwrap();
-        }
-        fs::create_dir_all(folder.join("shelf/v1")).unwrap();
-        fs::write(folder.join("shelf/v1/shelf.proto"), shelf).unwrap();
-    }
-    let source = gateway::load::contract_source(&federation.member(COUNCIL).folder.join("proto")).unwrap();
-    let digest = Contracts::load(&[source]).unwrap().service("shelf.v1.Shelf").unwrap().digest;
+    let digest = annotated(federation, "shelf.v1.Shelf", "shelf/v1/shelf.proto", shelf);
     federation.agree(&Agreement {
         id: "shelf".to_owned(),
         grants: format!(
@@ -282,4 +271,20 @@ message Item {
     federation.member(TRUST).configure(
         "\n[[binding]]\nmethod = \"shelf.v1.Shelf/Find\"\nconnector = { kind = \"sql\", database = \"legacy\", query = '''SELECT id, fm AS title FROM rec WHERE id = :id''' }\n",
     );
+}
+
+/// Gives both members the text of a contract that imports `google.api.http`, and returns the digest of a service in it.
+pub(crate) fn annotated(federation: &TestFederation, service: &str, file: &str, text: &str) -> Digest {
+    let fixtures = python::repository().join("crates/rest/tests/fixtures/google/api");
+    for member in [COUNCIL, TRUST] {
+        let folder = federation.member(member).folder.join("proto");
+        fs::create_dir_all(folder.join("google/api")).unwrap();
+        for file in ["annotations.proto", "http.proto"] {
+            fs::copy(fixtures.join(file), folder.join("google/api").join(file)).unwrap();
+        }
+        fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
+        fs::write(folder.join(file), text).unwrap();
+    }
+    let source = gateway::load::contract_source(&federation.member(COUNCIL).folder.join("proto")).unwrap();
+    Contracts::load(&[source]).unwrap().service(service).unwrap().digest
 }

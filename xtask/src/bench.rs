@@ -79,10 +79,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         print!("{}", include_str!("bench/profile.txt"));
         return Ok(());
     }
+    // What is not there is refused before anything is built.
+    let (_, contenders) = (chosen_cases(options)?, chosen_contenders(options)?);
     if !options.smoke && !options.built {
         return in_release();
     }
-    if options.smoke && chosen_contenders(options)?.contains(&Contender::Drawbridge) {
+    if options.smoke && contenders.contains(&Contender::Drawbridge) {
         step::run(&mut step::cargo(["build", "--locked", "--package", "drawbridge-cli"]))?;
     }
     measure(options)

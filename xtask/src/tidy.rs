@@ -2,6 +2,7 @@
 //!
 //! Every finding is printed, each with its place and its cure, before the step fails.
 
+mod documents;
 mod edges;
 mod manifests;
 mod sources;
@@ -27,7 +28,7 @@ impl Finding {
     }
 }
 
-/// Looks at the crate map, the manifests and the source files.
+/// Looks at the crate map, the manifests, the source files and the documents that name them.
 ///
 /// # Errors
 ///
@@ -39,6 +40,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(pure()?);
     findings.extend(manifests::check(&metadata, &files)?);
     findings.extend(sources::check(&files)?);
+    findings.extend(documents::check(&files)?);
     for finding in &findings {
         eprintln!("error: {}\n --> {}\n  = help: {}\n", finding.what, finding.place, finding.help);
     }

@@ -18,10 +18,9 @@ extern crate drawbridge_connectors as connectors;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
-use connectors::{Ask, Asker, BindingConfig, Bindings, DatabaseConfig, Setup};
+use connectors::{Ask, BindingConfig, Bindings, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
@@ -123,16 +122,7 @@ async fn bare(connection: &mut SqliteConnection) -> f64 {
 async fn through(bindings: &Bindings, method: &str) -> f64 {
     let since = Instant::now();
     let binding = bindings.get(&format!("/bench.v1.Patients/{method}")).unwrap();
-    let ask = Ask {
-        method: Arc::clone(binding.method()),
-        request: bytes::Bytes::new(),
-        requests: None,
-        deadline: None,
-        metadata: Vec::new(),
-        command: None,
-        listener: None,
-        asker: Asker::default(),
-    };
+    let ask = Ask::new(binding.method(), bytes::Bytes::new());
     let mut answer = binding.connector().answer(ask).await.unwrap();
     let mut count = 0_u32;
     while let Some(message) = answer.messages.next().await {

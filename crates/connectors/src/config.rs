@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::bindings::Complaint;
+
 /// Ties one method to one legacy system.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +76,39 @@ pub struct ConnectorConfig {
     pub rows: Option<u32>,
     /// `mock`: JSON or TOML file with examples, which come before what is made up. Default: none.
     pub examples: Option<PathBuf>,
+}
+
+impl ConnectorConfig {
+    /// Complains of every key that is not one of `own`, those of its kind.
+    pub(crate) fn foreign(&self, own: &[&str]) -> Vec<Complaint> {
+        let keys = [
+            ("database", self.database.is_some()),
+            ("query", self.query.is_some()),
+            ("statements", self.statements.is_some()),
+            ("columns", !self.columns.is_empty()),
+            ("formats", !self.formats.is_empty()),
+            ("values", !self.values.is_empty()),
+            ("separators", !self.separators.is_empty()),
+            ("gather", self.gather.is_some()),
+            ("timezone", self.timezone.is_some()),
+            ("address", self.address.is_some()),
+            ("ca", self.ca.is_some()),
+            ("certificate", self.certificate.is_some()),
+            ("key", self.key.is_some()),
+            ("connections", self.connections.is_some()),
+            ("dangerous_plaintext", self.dangerous_plaintext.is_some()),
+            ("seed", self.seed.is_some()),
+            ("rows", self.rows.is_some()),
+            ("examples", self.examples.is_some()),
+        ];
+        let foreign = keys.into_iter().filter(|(key, present)| *present && !own.contains(key));
+        foreign
+            .map(|(key, _)| {
+                let what = format!("a connector of kind `{}` has no key `{key}`", self.kind);
+                Complaint::new(key, what, "leave it out")
+            })
+            .collect()
+    }
 }
 
 /// A database that bindings of kind `sql` ask. It is opened to read only, except for commands.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use connectors::{Ask, Asker, BindingConfig, Bindings, CommandId, ConnectorError, DatabaseConfig, Failure, Setup};
+use connectors::{Ask, BindingConfig, Bindings, CommandId, ConnectorError, DatabaseConfig, Failure, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -147,19 +147,10 @@ async fn order(
 ) -> Result<String, ConnectorError> {
     let binding = bindings.iter().next().unwrap();
     assert!(binding.connector().writes());
-    let method = Arc::clone(binding.method());
-    let request = method.request_from_json(request).unwrap().into();
+    let method = binding.method();
+    let request = method.request_from_json(request).unwrap();
     let command = Some(CommandId { key: key.to_owned(), exchange: "exchange-1".to_owned() });
-    let ask = Ask {
-        method: method.clone(),
-        request,
-        requests: None,
-        deadline,
-        metadata: Vec::new(),
-        command,
-        listener: None,
-        asker: Asker::default(),
-    };
+    let ask = Ask { deadline, command, ..Ask::new(method, request) };
     let mut answer = binding.connector().answer(ask).await?;
     let message = answer.messages.next().await.unwrap()?;
     assert!(answer.messages.next().await.is_none());
@@ -234,18 +225,7 @@ async fn a_question_cannot_change_anything<D: Database>() {
     let database = D::start(SCHEMA).await;
     let bindings = database.bound(ADMIT).await;
     let binding = bindings.iter().next().unwrap();
-    let method = Arc::clone(binding.method());
-    let request = method.request_from_json(ASHE).unwrap().into();
-    let ask = Ask {
-        method,
-        request,
-        requests: None,
-        deadline: None,
-        metadata: Vec::new(),
-        command: None,
-        listener: None,
-        asker: Asker::default(),
-    };
+    let ask = Ask::new(binding.method(), binding.method().request_from_json(ASHE).unwrap());
     let refused = binding.connector().answer(ask).await.unwrap_err();
     assert_eq!(refused, ConnectorError::Failed { why: Failure::ReadOnly });
     assert_eq!(database.count("journal").await, 0);

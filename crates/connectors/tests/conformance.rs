@@ -8,10 +8,10 @@
 extern crate drawbridge_connectors as connectors;
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use connectors::{Answer, Ask, Asker, BindingConfig, Bindings, ConnectorError, DatabaseConfig, Setup};
+use connectors::{Answer, Ask, BindingConfig, Bindings, ConnectorError, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 
@@ -115,19 +115,8 @@ pub(crate) async fn ask_with(
     metadata: Vec<(String, String)>,
 ) -> Result<Answer, ConnectorError> {
     let binding = bindings.get(&format!("/fixture.v1.Patients/{method}")).unwrap();
-    let method = Arc::clone(binding.method());
-    let request = method.request_from_json(request).unwrap().into();
-    let question = Ask {
-        method,
-        request,
-        requests: None,
-        deadline,
-        metadata,
-        command: None,
-        listener: None,
-        asker: Asker::default(),
-    };
-    binding.connector().answer(question).await
+    let request = binding.method().request_from_json(request).unwrap();
+    binding.connector().answer(Ask { deadline, metadata, ..Ask::new(binding.method(), request) }).await
 }
 
 /// Asks for one patient, and returns it as JSON.

@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use connectors::{Answer, Ask, Asker, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
+use connectors::{Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 
@@ -102,21 +102,8 @@ async fn prepare(table: &str, method: &str, connector: &str, folder: &Path) -> R
 /// Asks the only binding with a request in JSON.
 async fn ask(bindings: &Bindings, request: &str, deadline: Option<Instant>) -> Result<Answer, ConnectorError> {
     let binding = bindings.iter().next().unwrap();
-    let method = Arc::clone(binding.method());
-    let request = method.request_from_json(request).unwrap().into();
-    binding
-        .connector()
-        .answer(Ask {
-            method,
-            request,
-            requests: None,
-            deadline,
-            metadata: Vec::new(),
-            command: None,
-            listener: None,
-            asker: Asker::default(),
-        })
-        .await
+    let request = binding.method().request_from_json(request).unwrap();
+    binding.connector().answer(Ask { deadline, ..Ask::new(binding.method(), request) }).await
 }
 
 /// Asks, and returns every message as JSON.

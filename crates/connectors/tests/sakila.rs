@@ -7,9 +7,8 @@ extern crate drawbridge_connectors as connectors;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use connectors::{Ask, Asker, BindingConfig, Bindings, DatabaseConfig, Setup};
+use connectors::{Ask, BindingConfig, Bindings, DatabaseConfig, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -63,18 +62,8 @@ impl Library {
     /// Asks, and returns every message as JSON.
     async fn ask(&self, method: &str, request: &str) -> Vec<Value> {
         let binding = self.bindings.get(&format!("/video.v1.Library/{method}")).unwrap();
-        let method = Arc::clone(binding.method());
-        let request = method.request_from_json(request).unwrap().into();
-        let question = Ask {
-            method: Arc::clone(&method),
-            request,
-            requests: None,
-            deadline: None,
-            metadata: Vec::new(),
-            command: None,
-            listener: None,
-            asker: Asker::default(),
-        };
+        let method = binding.method();
+        let question = Ask::new(method, method.request_from_json(request).unwrap());
         let answer = binding.connector().answer(question).await.unwrap();
         let message = |message: Result<bytes::Bytes, _>| {
             serde_json::from_str(&method.answer_to_json(&message.unwrap()).unwrap()).unwrap()

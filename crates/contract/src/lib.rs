@@ -2,8 +2,8 @@
 //!
 //! Start at [`Contracts::load`]. It compiles `.proto` files or descriptor sets that were read elsewhere; a [`Method`]
 //! then checks the bytes of requests and answers without decoding them, and the values of requests against the contract's
-//! rules ([`Violations`]); a [`Projection`] takes from an answer what
-//! an agreement does not name. A [`Sampler`] makes up messages that keep the rules. The crate is pure: no files, no sockets, no clock.
+//! rules ([`Violations`]); a [`Projection`] takes from an answer what an agreement does not name. A [`Sampler`] makes up messages that
+//! keep the rules. What gRPC itself says is in [`framing`] and [`status`]. The crate is pure: no files, no sockets, no clock.
 //!
 //! A digest covers what a service asks and answers and nothing of how its files are laid out; `DIGEST.md` beside this
 //! crate describes it for other implementations.
@@ -12,7 +12,9 @@
 
 mod compare;
 mod contracts;
+mod descriptors;
 mod digest;
+pub mod framing;
 mod json;
 mod load;
 mod malformed;
@@ -22,6 +24,7 @@ mod options;
 mod projection;
 mod rules;
 mod sample;
+pub mod status;
 mod wire;
 
 pub use compare::{Change, Place, Version};

@@ -79,22 +79,12 @@ impl Legacy {
         request: &Value,
         limit: Option<Duration>,
     ) -> Result<BoxStream<'static, Result<Bytes, ConnectorError>>, ConnectorError> {
-        let method = self.contracts.method(method).unwrap().clone();
+        let method = self.contracts.method(method).unwrap();
         let request = method.request_from_json(&request.to_string()).unwrap();
         method.check_request(&request).unwrap();
         let connector = self.bindings.get(method.path()).unwrap().connector().clone();
         let deadline = limit.map(|limit| Instant::now() + limit);
-        let ask = Ask {
-            method,
-            request: Bytes::from(request),
-            requests: None,
-            deadline,
-            metadata: Vec::new(),
-            command: None,
-            listener: None,
-            asker: connectors::Asker::default(),
-        };
-        Ok(connector.answer(ask).await?.messages)
+        Ok(connector.answer(Ask { deadline, ..Ask::new(method, request) }).await?.messages)
     }
 
     /// Asks and expects an answer.

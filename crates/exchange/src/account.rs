@@ -11,7 +11,7 @@ use proto::{
     link::Seal,
     records::{Kind, Private, Shared, Side},
 };
-use records::{Draft, ExchangeId, Prepared};
+use records::{ExchangeId, Prepared};
 
 use crate::{
     house::House,
@@ -107,25 +107,21 @@ impl Account {
         self.shared.consumer_seal = seal;
     }
 
-    /// Returns the draft of a record of `kind`, as things stand.
-    #[must_use]
-    pub fn draft(&self, house: &House, kind: Kind) -> Draft {
-        let mut draft = Draft { shared: self.shared.clone(), private: self.private.clone() };
-        stamp((&mut draft.shared, &mut draft.private), house, kind, self.arrived);
-        draft
-    }
-
-    /// Makes ready what settles it, a record of `kind`, as things stand.
+    /// Makes ready a record of `kind`, as things stand. Where it has to say more than they do, it is a copy that says so.
     ///
     /// # Errors
     ///
     /// As [`Prepared::new`].
-    pub(crate) fn last_record(&mut self, house: &House, kind: Kind) -> Result<Prepared, AppendError> {
-        stamp((&mut self.shared, &mut self.private), house, kind, self.arrived);
-        match self.shared.side() {
-            Side::Provider => Prepared::new(&records::provider_shared(kind, &self.shared), &self.private),
-            Side::Consumer | Side::Unspecified => Prepared::new(&self.shared, &self.private),
+    pub(crate) fn record(&mut self, house: &House, kind: Kind) -> Result<Prepared, AppendError> {
+        self.shared.kind = kind.into();
+        self.private.time = house.millis();
+        self.private.duration = u64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let settles = matches!(kind, Kind::Outcome | Kind::Refusal);
+        if settles && self.shared.side() == Side::Provider {
+            // The consumer recomputes its leaf.
+            return Prepared::new(&records::provider_shared(kind, &self.shared), &self.private);
         }
+        Prepared::new(&self.shared, &self.private)
     }
 
     /// Returns the status of a refusal: a command that may have been done all the same is `UNKNOWN`.
@@ -176,13 +172,6 @@ impl Account {
             steps: self.steps.clone(),
         }
     }
-}
-
-/// Notes when a record of `kind` is made.
-fn stamp((shared, private): (&mut Shared, &mut Private), house: &House, kind: Kind, arrived: Instant) {
-    shared.kind = kind.into();
-    private.time = house.millis();
-    private.duration = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
 }
 
 /// Returns the word for how an exchange ended.

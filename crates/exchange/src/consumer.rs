@@ -150,9 +150,9 @@ impl Consumer {
     }
 
     /// Makes the intent durable before anything is sent.
-    async fn record(&self, permitted: &Permitted) -> Result<(), Refusal> {
-        let draft = permitted.account.draft(&self.house, Kind::Intent);
-        self.house.records.append(draft, None).await.map(drop).map_err(|error| not_recorded(&error))
+    async fn record(&self, permitted: &mut Permitted) -> Result<(), Refusal> {
+        let intent = permitted.account.record(&self.house, Kind::Intent);
+        self.house.write(intent, None).await.map(drop).map_err(|error| not_recorded(&error))
     }
 
     /// Makes the outcome durable; when this returns the answer may be handed over.
@@ -163,7 +163,7 @@ impl Consumer {
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
         account.end(refusal.as_ref(), status.code);
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match self.house.write(account.last_record(&self.house, kind), None).await {
+        match self.house.write(account.record(&self.house, kind), None).await {
             Ok(recorded) => UnaryAnswer {
                 head: Head { exchange: account.id, withheld: Some(withheld) },
                 message,
@@ -193,7 +193,7 @@ impl Consumer {
             let settled = account.settled(Some(&refusal), status.code, None);
             return refusal_answer(account.id, &refusal, status, settled);
         }
-        let record = account.last_record(&self.house, Kind::Refusal);
+        let record = account.record(&self.house, Kind::Refusal);
         let seal = SealInput { tag: records::receipt::LOCAL_REFUSAL, claims: account.id.as_bytes().to_vec() };
         match self.house.write(record, Some(seal)).await {
             Ok(recorded) => {

@@ -3,10 +3,12 @@
 //! Bytes are passed on as they came; the walk counts messages and holds them to their limit.
 //! Source: gRPC over HTTP/2, "Length-Prefixed-Message".
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+pub use contract::framing::PREFIX;
+use contract::framing::{prefixed, write_prefixed};
 
-/// Bytes before each message: a compression flag and a big-endian length.
-pub const PREFIX: usize = 5;
+/// The flag of a message that is not compressed.
+const PLAIN: u8 = 0;
 
 /// A body is not a sequence of gRPC messages that the link takes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -197,18 +199,13 @@ pub fn single(body: &Bytes, limit: usize) -> Result<Bytes, FramingError> {
 
 /// Writes `message` with its prefix to `out`.
 pub fn write_framed(out: &mut BytesMut, message: &[u8]) {
-    out.reserve(message.len().saturating_add(PREFIX));
-    out.put_u8(0);
-    out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    out.put_slice(message);
+    write_prefixed(out, PLAIN, message);
 }
 
 /// Returns `message` with its prefix.
 #[must_use]
 pub fn framed(message: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(message.len().saturating_add(PREFIX));
-    write_framed(&mut out, message);
-    out.freeze()
+    prefixed(PLAIN, message)
 }
 
 #[cfg(test)]

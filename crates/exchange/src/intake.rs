@@ -21,6 +21,7 @@ use crate::{
     account::Account,
     digests,
     framing::{self, Cutter, FramingError},
+    headers::Signed,
     house::House,
     ports::{Broken, Gone, RequestBody},
     progress::{Direction, Progress},
@@ -104,27 +105,37 @@ pub(crate) struct Intake<S> {
     pub(crate) sink: S,
 }
 
-/// What was taken in, and how that ended.
-pub(crate) struct Taken<S> {
+/// What passed of a streamed request.
+pub(crate) struct Streamed {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) digest: [u8; 32],
-    pub(crate) end: End<S>,
+    /// The closing claims and their signature, where the request is whole and they hold.
+    pub(crate) closing: Option<Signed>,
+    /// Why it may not go on.
+    pub(crate) refusal: Option<Refusal>,
 }
 
-/// How the taking in of a request ended.
-pub(crate) enum End<S> {
-    /// The request is whole; its trailers, and the sink that is still open.
-    Whole(HeaderMap, S),
-    /// Nobody wanted more of it.
-    Stopped,
-    /// It may not go on.
-    Refused(Refusal),
+impl Streamed {
+    /// Notes it in the account of its exchange.
+    pub(crate) fn note(&self, account: &mut Account) {
+        let shared = &mut account.shared;
+        shared.request_messages = self.messages;
+        shared.request_digest = self.digest.to_vec().into();
+        if let Some(closing) = &self.closing {
+            shared.consumer_closing = closing.claims.clone();
+            shared.consumer_closing_seal.clone_from(&closing.seal);
+        }
+        account.private.bytes = account.private.bytes.saturating_add(self.bytes);
+    }
 }
+
+/// A request that is whole: its trailers, and the sink that is still open.
+pub(crate) type Whole<S> = (HeaderMap, S);
 
 impl<S: Sink> Intake<S> {
     /// Takes in messages until the request ends, may not go on, or `stop` fires.
-    pub(crate) async fn run(self, stop: CancellationToken) -> Taken<S> {
+    pub(crate) async fn run(self, stop: CancellationToken) -> (Streamed, Option<Whole<S>>) {
         let Self { house, method, mut account, hop, mut body, nonce, activity, mut sink } = self;
         let mut digest = digests::Running::new(&nonce);
         let mut cutter = Cutter::new(house.limits.message());
@@ -185,13 +196,13 @@ impl<S: Sink> Intake<S> {
                 (Ok(()), None) => progress.keep_up((&house, &account, &digest)),
             }
         };
-        let end = match ended {
-            Ok(true) => End::Whole(trailers.unwrap_or_default(), sink),
-            Ok(false) => End::Stopped,
-            Err(refusal) => End::Refused(refusal),
+        let (whole, refusal) = match ended {
+            Ok(true) => (Some((trailers.unwrap_or_default(), sink)), None),
+            Ok(false) => (None, None),
+            Err(refusal) => (None, Some(refusal)),
         };
         let (messages, bytes) = (account.shared.request_messages, progress.released());
-        Taken { messages, bytes, digest: digest.so_far(), end }
+        (Streamed { messages, bytes, digest: digest.so_far(), closing: None, refusal }, whole)
     }
 }
 
@@ -229,34 +240,40 @@ fn unsettled(hop: Hop, error: &ledger::AppendError) -> Refusal {
 }
 
 /// A task that takes in a request, and what came of it.
-pub(crate) struct Running<T> {
-    task: Option<JoinHandle<T>>,
+pub(crate) struct Running {
+    task: Option<JoinHandle<Streamed>>,
     stop: CancellationToken,
-    result: Option<T>,
+    result: Option<Streamed>,
 }
 
-impl<T: Send + 'static> Running<T> {
+impl Running {
     /// Starts the task that `work` makes.
-    pub(crate) fn start<F: Future<Output = T> + Send + 'static>(work: impl FnOnce(CancellationToken) -> F) -> Self {
+    pub(crate) fn start<F>(work: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = Streamed> + Send + 'static,
+    {
         let stop = CancellationToken::new();
         Self { task: Some(tokio::spawn(work(stop.clone()))), stop, result: None }
     }
 
-    /// Waits until the task has ended by itself, and returns what came of it; for ever once it was returned.
+    /// Waits until the request may not go on, and returns why; for ever where it may.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
-    pub(crate) async fn ended(&mut self) -> Option<&T> {
+    pub(crate) async fn refused(&mut self) -> Refusal {
         let Some(task) = self.task.as_mut() else { return std::future::pending().await };
         let ended = task.await;
         self.task = None;
         self.result = ended.ok();
-        self.result.as_ref()
+        match self.result.as_ref().and_then(|streamed| streamed.refusal.clone()) {
+            Some(refusal) => refusal,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends the task, and returns what came of it. `None` where it ended in a panic.
-    pub(crate) async fn end(mut self) -> Option<T> {
+    pub(crate) async fn end(mut self) -> Option<Streamed> {
         self.stop.cancel();
         match self.task.take() {
             Some(task) => task.await.ok(),
@@ -265,7 +282,7 @@ impl<T: Send + 'static> Running<T> {
     }
 }
 
-impl<T> Drop for Running<T> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -25,6 +25,7 @@ mod quota;
 mod refusal;
 mod replay;
 mod trace;
+mod watch;
 
 pub use account::{Account, Settled};
 pub use application::{

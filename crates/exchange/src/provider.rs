@@ -184,7 +184,7 @@ impl Provider {
     ) -> Result<(Signed, u64), Refusal> {
         let claims = Bytes::from(closing.encode_to_vec());
         account.shared.provider_closing = claims.clone();
-        let record = account.last_record(&self.house, kind);
+        let record = account.record(&self.house, kind);
         let seal = SealInput { tag: receipt::PROVIDER_CLOSING, claims: claims.to_vec() };
         let recorded = self.house.write(record, Some(seal)).await.map_err(|error| not_recorded(&error))?;
         let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);

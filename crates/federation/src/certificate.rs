@@ -144,10 +144,14 @@ pub(crate) fn time(time: ASN1Time) -> SystemTime {
 pub(crate) fn trust_domain(der: &CertificateDer<'_>) -> Option<String> {
     let certificate = parse(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => {
-            uri.strip_prefix("spiffe://").map(|rest| rest.split('/').next().unwrap_or_default().to_owned())
-        }
+    let paths = names.value.general_names.iter().filter_map(|name| uri(name)?.strip_prefix("spiffe://"));
+    paths.map(|path| path.split('/').next().unwrap_or_default().to_owned()).next()
+}
+
+/// Returns the URI that a name is; `None` for every other kind of name.
+pub(crate) fn uri<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    match name {
+        GeneralName::URI(uri) => Some(uri),
         GeneralName::OtherName(..)
         | GeneralName::RFC822Name(_)
         | GeneralName::DNSName(_)
@@ -157,7 +161,7 @@ pub(crate) fn trust_domain(der: &CertificateDer<'_>) -> Option<String> {
         | GeneralName::IPAddress(_)
         | GeneralName::RegisteredID(_)
         | GeneralName::Invalid(..) => None,
-    })
+    }
 }
 
 /// Writes DER as PEM (RFC 7468): lines of 64 characters, a newline at the end.

@@ -45,18 +45,7 @@ impl Identity {
         if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
             return Err(Unreadable::Extensions.into());
         }
-        let mut uris = names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            GeneralName::OtherName(..)
-            | GeneralName::RFC822Name(_)
-            | GeneralName::DNSName(_)
-            | GeneralName::X400Address(_)
-            | GeneralName::DirectoryName(_)
-            | GeneralName::EDIPartyName(_)
-            | GeneralName::IPAddress(_)
-            | GeneralName::RegisteredID(_)
-            | GeneralName::Invalid(..) => None,
-        });
+        let mut uris = names.iter().filter_map(certificate::uri);
         let uri = uris.next().ok_or(IdentityError::None)?;
         match uris.count() {
             0 => uri.parse(),

@@ -20,10 +20,11 @@ use link::{Body, Incoming, server::Caller};
 use crate::{
     calls::{self, Held},
     compression::{self, Coding, Packer},
+    lingering::read_on,
     observe::Observer,
     places::{Holder, Place, Places},
     ports::{BodyOutlet, STREAM_BUFFER},
-    rest::{self, Rest},
+    rest::Rest,
     services::Services,
     settings::InForce,
     web,
@@ -92,7 +93,7 @@ impl Clients {
             _ => Some(StatusCode::METHOD_NOT_ALLOWED),
         };
         if let Some(status) = unfit {
-            rest::read_on(request);
+            read_on(request);
             return calls::bare(status).map(ClientBody::ours);
         }
         let path = request.uri().path();

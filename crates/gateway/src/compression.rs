@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use contract::framing::write_prefixed;
 use exchange::{
     Hop, Reason, Refusal, framing,
     ports::{Broken, Request, RequestBody},
@@ -277,11 +278,7 @@ impl Packer {
             let message = self.begun.split_to(whole);
             let plain = message.get(framing::PREFIX..).unwrap_or_default();
             match (plain.len() >= self.least).then(|| deflated(plain)).flatten() {
-                Some(packed) => {
-                    out.put_u8(1);
-                    out.put_u32(u32::try_from(packed.len()).unwrap_or(u32::MAX));
-                    out.put_slice(&packed);
-                }
+                Some(packed) => write_prefixed(&mut out, 1, &packed),
                 None => out.put_slice(&message),
             }
         }

@@ -264,6 +264,7 @@ impl Gateway {
             gateway_key: prepared.gateway_key,
             log_key: prepared.log_key.verifier(),
             reloads,
+            clock: prepared.clock,
             draining: CancellationToken::new(),
         });
         for opening in promises {

@@ -15,6 +15,7 @@ mod dialling;
 pub mod doctor;
 mod ends;
 mod gateway;
+mod lingering;
 mod links;
 mod listening;
 pub mod load;

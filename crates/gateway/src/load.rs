@@ -10,7 +10,11 @@ mod own;
 mod stand;
 mod trust;
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use connectors::Bindings;
 use contract::Contracts;
@@ -63,6 +67,8 @@ pub struct Prepared {
     pub telemetry: Option<telemetry::Plan>,
     /// What someone should know though it does not hinder the start.
     pub warnings: Vec<String>,
+    /// How time passes for what a gateway does for hours. The machine's own, unless whoever starts the gateway gives another.
+    pub clock: fn() -> Instant,
     /// How the files stood when they were read.
     pub(crate) stand: Stand,
 }
@@ -220,6 +226,7 @@ impl Parts {
                 systems,
                 telemetry,
                 warnings,
+                clock: Instant::now,
                 stand,
             }),
             _ => Err(problems),

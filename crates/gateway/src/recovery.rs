@@ -37,17 +37,18 @@ pub(crate) async fn settle(
         if let Some(command) = LeftOpen::of(&open.intent).filter(|_| young) {
             left.push((open, command));
         } else {
-            Box::pin(unanswered(house, open)).await?;
+            Box::pin(unanswered(house, open, "what passed after its last progress is not known")).await?;
             settled = settled.saturating_add(1);
         }
     }
     Ok((settled, left))
 }
 
-/// Settles one intent as `UNANSWERED`, with its last progress.
+/// Settles one intent as `UNANSWERED`, with its last progress and why no more is known.
 pub(crate) async fn unanswered(
     house: &House,
     Unsettled { intent, progress, requests }: Unsettled,
+    why: &str,
 ) -> Result<(), AppendError> {
     let Some(opened) = intent.opened else { return Ok(()) };
     let mut draft = Draft { shared: opened.shared, private: opened.private };
@@ -71,10 +72,7 @@ pub(crate) async fn unanswered(
         draft.private.command_step = CommandStep::Unknown.into();
     }
     draft.private.outcome = "unanswered".to_owned();
-    draft.private.detail = format!(
-        "the gateway stopped after the intent at index {}; what passed after its last progress is not known",
-        intent.index
-    );
+    draft.private.detail = format!("the gateway stopped after the intent at index {}; {why}", intent.index);
     draft.private.duration = house.millis().saturating_sub(draft.private.time);
     draft.private.time = house.millis();
     house.records.append(draft, None).await.map(drop)

@@ -25,6 +25,7 @@ use rest::{Found, Route, Routes, Unfit, Violation};
 use crate::{
     calls::{self, Held, Unread},
     clients::{ClientBody, Clients, NO_PLACE},
+    lingering::{lingering, read_on},
     places::Place,
     ports::{BodyOutlet, STREAM_BUFFER},
 };
@@ -32,7 +33,6 @@ use answers::Failed;
 pub(crate) use documents::Rest;
 use lines::JsonLines;
 use one::OneAnswer;
-pub(crate) use streamed::read_on;
 
 /// Where the document of what may be asked is.
 const DOCUMENT: &str = "/openapi.json";
@@ -85,7 +85,7 @@ impl Rest {
             Found::Route(matched) => Some(matched.route.clone()),
             Found::Verbs(_) if verb == "GET" && connect::in_url(request.uri().query()) => return connect::only_post(),
             Found::Verbs(verbs) => {
-                streamed::read_on(request);
+                read_on(request);
                 return answers::wrong_verb(&verbs);
             }
             Found::Nothing => None,
@@ -93,12 +93,12 @@ impl Rest {
         let (path, query) = (path.to_owned(), request.uri().query().map(str::to_owned));
         let call = Call { routes, verb, path, query, route };
         if let Some(told) = unsupported(&call, request.headers()) {
-            streamed::read_on(request);
+            read_on(request);
             return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
         }
         let Some(place) = clients.place(system).await else {
             clients.observer.shed("consumer");
-            streamed::read_on(request);
+            read_on(request);
             return unrecorded(&clients, Reason::Overloaded, NO_PLACE);
         };
         exchange(clients, call, system, request, place).await
@@ -162,7 +162,7 @@ async fn exchange(
     let (cancel, guard) = calls::cancellation();
     let (call, flaws) = (Arc::new(call), Flaws::default());
     let request = if call.streams() {
-        Some(stream(&clients, &call, streamed::lingering(body), flaws.clone()))
+        Some(stream(&clients, &call, lingering(body), flaws.clone()))
     } else {
         one(&clients, &call, body, &flaws).await
     };

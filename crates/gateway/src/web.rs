@@ -12,7 +12,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use contract::framing::prefixed;
 use federation::SystemId;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
@@ -143,11 +144,7 @@ fn framed(trailers: &HeaderMap) -> Bytes {
         text.extend_from_slice(value.as_bytes());
         text.extend_from_slice(b"\r\n");
     }
-    let mut frame = BytesMut::with_capacity(text.len().saturating_add(5));
-    frame.put_u8(TRAILERS);
-    frame.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
-    frame.unsplit(text);
-    frame.freeze()
+    prefixed(TRAILERS, &text)
 }
 
 #[cfg(test)]

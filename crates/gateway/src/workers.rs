@@ -1,7 +1,13 @@
 //! The runtimes that carry exchanges: one thread a core, each with its own listeners, links and pools, so that nothing of an
 //! exchange crosses threads but its hand-off to the ledger.
 
-use std::{io, net::TcpListener, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use exchange::{Consumer, House, Provider, Rules, Sessions};
@@ -51,6 +57,8 @@ pub(crate) struct Shared {
     /// Verifies checkpoints of its log.
     pub(crate) log_key: VerifierKey,
     pub(crate) reloads: Arc<Reloads>,
+    /// How time passes, where it is hours.
+    pub(crate) clock: fn() -> Instant,
     /// Fires when the gateway begins to stop: it takes nothing new.
     pub(crate) draining: CancellationToken,
 }

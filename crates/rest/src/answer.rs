@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use contract::framing::PREFIX;
 use prost_reflect::{DynamicMessage, ReflectMessage as _, SerializeOptions};
 use serde_json::Value;
 
@@ -80,9 +81,6 @@ impl Write for Bounded {
 pub struct Lines {
     waiting: Vec<u8>,
 }
-
-/// Bytes before each message: a flag for compression, and the length.
-const PREFIX: usize = 5;
 
 impl Lines {
     /// Takes what arrived next, and returns the messages that are whole with it.

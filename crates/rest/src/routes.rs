@@ -69,8 +69,7 @@ const RESERVED: [&str; 3] = ["openapi.json", "drawbridge.", "grpc."];
 const MAX_FIELD_DEPTH: usize = 16;
 
 impl Routes {
-    /// Makes the routes of all methods. One that takes a stream of requests has its own path alone: each message is a line of the body, and
-    /// nothing of it can stand elsewhere.
+    /// Makes the routes of all methods.
     ///
     /// # Errors
     ///
@@ -87,9 +86,6 @@ impl Routes {
                 shown: None,
                 own: true,
             });
-            if method.shape().streams_requests() {
-                continue;
-            }
             for rule in rule::rules(method.descriptor()) {
                 match route(method, &rule) {
                     Ok(route) => all.push(route),
@@ -193,6 +189,9 @@ fn route(method: &Arc<Method>, rule: &Rule) -> Result<Route, Finding> {
             "use another path",
         );
     }
+    if method.shape().streams_requests() {
+        streamed(method, rule, &template)?;
+    }
     for variable in &template.variables {
         let field = field_at(method.input(), &variable.field);
         if !field.is_some_and(|field| !field.is_list() && !field.is_map() && !is_message(&field)) {
@@ -220,6 +219,28 @@ fn route(method: &Arc<Method>, rule: &Rule) -> Result<Route, Finding> {
     }
     let shown = (!rule.response_body.is_empty()).then(|| top(method.output(), &rule.response_body)).transpose()?;
     Ok(Route { method: method.clone(), verb: rule.verb.clone(), template, body, shown, own: false })
+}
+
+/// Each message of a streamed request is a line of the body, so that nothing of it can stand elsewhere.
+fn streamed(method: &Method, rule: &Rule, template: &Template) -> Result<(), Finding> {
+    if let Some(variable) = template.variables.first() {
+        return Err((
+            format!(
+                "`{}` takes a stream of requests, and nothing says of which of them `{}` in `{}` is a part",
+                method.name(),
+                variable.field,
+                rule.path
+            ),
+            "use a path without variables, or `*` in their place: each request is a whole line of the body".to_owned(),
+        ));
+    }
+    if rule.body != "*" {
+        return Err((
+            format!("`{}` takes a stream of requests, which is all of the body", method.name()),
+            "use `post`, `put` or `patch`, with `body: \"*\"`: each request is a line of the body".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn top(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, Finding> {

@@ -1,5 +1,7 @@
 //! A link that is cut in the midst of a command: the consumer's gateway finds out what became of it.
 
+mod given_up;
+
 use std::{
     net::SocketAddr,
     sync::{

@@ -2,6 +2,14 @@
 
 use crate::support::Place;
 
+/// How the one that asks signs the draft, and then the other what the one has signed.
+const COUNTY_SIGNS: [&str; 7] = signs("draft.toml", "county/offline/member.key", "county/gateway.toml");
+const TRUST_SIGNS: [&str; 7] = signs("draft.note", "trust/offline/member.key", "trust/gateway.toml");
+
+const fn signs<'a>(file: &'a str, key: &'a str, config: &'a str) -> [&'a str; 7] {
+    ["agreement", "sign", file, "--key", key, "--config", config]
+}
+
 /// A place with a draft of what county.example may ask trust.example.
 fn drafted() -> Place {
     let place = Place::with_two_members();
@@ -33,24 +41,8 @@ fn fill_in(place: &Place) {
 fn signed() -> Place {
     let place = drafted();
     fill_in(&place);
-    place.does([
-        "agreement",
-        "sign",
-        "draft.toml",
-        "--key",
-        "county/offline/member.key",
-        "--config",
-        "county/gateway.toml",
-    ]);
-    place.does([
-        "agreement",
-        "sign",
-        "draft.note",
-        "--key",
-        "trust/offline/member.key",
-        "--config",
-        "trust/gateway.toml",
-    ]);
+    place.does(COUNTY_SIGNS);
+    place.does(TRUST_SIGNS);
     for folder in ["county", "trust"] {
         std::fs::copy(place.path("draft.note"), place.path(&format!("{folder}/agreements/tenancies.note"))).unwrap();
     }
@@ -62,15 +54,7 @@ fn a_draft_is_refused_until_it_is_filled_in() {
     let place = drafted();
     let said = place.refuses(["agreement", "check", "draft.toml", "--config", "county/gateway.toml"]);
     assert!(said.contains("draft.toml:") && said.contains("legal_basis"), "{said}");
-    let said = place.refuses([
-        "agreement",
-        "sign",
-        "draft.toml",
-        "--key",
-        "county/offline/member.key",
-        "--config",
-        "county/gateway.toml",
-    ]);
+    let said = place.refuses(COUNTY_SIGNS);
     assert!(said.contains("legal_basis"), "{said}");
     assert!(!place.path("draft.note").exists());
     fill_in(&place);
@@ -82,30 +66,14 @@ fn a_draft_is_refused_until_it_is_filled_in() {
 fn both_sign_one_after_the_other_and_it_is_in_force() {
     let place = drafted();
     fill_in(&place);
-    let said = place.does([
-        "agreement",
-        "sign",
-        "draft.toml",
-        "--key",
-        "county/offline/member.key",
-        "--config",
-        "county/gateway.toml",
-    ]);
+    let said = place.does(COUNTY_SIGNS);
     assert!(
         said.contains("signed draft.note for county.example") && said.contains("trust.example has not signed yet"),
         "{said}"
     );
     let said = place.does(["agreement", "check", "draft.note", "--config", "trust/gateway.toml"]);
     assert!(said.contains("signed by county.example, not yet by trust.example"), "{said}");
-    let said = place.does([
-        "agreement",
-        "sign",
-        "draft.note",
-        "--key",
-        "trust/offline/member.key",
-        "--config",
-        "trust/gateway.toml",
-    ]);
+    let said = place.does(TRUST_SIGNS);
     assert!(said.contains("county.example and trust.example have signed"), "{said}");
     std::fs::copy(place.path("draft.note"), place.path("county/agreements/tenancies.note")).unwrap();
     let shown = place.does(["agreement", "show", "tenancies", "--config", "county/gateway.toml"]);
@@ -156,7 +124,7 @@ fn a_key_of_another_name_signs_and_ends_nothing() {
     place.does(["init", "--member", "other.example", "--development", "other"]);
     let before = place.read("draft.note");
     for key in ["other/offline/member.key", "county/keys/gateway.key"] {
-        let said = place.refuses(["agreement", "sign", "draft.note", "--key", key, "--config", "county/gateway.toml"]);
+        let said = place.refuses(signs("draft.note", key, "county/gateway.toml"));
         assert!(said.contains("is not a member key of this agreement"), "{said}");
         let said = place.refuses(["agreement", "end", "tenancies", "--key", key, "--config", "county/gateway.toml"]);
         assert!(said.contains("is not a member key of this agreement"), "{said}");
@@ -169,8 +137,7 @@ fn a_key_that_the_directory_does_not_list_signs_nothing() {
     let place = drafted();
     fill_in(&place);
     place.does(["key", "new", "member", "--config", "county/gateway.toml", "-o", "unlisted.key"]);
-    let said =
-        place.refuses(["agreement", "sign", "draft.toml", "--key", "unlisted.key", "--config", "county/gateway.toml"]);
+    let said = place.refuses(signs("draft.toml", "unlisted.key", "county/gateway.toml"));
     assert!(said.contains("is not the member key that the directory lists for `county.example`"), "{said}");
     let said =
         place.refuses(["agreement", "end", "draft.toml", "--key", "unlisted.key", "--config", "county/gateway.toml"]);
@@ -184,15 +151,7 @@ fn a_key_that_others_can_read_signs_nothing() {
     let place = drafted();
     fill_in(&place);
     std::fs::set_permissions(place.path("county/offline/member.key"), Permissions::from_mode(0o640)).unwrap();
-    let said = place.refuses([
-        "agreement",
-        "sign",
-        "draft.toml",
-        "--key",
-        "county/offline/member.key",
-        "--config",
-        "county/gateway.toml",
-    ]);
+    let said = place.refuses(COUNTY_SIGNS);
     assert!(said.contains("chmod 600"), "{said}");
 }
 
@@ -235,15 +194,7 @@ fn files_that_are_there_are_not_overwritten() {
     assert_eq!(place.read("draft.toml"), before);
     fill_in(&place);
     place.write("draft.note", "something else");
-    place.refuses([
-        "agreement",
-        "sign",
-        "draft.toml",
-        "--key",
-        "county/offline/member.key",
-        "--config",
-        "county/gateway.toml",
-    ]);
+    place.refuses(COUNTY_SIGNS);
     assert_eq!(place.read("draft.note"), "something else");
 }
 

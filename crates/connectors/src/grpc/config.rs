@@ -15,6 +15,9 @@ use crate::config::ConnectorConfig;
 /// connection carries.
 const CONNECTIONS: u16 = 1;
 
+/// The keys of the kind.
+const KEYS: &[&str] = &["address", "ca", "certificate", "key", "connections", "dangerous_plaintext"];
+
 /// Where a back end is and how it is spoken to. Bindings that agree in all of it share their connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GrpcBinding {
@@ -37,7 +40,7 @@ pub(crate) struct TlsFiles {
 impl GrpcBinding {
     /// Reads the table, or says everything that is wrong with it.
     pub(crate) fn read(config: &ConnectorConfig, folder: &Path) -> Result<Self, Vec<Complaint>> {
-        let mut complaints = foreign(config);
+        let mut complaints = config.foreign(KEYS);
         let Some(address) = config.address.as_deref() else {
             complaints.push(Complaint::new(
                 "",
@@ -148,27 +151,6 @@ impl Address {
             plaintext,
         })
     }
-}
-
-fn foreign(config: &ConnectorConfig) -> Vec<Complaint> {
-    [
-        ("database", config.database.is_some()),
-        ("query", config.query.is_some()),
-        ("statements", config.statements.is_some()),
-        ("columns", !config.columns.is_empty()),
-        ("formats", !config.formats.is_empty()),
-        ("values", !config.values.is_empty()),
-        ("separators", !config.separators.is_empty()),
-        ("gather", config.gather.is_some()),
-        ("timezone", config.timezone.is_some()),
-        ("seed", config.seed.is_some()),
-        ("rows", config.rows.is_some()),
-        ("examples", config.examples.is_some()),
-    ]
-    .into_iter()
-    .filter(|(_, present)| *present)
-    .map(|(key, _)| Complaint::new(key, format!("a connector of kind `grpc` has no key `{key}`"), "leave it out"))
-    .collect()
 }
 
 /// Plain text is for this machine itself, and has to be asked for by its name.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use contract::Method;
+use contract::framing::prefixed;
 use futures_core::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
@@ -15,7 +16,7 @@ use link::Body;
 
 use crate::bindings::{Complaint, Limits};
 use crate::grpc::channel::{Channel, Reply};
-use crate::grpc::messages::{Messages, PREFIX};
+use crate::grpc::messages::Messages;
 use crate::{Answer, Ask, Connector, ConnectorError, Failure, Requests, Withdrawn};
 
 /// One method of one back end.
@@ -150,12 +151,9 @@ async fn only(messages: &mut Messages) -> Result<Bytes, ConnectorError> {
 }
 
 fn framed(message: &Bytes) -> Result<Bytes, ConnectorError> {
-    let length = u32::try_from(message.len()).map_err(|_| ConnectorError::Failed { why: Failure::Limit })?;
-    let mut framed = BytesMut::with_capacity(PREFIX + message.len());
-    framed.put_u8(0);
-    framed.put_u32(length);
-    framed.put_slice(message);
-    Ok(framed.freeze())
+    // The prefix has no length for a longer one.
+    u32::try_from(message.len()).map_err(|_| ConnectorError::Failed { why: Failure::Limit })?;
+    Ok(prefixed(0, message))
 }
 
 fn headers(metadata: &[(String, String)], deadline: Option<Instant>) -> Result<HeaderMap, ConnectorError> {

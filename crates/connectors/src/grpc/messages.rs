@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
+use contract::framing::PREFIX;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use link::Incoming;
@@ -17,9 +18,6 @@ use tokio::time::Sleep;
 use crate::grpc::channel::{End, Reply};
 use crate::grpc::status;
 use crate::{ConnectorError, Listener};
-
-/// Length of gRPC's prefix: a flag and a length. Source: the gRPC protocol over HTTP/2, `Length-Prefixed-Message`.
-pub(crate) const PREFIX: usize = 5;
 
 /// The messages of one response.
 pub(crate) struct Messages {

@@ -22,30 +22,7 @@ pub(crate) struct MockBinding {
 impl MockBinding {
     /// Reads the table, or says everything that is wrong with it.
     pub(crate) fn read(config: &ConnectorConfig, folder: &Path) -> Result<Self, Vec<Complaint>> {
-        let foreign = [
-            ("database", config.database.is_some()),
-            ("query", config.query.is_some()),
-            ("statements", config.statements.is_some()),
-            ("columns", !config.columns.is_empty()),
-            ("formats", !config.formats.is_empty()),
-            ("values", !config.values.is_empty()),
-            ("separators", !config.separators.is_empty()),
-            ("gather", config.gather.is_some()),
-            ("timezone", config.timezone.is_some()),
-            ("address", config.address.is_some()),
-            ("ca", config.ca.is_some()),
-            ("certificate", config.certificate.is_some()),
-            ("key", config.key.is_some()),
-            ("connections", config.connections.is_some()),
-            ("dangerous_plaintext", config.dangerous_plaintext.is_some()),
-        ];
-        let complaints: Vec<Complaint> = foreign
-            .into_iter()
-            .filter(|(_, present)| *present)
-            .map(|(key, _)| {
-                Complaint::new(key, format!("a connector of kind `mock` has no key `{key}`"), "leave it out")
-            })
-            .collect();
+        let complaints = config.foreign(&["seed", "rows", "examples"]);
         if !complaints.is_empty() {
             return Err(complaints);
         }

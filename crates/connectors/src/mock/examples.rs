@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::{Contracts, JsonProblem, Method};
+use contract::{Contracts, JsonProblem, Method, status};
 use problem::nearest;
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
@@ -54,27 +54,6 @@ struct Failure {
     #[serde(default)]
     message: String,
 }
-
-/// The codes of gRPC, in the order of their numbers.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// The files of examples that bindings share, each read once.
 #[derive(Debug, Default)]
@@ -210,11 +189,10 @@ pub(super) fn filled(mut made_up: DynamicMessage, given: &DynamicMessage) -> Dyn
 }
 
 fn failure(error: &Failure) -> Result<Reply, Wrong> {
-    let code = CODES.iter().position(|name| *name == error.code).filter(|number| *number > 0);
-    if let Some(code) = code.and_then(|number| i32::try_from(number).ok()) {
+    if let Some(code) = status::code(&error.code).filter(|code| *code > 0) {
         return Ok(Reply::Error { code, message: error.message.clone() });
     }
-    let help = match nearest(&error.code, CODES) {
+    let help = match nearest(&error.code, status::NAMES) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "write the name of a gRPC code, as in `NOT_FOUND`".to_owned(),
     };

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use contract::{Contracts, Source};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::{Ask, Asker, BindingConfig, Bindings, ConnectorError, Setup, Withdrawn};
+use crate::{Ask, BindingConfig, Bindings, ConnectorError, Setup, Withdrawn};
 
 const CONTRACT: &str = r#"
 syntax = "proto3";
@@ -58,16 +58,9 @@ async fn ask(bindings: &Bindings, method: &str, requests: &[Value]) -> Result<Ve
     let encoded: Vec<Bytes> =
         requests.iter().map(|request| method.request_from_json(&request.to_string()).unwrap().into()).collect();
     let streamed = method.shape().streams_requests();
-    let question = Ask {
-        method: Arc::clone(method),
-        request: if streamed { Bytes::new() } else { encoded[0].clone() },
-        requests: streamed.then(|| stream::iter(encoded.into_iter().map(Ok)).boxed()),
-        deadline: None,
-        metadata: Vec::new(),
-        command: None,
-        listener: None,
-        asker: Asker::default(),
-    };
+    let request = if streamed { Bytes::new() } else { encoded[0].clone() };
+    let requests = streamed.then(|| stream::iter(encoded.into_iter().map(Ok)).boxed());
+    let question = Ask { requests, ..Ask::new(method, request) };
     let mut answer = binding.connector().answer(question).await?;
     let mut messages = Vec::new();
     while let Some(message) = answer.messages.next().await {
@@ -112,18 +105,8 @@ async fn the_same_question_has_the_same_answer_under_one_seed() {
 async fn a_request_that_is_given_up_has_no_answer() {
     let bindings = bound("", nowhere()).await.unwrap();
     let binding = bindings.get("/housing.v1.Tenancies/Collect").unwrap();
-    let requests = stream::iter([Ok(Bytes::new()), Err(Withdrawn)]).boxed();
-    let method = Arc::clone(binding.method());
-    let ask = Ask {
-        method,
-        request: Bytes::new(),
-        requests: Some(requests),
-        deadline: None,
-        metadata: Vec::new(),
-        command: None,
-        listener: None,
-        asker: Asker::default(),
-    };
+    let requests = Some(stream::iter([Ok(Bytes::new()), Err(Withdrawn)]).boxed());
+    let ask = Ask { requests, ..Ask::new(binding.method(), Bytes::new()) };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Cancelled);
 }
 
@@ -131,18 +114,7 @@ async fn a_request_that_is_given_up_has_no_answer() {
 async fn a_deadline_and_a_limit_hold_for_what_is_made_up_too() {
     let bindings = bound("", nowhere()).await.unwrap();
     let binding = bindings.get("/housing.v1.Tenancies/Find").unwrap();
-    let method = Arc::clone(binding.method());
-    let (request, deadline) = (Bytes::new(), Some(Instant::now()));
-    let ask = Ask {
-        method,
-        request,
-        requests: None,
-        deadline,
-        metadata: Vec::new(),
-        command: None,
-        listener: None,
-        asker: Asker::default(),
-    };
+    let ask = Ask { deadline: Some(Instant::now()), ..Ask::new(binding.method(), Bytes::new()) };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Timeout);
 }
 

@@ -7,6 +7,10 @@ use crate::config::ConnectorConfig;
 use crate::sql::plan::Mapping;
 use crate::sql::statement::{Dialect, Statement};
 
+/// The keys of the kind.
+const KEYS: &[&str] =
+    &["database", "query", "statements", "columns", "formats", "values", "separators", "gather", "timezone"];
+
 /// What the connector's table says, checked as far as that goes without a database.
 #[derive(Clone, Debug)]
 pub(crate) struct SqlBinding {
@@ -28,27 +32,7 @@ pub(crate) enum Script {
 impl SqlBinding {
     /// Reads the table, or says everything that is wrong with it. The dialect is that of the database it names.
     pub(crate) fn read(config: &ConnectorConfig, dialect: Dialect) -> Result<Self, Vec<Complaint>> {
-        let mut complaints = Vec::new();
-        let foreign = [
-            ("address", config.address.is_some()),
-            ("ca", config.ca.is_some()),
-            ("certificate", config.certificate.is_some()),
-            ("key", config.key.is_some()),
-            ("connections", config.connections.is_some()),
-            ("dangerous_plaintext", config.dangerous_plaintext.is_some()),
-            ("seed", config.seed.is_some()),
-            ("rows", config.rows.is_some()),
-            ("examples", config.examples.is_some()),
-        ];
-        for (key, present) in foreign {
-            if present {
-                complaints.push(Complaint::new(
-                    key,
-                    format!("a connector of kind `sql` has no key `{key}`"),
-                    "leave it out",
-                ));
-            }
-        }
+        let mut complaints = config.foreign(KEYS);
         if config.database.is_none() {
             complaints.push(Complaint::new(
                 "",

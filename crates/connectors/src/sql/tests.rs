@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use contract::{Contracts, Source};
@@ -11,7 +11,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::{Answer, Ask, Asker, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
+use crate::{Answer, Ask, BindingConfig, BindingProblem, Bindings, ConnectorError, DatabaseConfig, Setup};
 
 mod mapping;
 mod misfits;
@@ -106,19 +106,8 @@ async fn ask_until(
     deadline: Option<std::time::Instant>,
 ) -> Result<Answer, ConnectorError> {
     let binding = bindings.iter().next().unwrap();
-    let method = Arc::clone(binding.method());
-    let request = method.request_from_json(request).unwrap();
-    let ask = Ask {
-        method,
-        request: request.into(),
-        requests: None,
-        deadline,
-        metadata: Vec::new(),
-        command: None,
-        listener: None,
-        asker: Asker::default(),
-    };
-    binding.connector().answer(ask).await
+    let request = binding.method().request_from_json(request).unwrap();
+    binding.connector().answer(Ask { deadline, ..Ask::new(binding.method(), request) }).await
 }
 
 /// Asks, and returns every message as JSON with the names of the contract.

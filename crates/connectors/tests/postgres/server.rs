@@ -46,10 +46,9 @@ impl Server {
         let wanted = File::create(folder.join("wanted")).unwrap();
         wanted.lock().unwrap();
         let mut server = Self { folder, port: 0, user, _wanted: wanted };
-        let data = server.data();
-        server.run("initdb", &["-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "-A", "trust", "-D", &data]);
+        server.lay_out();
         let access = format!("local all postgres trust\nhost all all 127.0.0.1/32 {method}\n");
-        fs::write(Path::new(&data).join("pg_hba.conf"), access).unwrap();
+        fs::write(Path::new(&server.data()).join("pg_hba.conf"), access).unwrap();
         server.reap();
         server.configure("");
         // Another process may take the port before the server does.
@@ -68,6 +67,32 @@ impl Server {
         );
         fs::write(server.folder.join("password"), format!("{PASSWORD}\n")).unwrap();
         server
+    }
+
+    /// Makes the folder of the server's data, as `initdb` does. That takes a second, so it is done once, and copied from then on.
+    fn lay_out(&self) {
+        let (data, initdb) = (self.data(), binary("initdb"));
+        let made_by = format!("{} {:?}\n", initdb.display(), self.user);
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (kept, lock) = (kept.join("postgresql"), File::create(kept.join("postgresql.lock")).unwrap());
+        // Tests run in processes of their own.
+        lock.lock().unwrap();
+        let copy = |from: &str, to: &str| {
+            let copied = Command::new("cp").args(["-a", from, to]).status().unwrap();
+            assert!(copied.success(), "cannot copy {from} to {to}");
+        };
+        let template = kept.join("data").display().to_string();
+        if fs::read_to_string(kept.join("made-by")).is_ok_and(|made| made == made_by) {
+            drop(lock);
+            copy(&template, &data);
+            return;
+        }
+        self.run("initdb", &["-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "-A", "trust", "-D", &data]);
+        let _ = fs::remove_dir_all(&kept);
+        fs::create_dir(&kept).unwrap();
+        copy(&data, &template);
+        // Last, so that what was broken off half-way is made again.
+        fs::write(kept.join("made-by"), made_by).unwrap();
     }
 
     /// Sets the server up, with lines of its own in its configuration. They hold from the next start.

@@ -11,6 +11,7 @@ use prost_reflect::{
     ServiceDescriptor, Value,
 };
 
+use crate::descriptors::value_kind;
 use crate::method::Shape;
 
 /// Names below this are protobuf's own, the same everywhere, and not described.
@@ -58,50 +59,15 @@ pub(crate) fn closure(service: &ServiceDescriptor) -> BTreeMap<String, Definitio
             continue;
         }
         for field in message.fields() {
-            match field.kind() {
-                Kind::Message(inner) if field.is_map() => waiting.extend(map_value(&inner)),
-                Kind::Message(inner) => waiting.push(inner),
-                Kind::Enum(of) => insert_enum(&mut found, &of),
-                Kind::Double
-                | Kind::Float
-                | Kind::Int32
-                | Kind::Int64
-                | Kind::Uint32
-                | Kind::Uint64
-                | Kind::Sint32
-                | Kind::Sint64
-                | Kind::Fixed32
-                | Kind::Fixed64
-                | Kind::Sfixed32
-                | Kind::Sfixed64
-                | Kind::Bool
-                | Kind::String
-                | Kind::Bytes => {}
+            let kind = value_kind(&field);
+            if let Some(of) = kind.as_enum().filter(|of| !of.full_name().starts_with(WELL_KNOWN)) {
+                found.entry(of.full_name().to_owned()).or_insert_with(|| Definition::Enum(of.clone()));
             }
-            if let Some(of) = map_enum(&field) {
-                insert_enum(&mut found, &of);
-            }
+            waiting.extend(kind.as_message().cloned());
         }
         found.insert(message.full_name().to_owned(), Definition::Message(message));
     }
     found
-}
-
-fn insert_enum(found: &mut BTreeMap<String, Definition>, of: &EnumDescriptor) {
-    if !of.full_name().starts_with(WELL_KNOWN) {
-        found.entry(of.full_name().to_owned()).or_insert_with(|| Definition::Enum(of.clone()));
-    }
-}
-
-fn map_value(entry: &MessageDescriptor) -> Option<MessageDescriptor> {
-    entry.map_entry_value_field().kind().as_message().cloned()
-}
-
-fn map_enum(field: &FieldDescriptor) -> Option<EnumDescriptor> {
-    if !field.is_map() {
-        return None;
-    }
-    field.kind().as_message()?.map_entry_value_field().kind().as_enum().cloned()
 }
 
 struct Text(String);

@@ -6,6 +6,7 @@ use problem::nearest;
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use super::{Node, Selector, SelectorError, Step};
+use crate::descriptors::value_kind;
 use crate::digest::canonical::WELL_KNOWN;
 use crate::options::{self, Classification};
 use crate::wire::plan::Layout;
@@ -43,10 +44,7 @@ pub(super) fn compile(message: &MessageDescriptor, selector: &Selector) -> Resul
 /// Returns the message whose fields are listed and chosen one by one: not a type of `google.protobuf`, not an empty one. For a map it
 /// is that of its values.
 pub(super) fn opened(field: &FieldDescriptor) -> Option<MessageDescriptor> {
-    let mut kind = field.kind();
-    if field.is_map() {
-        kind = kind.as_message()?.map_entry_value_field().kind();
-    }
+    let kind = value_kind(field);
     let message = kind.as_message()?;
     let single = message.full_name().starts_with(WELL_KNOWN) || message.fields().len() == 0;
     (!single).then(|| message.clone())

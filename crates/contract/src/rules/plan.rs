@@ -1,10 +1,9 @@
 //! What the walk has to know of each message that a request can hold: only fields with rules on them or within them.
 #![warn(clippy::indexing_slicing)]
 
-use std::collections::HashMap;
-
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
+use crate::descriptors::Positions;
 use crate::rules::options::{self, FieldRules};
 use crate::rules::value::{Numeral, ValueRule};
 use crate::wire::plan::Layout;
@@ -89,26 +88,19 @@ impl Content {
 /// Makes plans, one for each message however often it is asked for.
 #[derive(Default)]
 pub(crate) struct Planner {
-    positions: HashMap<String, usize>,
-    waiting: Vec<MessageDescriptor>,
+    reached: Positions,
 }
 
 impl Planner {
     /// Returns the position that the rules of `message` have once [`Planner::finish`] made them.
     pub(crate) fn position(&mut self, message: &MessageDescriptor) -> usize {
-        if let Some(&position) = self.positions.get(message.full_name()) {
-            return position;
-        }
-        let position = self.waiting.len();
-        self.positions.insert(message.full_name().to_owned(), position);
-        self.waiting.push(message.clone());
-        position
+        self.reached.of(message)
     }
 
     /// Makes the plans of everything asked for, and of what that reaches.
     pub(crate) fn finish(mut self) -> Plans {
         let mut drafts: Vec<Vec<(u32, FieldPlan)>> = Vec::new();
-        while let Some(message) = self.waiting.get(drafts.len()).cloned() {
+        while let Some(message) = self.reached.at(drafts.len()) {
             let fields = message.fields().map(|field| (field.number(), self.field(&field))).collect();
             drafts.push(fields);
         }

@@ -10,6 +10,7 @@ use super::known::{self, Known};
 use super::random::{Random, split};
 use super::value::Wish;
 use super::{Gap, Recipe, Sample};
+use crate::descriptors::value_kind;
 use crate::options;
 use crate::rules::{TextRule, ValueRule};
 
@@ -101,31 +102,10 @@ impl<'s> Maker<'s> {
 
     /// Whether a field may be there: not what holds itself again and again.
     fn ends(&self, field: &FieldDescriptor) -> bool {
-        match field.kind() {
-            Kind::Message(message) => {
-                let inner =
-                    if field.is_map() { message.map_entry_value_field().kind() } else { Kind::Message(message) };
-                let Some(inner) = inner.as_message() else { return true };
-                let again = self.open.iter().filter(|open| *open == inner.full_name()).count();
-                self.open.len() < DEEPEST && again < 2
-            }
-            Kind::Double
-            | Kind::Float
-            | Kind::Int32
-            | Kind::Int64
-            | Kind::Uint32
-            | Kind::Uint64
-            | Kind::Sint32
-            | Kind::Sint64
-            | Kind::Fixed32
-            | Kind::Fixed64
-            | Kind::Sfixed32
-            | Kind::Sfixed64
-            | Kind::Bool
-            | Kind::String
-            | Kind::Bytes
-            | Kind::Enum(_) => true,
-        }
+        let kind = value_kind(field);
+        let Some(message) = kind.as_message() else { return true };
+        let again = self.open.iter().filter(|open| *open == message.full_name()).count();
+        self.open.len() < DEEPEST && again < 2
     }
 
     /// Whether a field is there that need not be. Callers that never see one left out are not ready for it.

@@ -3,10 +3,9 @@
 //! Messages may contain themselves, so a plan cannot own the plans within it.
 #![warn(clippy::indexing_slicing)]
 
-use std::collections::HashMap;
-
 use prost_reflect::{Cardinality, FieldDescriptor, MessageDescriptor};
 
+use crate::descriptors::Positions;
 use crate::wire::reader::Wire;
 use crate::wire::table::Table;
 
@@ -84,26 +83,19 @@ pub(crate) enum Content {
 /// Makes plans, one for each message however often it is asked for.
 #[derive(Default)]
 pub(crate) struct Planner {
-    positions: HashMap<String, usize>,
-    waiting: Vec<MessageDescriptor>,
+    reached: Positions,
 }
 
 impl Planner {
     /// Returns the position that the plan of `message` has once [`Planner::finish`] made it.
     pub(crate) fn position(&mut self, message: &MessageDescriptor) -> usize {
-        if let Some(&position) = self.positions.get(message.full_name()) {
-            return position;
-        }
-        let position = self.waiting.len();
-        self.positions.insert(message.full_name().to_owned(), position);
-        self.waiting.push(message.clone());
-        position
+        self.reached.of(message)
     }
 
     /// Makes the plans of everything asked for, and of what that reaches.
     pub(crate) fn finish(mut self) -> Plans {
         let mut messages = Vec::new();
-        while let Some(message) = self.waiting.get(messages.len()).cloned() {
+        while let Some(message) = self.reached.at(messages.len()) {
             let plan = self.plan(&message);
             messages.push(plan);
         }

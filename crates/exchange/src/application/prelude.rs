@@ -3,22 +3,17 @@
 //! A reply over a link opens before the back end is asked, so what the back end opens its answer with cannot stand in the reply's
 //! headers.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use contract::framing::{PREFIX, prefixed};
 
 use super::{ApplicationMetadata, MAX_ANSWER_BYTES};
-use crate::framing::PREFIX;
 
 /// What the frame begins with, where a message begins with 0.
 const FLAG: u8 = 0x40;
 
 /// Returns the frame.
 pub(crate) fn framed(metadata: &ApplicationMetadata) -> Bytes {
-    let block = metadata.encode();
-    let mut frame = BytesMut::with_capacity(PREFIX.saturating_add(block.len()));
-    frame.put_u8(FLAG);
-    frame.put_u32(u32::try_from(block.len()).unwrap_or(u32::MAX));
-    frame.put_slice(&block);
-    frame.freeze()
+    prefixed(FLAG, &metadata.encode())
 }
 
 /// Takes the frame off the beginning of a body, wherever that is cut.

@@ -13,13 +13,13 @@ use super::{
     Consumer, Refused, metadata,
     permit::Permitted,
     send::{Sent, unanswered, within},
-    upload::Uploaded,
 };
 use crate::{
     account::Account,
     application::Said,
     digests, framing,
     headers::{self, Signed},
+    intake::Streamed,
     ports::{LinkError, ReplyBody},
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
@@ -105,7 +105,7 @@ impl Consumer {
         gateway: &GatewayId,
         trailers: &HeaderMap,
         (digest, messages): (digests::Running, u64),
-        uploaded: Option<&Uploaded>,
+        uploaded: Option<&Streamed>,
     ) -> Result<Proven, Refusal> {
         let status = headers::read_status(trailers)
             .ok_or_else(|| unanswered("the link was cut before the answer was complete"))?;
@@ -225,7 +225,7 @@ impl Consumer {
 ///
 /// Of an answer that came before the request's end the digest can be held against the own one only where as much was sent as
 /// was read.
-fn check_requests(closing: &ProviderClosing, uploaded: Option<&Uploaded>) -> Result<(), Refusal> {
+fn check_requests(closing: &ProviderClosing, uploaded: Option<&Streamed>) -> Result<(), Refusal> {
     let Some(uploaded) = uploaded else {
         return if closing.request_closed {
             Err(mismatch("the provider closed a request that was none"))

@@ -9,7 +9,7 @@ use federation::{MemberId, SystemId};
 use policy::{Agreement, Ask, Denial, Permit, Plan};
 use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Query, Refused};
+use super::{Consumer, Query, Refused, send::late};
 use crate::{
     account::Account,
     application::{ApplicationMetadata, MAX_REQUEST_BYTES},
@@ -22,6 +22,7 @@ use crate::{
     quota::Counted,
     refusal::{Hop, Reason, Refusal},
     trace::Verb,
+    watch::Permission,
 };
 
 /// A call whose metadata is read.
@@ -71,12 +72,27 @@ impl Permitted {
         self.counted.end(Some(&refusal), &mut self.account);
         Refused::new(self.account, refusal)
     }
+}
 
-    /// Asks again whether our copy of the agreement covers the call, by the rules and the clock of now.
-    pub(super) fn still_permitted(&self, house: &House) -> Result<(), Refusal> {
+impl Permission for Permitted {
+    const SIDE: Hop = Hop::Consumer;
+
+    fn account(&self) -> &Account {
+        &self.account
+    }
+
+    fn still_permitted(&self, house: &House) -> Result<(), Refusal> {
         let permit = Permit { agreement: self.agreement.clone(), plan: self.plan.clone() };
         let checked = house.rules.load().agreements.check(&permit, &self.system, (house.clock)());
         checked.map_err(|denial| refuse(Reason::AgreementEnded, format!("the agreement is over: {denial}")))
+    }
+
+    fn cancelled() -> Refusal {
+        refuse(Reason::Cancelled, "the caller went away")
+    }
+
+    fn late() -> Refusal {
+        late("the deadline passed in the middle of the stream")
     }
 }
 

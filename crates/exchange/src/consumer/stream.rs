@@ -1,6 +1,6 @@
 //! An answer of many messages, passed on as it comes, recorded as it goes, and only called OK once its evidence holds.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, task::Poll};
 
 use bytes::Bytes;
 use federation::GatewayId;
@@ -15,32 +15,26 @@ use super::{
     evidence::{Proven, mismatch},
     metadata,
     permit::Permitted,
-    send::{Sent, late, unanswered},
-    upload::{Outgoing, Uploaded, upload},
+    send::{Sent, unanswered},
+    upload::{Outgoing, upload},
 };
 use crate::{
-    account::Account,
     application::{ApplicationMetadata, Prelude, Said},
-    deadline, digests,
+    digests,
     framing::{FramingError, MessageWalker},
     headers::Signed,
-    house::House,
-    intake::{Activity, Intake, Running},
+    intake::{Intake, Running, Streamed},
     pipe,
     ports::{Outlet, ReplyBody},
-    progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal},
     trace::Verb,
+    watch::{Permission as _, Watch},
 };
-
-/// How often an open stream looks whether it still may go on.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// An answer under way.
 pub struct StreamAnswer {
     /// Initial metadata.
     pub head: Head,
-    house: Arc<House>,
     permitted: Box<Permitted>,
     gateway: GatewayId,
     body: Option<ReplyBody>,
@@ -54,12 +48,9 @@ pub struct StreamAnswer {
     prelude: Option<Prelude>,
     /// The application's metadata that opened it.
     initial: Option<ApplicationMetadata>,
-    progress: Progress,
-    activity: Arc<Activity>,
+    watch: Watch,
     nonce: Bytes,
     outgoing: Option<pipe::Sender>,
-    /// A streamed request under way.
-    upload: Option<Running<Uploaded>>,
 }
 
 impl Consumer {
@@ -76,21 +67,18 @@ impl Consumer {
         let head = Head { exchange: permitted.account.id, withheld: Some(permitted.plan.withheld_digest.0) };
         Ok(StreamAnswer {
             head,
-            house: self.house.clone(),
+            watch: Watch::new(&self.house, permitted.cancel.clone(), permitted.deadline),
             digest: digests::Running::new(&nonce),
             walker: MessageWalker::new(self.house.limits.message()),
             prelude: (!permitted.plan.application_metadata.is_empty()).then(Prelude::default),
             initial: None,
-            progress: Progress::new(&self.house, Direction::Answers),
             permitted,
             gateway,
             body: Some(reply.body),
             opened: only.is_none(),
             only,
-            activity: Activity::new(),
             nonce,
             outgoing,
-            upload: None,
         })
     }
 
@@ -128,11 +116,11 @@ impl Consumer {
 impl StreamAnswer {
     /// Runs the stream to its end and settles it. The caller's trailers go out after that.
     pub async fn run<O: Outlet>(mut self, consumer: &Consumer, outlet: &mut O) -> UnaryAnswer {
-        self.upload = self.start_upload();
+        self.watch.request = self.start_upload(consumer);
         let end = self.pass_on(outlet).await;
         // Resets the stream where it has not ended, before anything is written down about it.
         drop(self.body.take());
-        let uploaded = match self.upload.take() {
+        let uploaded = match self.watch.request.take() {
             Some(upload) => upload.end().await,
             None => None,
         };
@@ -140,19 +128,19 @@ impl StreamAnswer {
     }
 
     /// Lets a streamed request go out beside the answer. None where the provider has refused already.
-    fn start_upload(&mut self) -> Option<Running<Uploaded>> {
+    fn start_upload(&mut self, consumer: &Consumer) -> Option<Running> {
         let (body, outgoing) = (self.permitted.stream.take()?, self.outgoing.take()?);
         if self.only.is_some() {
             return None;
         }
         let intake = Intake {
-            house: self.house.clone(),
+            house: consumer.house.clone(),
             method: self.permitted.method.clone(),
             account: self.permitted.account.clone(),
             hop: Hop::Consumer,
             body,
             nonce: self.nonce.clone(),
-            activity: self.activity.clone(),
+            activity: self.watch.activity.clone(),
             sink: Outgoing(outgoing),
         };
         Some(Running::start(|stop| upload(intake, stop)))
@@ -165,23 +153,13 @@ impl StreamAnswer {
         if self.prelude.is_none() {
             outlet.begin(&ApplicationMetadata::default());
         }
-        let cancel = self.permitted.cancel.clone();
-        let mut look = tokio::time::interval(LOOK);
         loop {
             let Some(body) = self.body.as_mut() else { return Err(unanswered("the stream has no body")) };
             let frame = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return Err(gone()),
-                () = outlet.gone() => return Err(gone()),
-                () = deadline::wait(self.permitted.deadline) => return Err(too_late()),
-                refusal = refused(&mut self.upload) => return Err(refusal),
-                result = self.progress.settle_pending() => {
-                    result.map_err(|e| unsettled(&e))?;
-                    continue;
-                }
-                _ = look.tick() => {
-                    may_go_on(&self.house, &self.permitted, &self.activity)?;
-                    self.progress.keep_up((&self.house, &self.permitted.account, &self.digest));
+                () = outlet.gone() => return Err(Permitted::cancelled()),
+                looked = self.watch.look((&*self.permitted, &self.digest)) => {
+                    looked?;
                     continue;
                 }
                 frame = body.frame() => frame,
@@ -194,7 +172,7 @@ impl StreamAnswer {
                 Some(Ok(frame)) => frame,
             };
             match frame.into_data() {
-                Ok(chunk) => self.hand_on(chunk, outlet, &mut look).await?,
+                Ok(chunk) => self.hand_on(chunk, outlet).await?,
                 Err(frame) => {
                     return frame.into_trailers().map_err(|_| unanswered("the stream ended without trailers"));
                 }
@@ -203,12 +181,7 @@ impl StreamAnswer {
     }
 
     /// Hands a chunk on as the reader reads. Waiting for it, the stream still ends with its agreement.
-    async fn hand_on<O: Outlet>(
-        &mut self,
-        chunk: Bytes,
-        outlet: &mut O,
-        look: &mut tokio::time::Interval,
-    ) -> Result<(), Refusal> {
+    async fn hand_on<O: Outlet>(&mut self, chunk: Bytes, outlet: &mut O) -> Result<(), Refusal> {
         let Some(chunk) = self.after_prelude(chunk, outlet)? else { return Ok(()) };
         let before = self.walker.messages();
         self.walker.feed(&chunk).map_err(|error| framing(&error))?;
@@ -218,19 +191,10 @@ impl StreamAnswer {
         // Nothing goes on of a message too many, which a provider that keeps the agreement never sends.
         self.permitted.counted.holds(self.walker.begun())?;
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        self.activity.passed(bytes, self.walker.messages() > before);
-        let cancel = self.permitted.cancel.clone();
-        let admitted = self.progress.admit(bytes, (&self.house, &self.permitted.account, &self.digest));
-        // A disk that hangs holds the stream back, not its end.
-        tokio::select! {
-            biased;
-            result = admitted => result.map_err(|e| unsettled(&e))?,
-            () = cancel.cancelled() => return Err(gone()),
-            () = ends(&self.house, &self.permitted, &self.activity) => {
-                may_go_on(&self.house, &self.permitted, &self.activity)?;
-                return Err(too_late());
-            }
-        }
+        self.watch.activity.passed(bytes, self.walker.messages() > before);
+        let standing = (&*self.permitted, &self.digest);
+        self.watch.room(bytes, standing).await?;
+        self.watch.release(bytes);
         let mut sent = std::pin::pin!(outlet.send(chunk));
         let mut body = self.body.as_mut();
         let mut hoarding = std::pin::pin!(poll_fn(|context| match body.as_mut() {
@@ -243,23 +207,18 @@ impl StreamAnswer {
             tokio::select! {
                 biased;
                 result = &mut sent => {
-                    result.map_err(|_| gone())?;
+                    result.map_err(|_| Permitted::cancelled())?;
                     break;
                 }
                 () = &mut hoarding, if slow && !hoarded => hoarded = true,
-                () = cancel.cancelled() => return Err(gone()),
-                () = deadline::wait(self.permitted.deadline) => return Err(too_late()),
-                refusal = refused(&mut self.upload) => return Err(refusal),
-                result = self.progress.settle_pending() => result.map_err(|e| unsettled(&e))?,
-                _ = look.tick() => {
+                looked = self.watch.look(standing) => {
+                    looked?;
                     slow = true;
-                    may_go_on(&self.house, &self.permitted, &self.activity)?;
-                    self.progress.keep_up((&self.house, &self.permitted.account, &self.digest));
                 }
             }
         }
-        self.activity.note();
-        self.progress.keep_up((&self.house, &self.permitted.account, &self.digest));
+        self.watch.activity.note();
+        self.watch.keep_up(standing);
         Ok(())
     }
 
@@ -269,7 +228,7 @@ impl StreamAnswer {
         let opened = prelude.feed(chunk).map_err(|_| mismatch("the metadata that opens the answer is malformed"))?;
         let Some((initial, rest)) = opened else { return Ok(None) };
         self.prelude = None;
-        self.activity.note();
+        self.watch.activity.note();
         metadata::all_named(&self.permitted, &initial)?;
         outlet.begin(&initial);
         self.initial = Some(initial);
@@ -280,16 +239,16 @@ impl StreamAnswer {
         self,
         consumer: &Consumer,
         end: Result<HeaderMap, Refusal>,
-        uploaded: Option<Uploaded>,
+        uploaded: Option<Streamed>,
     ) -> UnaryAnswer {
-        let Self { head, mut permitted, gateway, opened, digest, walker, progress, initial, nonce, .. } = self;
+        let Self { head, mut permitted, gateway, opened, digest, walker, watch, initial, nonce, .. } = self;
         permitted.account.begin(Verb::Settle);
         let whole = walker.at_boundary();
         permitted.account.shared.messages = walker.messages();
         permitted.account.shared.running_digest = digest.so_far().to_vec().into();
-        permitted.account.private.bytes = progress.released();
+        permitted.account.private.bytes = watch.released();
         if let Some(uploaded) = &uploaded {
-            note(&mut permitted.account, uploaded);
+            uploaded.note(&mut permitted.account);
         }
         let proven = end.and_then(|trailers| {
             if !whole {
@@ -318,7 +277,7 @@ impl StreamAnswer {
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);
         let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match consumer.house.write(account.last_record(&consumer.house, kind), None).await {
+        match consumer.house.write(account.record(&consumer.house, kind), None).await {
             Ok(recorded) => UnaryAnswer {
                 head,
                 message: None,
@@ -338,56 +297,6 @@ impl StreamAnswer {
     }
 }
 
-/// Notes what was sent of a streamed request.
-fn note(account: &mut Account, uploaded: &Uploaded) {
-    let shared = &mut account.shared;
-    shared.request_messages = uploaded.messages;
-    shared.request_digest = uploaded.digest.to_vec().into();
-    if let Some(closing) = &uploaded.closing {
-        shared.consumer_closing = closing.claims.clone();
-        shared.consumer_closing_seal.clone_from(&closing.seal);
-    }
-    account.private.bytes = account.private.bytes.saturating_add(uploaded.bytes);
-}
-
-/// Waits until the request may not go on; for ever where it may, or is no stream.
-async fn refused(upload: &mut Option<Running<Uploaded>>) -> Refusal {
-    let Some(upload) = upload else { return std::future::pending().await };
-    loop {
-        if let Some(refusal) = upload.ended().await.and_then(|uploaded| uploaded.refusal.clone()) {
-            return refusal;
-        }
-    }
-}
-
-/// Waits until the stream may not go on.
-async fn ends(house: &House, permitted: &Permitted, activity: &Activity) {
-    let mut look = tokio::time::interval(LOOK);
-    let stops = async {
-        while may_go_on(house, permitted, activity).is_ok() {
-            look.tick().await;
-        }
-    };
-    tokio::select! {
-        () = stops => {}
-        () = deadline::wait(permitted.deadline) => {}
-    }
-}
-
-/// Checked again although permit looked: an agreement can end while a stream is open.
-fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Result<(), Refusal> {
-    permitted.still_permitted(house)?;
-    activity.within(house.limits.stream_idle(), Hop::Consumer)
-}
-
-fn too_late() -> Refusal {
-    late("the deadline passed in the middle of the stream")
-}
-
-fn gone() -> Refusal {
-    Refusal::new(Reason::Cancelled, Hop::Consumer, "the caller went away")
-}
-
 fn framing(error: &FramingError) -> Refusal {
     match error {
         FramingError::TooLarge { .. } => Refusal::new(Reason::TooLarge, Hop::Consumer, error.to_string()),
@@ -395,9 +304,4 @@ fn framing(error: &FramingError) -> Refusal {
             mismatch(&error.to_string())
         }
     }
-}
-
-fn unsettled(error: &ledger::AppendError) -> Refusal {
-    let told = "the consumer's gateway can no longer record, so the stream was closed";
-    Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string())
 }

@@ -9,10 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     headers::Signed,
-    intake::{End, Intake, Sink, Taken},
+    intake::{Intake, Sink, Streamed},
     pipe,
     ports::Gone,
-    refusal::Refusal,
 };
 
 /// The request's body on the link.
@@ -39,36 +38,19 @@ impl Sink for Outgoing {
     }
 }
 
-/// What was sent of a streamed request.
-pub(super) struct Uploaded {
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
-    pub(super) digest: [u8; 32],
-    /// The closing claims, where the request is whole.
-    pub(super) closing: Option<Signed>,
-    /// Why it may not go on.
-    pub(super) refusal: Option<Refusal>,
-}
-
 /// Sends the messages of a streamed request, and signs the whole of it.
-pub(super) async fn upload(intake: Intake<Outgoing>, stop: CancellationToken) -> Uploaded {
+pub(super) async fn upload(intake: Intake<Outgoing>, stop: CancellationToken) -> Streamed {
     let (house, exchange_id) = (intake.house.clone(), intake.account.shared.exchange_id.clone());
-    let Taken { messages, bytes, digest, end } = intake.run(stop).await;
-    let mut uploaded = Uploaded { messages, bytes, digest, closing: None, refusal: None };
-    match end {
-        End::Stopped => {}
-        End::Refused(refusal) => uploaded.refusal = Some(refusal),
-        End::Whole(_, outgoing) => {
-            let claims = ConsumerClosing { exchange_id, request_digest: digest.to_vec().into(), messages };
-            let claims = claims.encode_to_vec();
-            let seal = house.sealer.seal(receipt::CONSUMER_CLOSING, claims.clone()).await;
-            let signed = Signed { claims: claims.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None };
-            let mut trailers = HeaderMap::new();
-            signed.write(&mut trailers);
-            uploaded.closing = Some(signed);
-            // A provider that has answered already does not read it any more.
-            let _ = outgoing.0.finish(trailers).await;
-        }
-    }
+    let (mut uploaded, whole) = intake.run(stop).await;
+    let Some((_, outgoing)) = whole else { return uploaded };
+    let request_digest = uploaded.digest.to_vec().into();
+    let claims = ConsumerClosing { exchange_id, request_digest, messages: uploaded.messages }.encode_to_vec();
+    let seal = house.sealer.seal(receipt::CONSUMER_CLOSING, claims.clone()).await;
+    let signed = Signed { claims: claims.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None };
+    let mut trailers = HeaderMap::new();
+    signed.write(&mut trailers);
+    uploaded.closing = Some(signed);
+    // A provider that has answered already does not read it any more.
+    let _ = outgoing.0.finish(trailers).await;
     uploaded
 }

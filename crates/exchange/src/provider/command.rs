@@ -79,9 +79,10 @@ impl Provider {
     async fn carry_out(&self, mut permitted: Box<Permitted>, command: Command) -> Result<Whole, Box<Refused>> {
         let hold = Hold { commands: &self.commands, key: command.key, said: false };
         permitted.verified.account.begin(Verb::Record);
-        let mut draft = permitted.verified.account.draft(&self.house, Kind::Intent);
-        note(&mut draft.private, &command, CommandStep::Taken);
-        if let Err(error) = self.house.records.append(draft, None).await {
+        // Of a copy: what is refused has taken no key.
+        let mut intent = permitted.verified.account.clone();
+        note(&mut intent.private, &command, CommandStep::Taken);
+        if let Err(error) = self.house.write(intent.record(&self.house, Kind::Intent), None).await {
             hold.says(CommandStep::Freed);
             return Err(permitted.verified.refuse(not_recorded(&error)));
         }

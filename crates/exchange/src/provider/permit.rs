@@ -11,7 +11,11 @@ use federation::SystemId;
 use policy::{Agreement, Ask, Denial, Plan};
 use records::Command;
 
-use super::{Provider, Refused, verify::Verified};
+use super::{
+    Provider, Refused,
+    answer::{cancelled, timeout},
+    verify::Verified,
+};
 use crate::{
     account::Account,
     application::{Heard, Said},
@@ -23,6 +27,7 @@ use crate::{
     quota::Counted,
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
+    watch::Permission,
 };
 
 /// The one text for all that a peer may not know more about.
@@ -230,6 +235,7 @@ impl Permitted {
             command: self.command_id(),
             heard: self.heard.clone(),
             asker: self.asker(),
+            stalled: None,
         }
     }
 
@@ -275,9 +281,22 @@ impl Permitted {
         told
     }
 
-    /// Asks again whether the agreement covers the question, by the rules and the clock of now. What it grants cannot have changed: the
-    /// claims name its very text, and a contract that has changed since concerns later questions.
-    pub(super) fn still_permitted(&self, house: &House) -> Result<(), Refusal> {
+    pub(super) fn into_account(mut self) -> (Box<Account>, Lists) {
+        self.counted.keep();
+        (self.verified.account, Lists(self.plan))
+    }
+}
+
+impl Permission for Permitted {
+    const SIDE: Hop = Hop::Provider;
+
+    fn account(&self) -> &Account {
+        &self.verified.account
+    }
+
+    /// What the agreement grants cannot have changed: the claims name its very text, and a contract that has changed since concerns
+    /// later questions.
+    fn still_permitted(&self, house: &House) -> Result<(), Refusal> {
         let rules = house.rules.load();
         if agreement_of(&self.verified).is_some_and(|digest| rules.agreements.in_force(&digest, (house.clock)())) {
             return Ok(());
@@ -291,9 +310,12 @@ impl Permitted {
         }
     }
 
-    pub(super) fn into_account(mut self) -> (Box<Account>, Lists) {
-        self.counted.keep();
-        (self.verified.account, Lists(self.plan))
+    fn cancelled() -> Refusal {
+        cancelled()
+    }
+
+    fn late() -> Refusal {
+        timeout()
     }
 }
 

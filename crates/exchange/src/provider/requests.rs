@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use ledger::SealVerifier;
 use prost::Message as _;
-use proto::link::{ConsumerClosing, Seal};
+use proto::link::ConsumerClosing;
 use records::receipt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     framing,
     headers::Signed,
-    intake::{End, Intake, Sink, Taken},
+    intake::{Intake, Sink, Streamed},
     ports::{Gone, Requests, Withdrawn},
     refusal::{Hop, Reason, Refusal},
 };
@@ -65,41 +65,26 @@ impl Sink for ToLegacy {
     }
 }
 
-/// What was read of a streamed request.
-pub(super) struct Received {
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
-    pub(super) digest: [u8; 32],
-    /// The closing claims and their signature, where the request is whole and they hold.
-    pub(super) closing: Option<(Bytes, Seal)>,
-    /// Why it may not go on.
-    pub(super) refusal: Option<Refusal>,
-}
-
 /// Reads a streamed request. The legacy system learns that it is whole only once its closing claims are verified.
 pub(super) async fn receive(
     intake: Intake<ToLegacy>,
     verifier: Arc<SealVerifier>,
     stop: CancellationToken,
-) -> Received {
+) -> Streamed {
     let exchange_id = intake.account.shared.exchange_id.clone();
-    let Taken { messages, bytes, digest, end } = intake.run(stop.clone()).await;
-    let mut received = Received { messages, bytes, digest, closing: None, refusal: None };
-    match end {
-        End::Stopped => {}
-        End::Refused(refusal) => received.refusal = Some(refusal),
-        End::Whole(trailers, legacy) => match verify(&trailers, &exchange_id, (messages, &digest), &verifier) {
-            Ok(closing) => {
-                received.closing = Some(closing);
-                // It may have answered already, or read no more.
-                tokio::select! {
-                    biased;
-                    _ = legacy.queue.send(None) => {}
-                    () = stop.cancelled() => {}
-                }
+    let (mut received, whole) = intake.run(stop.clone()).await;
+    let Some((trailers, legacy)) = whole else { return received };
+    match verify(&trailers, &exchange_id, (received.messages, &received.digest), &verifier) {
+        Ok(closing) => {
+            received.closing = Some(closing);
+            // It may have answered already, or read no more.
+            tokio::select! {
+                biased;
+                _ = legacy.queue.send(None) => {}
+                () = stop.cancelled() => {}
             }
-            Err(told) => received.refusal = Some(Refusal::new(Reason::BadClaims, Hop::Provider, told)),
-        },
+        }
+        Err(told) => received.refusal = Some(Refusal::new(Reason::BadClaims, Hop::Provider, told)),
     }
     received
 }
@@ -109,7 +94,7 @@ fn verify(
     exchange_id: &Bytes,
     (messages, digest): (u64, &[u8; 32]),
     verifier: &SealVerifier,
-) -> Result<(Bytes, Seal), &'static str> {
+) -> Result<Signed, &'static str> {
     let signed = Signed::read(trailers).ok_or("the request ends without closing claims")?;
     let closing = ConsumerClosing::decode(signed.claims.clone()).map_err(|_| "the closing claims cannot be read")?;
     let seal = signed.seal.ok_or("the signature over the closing claims is missing or cannot be read")?;
@@ -123,7 +108,7 @@ fn verify(
     if closing.messages != messages || closing.request_digest.as_ref() != digest {
         return Err("the request is not the one that was signed");
     }
-    Ok((signed.claims, seal))
+    Ok(Signed { claims: signed.claims, seal: Some(seal), leaf: None })
 }
 
 #[cfg(test)]

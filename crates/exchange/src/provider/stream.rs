@@ -1,10 +1,6 @@
 //! An answer of many messages: opened once its intent is durable, recorded as it goes, closed with signed claims.
 
-use std::{
-    sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryFutureExt as _, poll};
@@ -16,29 +12,25 @@ use proto::{
     records::Kind,
 };
 use records::receipt;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Provider, Refused, Whole,
-    answer::{cancelled, failed, legacy_refusal, timeout},
+    answer::{cancelled, failed, legacy_refusal},
     permit::Permitted,
-    requests::{self, Received},
-    whole,
+    requests, whole,
 };
 use crate::{
-    account::Account,
     application::{self, Heard, Said},
     deadline, digests, framing,
     headers::Signed,
-    house::House,
-    intake::{Activity, Intake, Running},
-    ports::{LegacyError, Messages, Outlet, Requests},
-    progress::{Direction, Progress},
+    intake::{Intake, Running, Streamed},
+    ports::{LegacyError, Messages, Outlet, Question, Requests},
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
+    watch::Watch,
 };
 
-/// How often an open stream looks whether it still may go on.
-const LOOK: Duration = Duration::from_millis(500);
 /// Messages that are ready together leave together, up to about so many bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -50,16 +42,15 @@ pub(super) struct Recorded {
 
 /// An answer under way.
 pub struct Stream {
-    house: Arc<House>,
     permitted: Box<Permitted>,
     opening: Signed,
     messages: Option<Messages>,
-    /// A streamed request under way.
-    requests: Option<Running<Received>>,
+    /// The legacy system has stopped it, because its reader takes nothing.
+    stalled: CancellationToken,
     digest: digests::Running,
-    progress: Progress,
-    until: Option<Instant>,
-    activity: Arc<Activity>,
+    watch: Watch,
+    /// Largest message of an answer, in bytes.
+    limit: usize,
     /// What the back end opened its answer with has gone out, or the first message without it.
     begun: bool,
 }
@@ -80,10 +71,11 @@ impl Provider {
             time: self.house.millis(),
         };
         let claims = Bytes::from(claims.encode_to_vec());
-        let mut draft = account.draft(&self.house, Kind::Intent);
-        draft.shared.provider_opening = claims.clone();
+        // Of a copy: what is refused was never opened.
+        let mut intent = account.clone();
+        intent.shared.provider_opening = claims.clone();
         let seal = SealInput { tag: receipt::PROVIDER_OPENING, claims: claims.to_vec() };
-        match self.house.records.append(draft, Some(seal)).await {
+        match self.house.write(intent.record(&self.house, Kind::Intent), Some(seal)).await {
             Ok(recorded) => {
                 let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
                 Ok(Recorded { permitted, opening: Signed { claims, seal, leaf: Some(recorded.opening) } })
@@ -100,16 +92,15 @@ impl Provider {
         let Recorded { mut permitted, opening } = recorded;
         permitted.verified.account.begin(Verb::Answer);
         permitted.verified.account.shared.provider_opening = opening.claims.clone();
+        let (cancel, until) = (permitted.verified.cancel.clone(), deadline::reserve(permitted.deadline()));
         Stream {
-            house: self.house.clone(),
             digest: digests::Running::new(&permitted.verified.claims.nonce),
-            progress: Progress::new(&self.house, Direction::Answers),
-            until: deadline::reserve(permitted.deadline()),
+            watch: Watch::new(&self.house, cancel, until),
+            limit: self.house.limits.message(),
             permitted,
             opening,
             messages: None,
-            requests: None,
-            activity: Activity::new(),
+            stalled: CancellationToken::new(),
             begun: false,
         }
     }
@@ -128,13 +119,14 @@ impl Stream {
     pub async fn run<O: Outlet>(mut self, provider: &Provider, outlet: &mut O) -> Whole {
         let requests = self.take_requests(provider);
         // Asking is the first step of the answer: a legacy system may want messages before it begins.
-        let (legacy, question) = (self.permitted.legacy().clone(), self.permitted.question(requests, self.until));
+        let (legacy, question) = (self.permitted.legacy().clone(), self.permitted.question(requests, self.watch.until));
+        let question = Question { stalled: Some(self.stalled.clone()), ..question };
         let asked = async move { legacy.answer(question).await };
         self.messages = Some(asked.try_flatten_stream().boxed());
         let end = self.pass_on(outlet).await;
         // Stops the legacy system before anything is written down about it.
         drop(self.messages.take());
-        let received = match self.requests.take() {
+        let received = match self.watch.request.take() {
             Some(requests) => requests.end().await,
             None => None,
         };
@@ -151,53 +143,45 @@ impl Stream {
         // Without a key in the directory the opening claims would not have been verified.
         let Some(verifier) = key else { return requests };
         let intake = Intake {
-            house: self.house.clone(),
+            house: provider.house.clone(),
             method: self.permitted.method.clone(),
             account: verified.account.clone(),
             hop: Hop::Provider,
             body,
             nonce: verified.claims.nonce.clone(),
-            activity: self.activity.clone(),
+            activity: self.watch.activity.clone(),
             sink,
         };
-        self.requests = Some(Running::start(|stop| requests::receive(intake, verifier, stop)));
+        self.watch.request = Some(Running::start(|stop| requests::receive(intake, verifier, stop)));
         requests
     }
 
     async fn pass_on<O: Outlet>(&mut self, outlet: &mut O) -> End {
-        let cancel = self.permitted.verified.cancel.clone();
-        let mut look = tokio::time::interval(LOOK);
         loop {
             let Some(messages) = self.messages.as_mut() else { return Ok(Status::OK) };
             let next = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return Err(cancelled()),
                 () = outlet.gone() => return Err(cancelled()),
-                () = deadline::wait(self.until) => return Err(timeout()),
-                refusal = refused(&mut self.requests) => return Err(refusal),
-                result = self.progress.settle_pending() => {
-                    result.map_err(|e| unsettled(&e))?;
-                    continue;
-                }
-                _ = look.tick() => {
-                    may_go_on(&self.house, &self.permitted, &self.activity)?;
-                    self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
+                looked = self.watch.look((&*self.permitted, &self.digest)) => {
+                    looked?;
                     continue;
                 }
                 () = opened(self.permitted.heard.as_deref()), if !self.begun => {
-                    self.begin(outlet, &mut look).await?;
+                    self.begin(outlet).await?;
                     continue;
                 }
                 next = messages.next() => next,
             };
             let (chunk, count, end) = self.gather(next).await?;
             if !chunk.is_empty() {
-                self.begin(outlet, &mut look).await?;
+                self.begin(outlet).await?;
+                self.watch.activity.note();
+                self.hand_on(chunk.clone(), outlet).await?;
+                // Once it has gone: what a reader has no room for is none of the answer that is signed, if the stream ends before.
                 self.digest.update(&chunk);
                 let shared = &mut self.permitted.verified.account.shared;
                 shared.messages = shared.messages.saturating_add(count);
-                self.activity.note();
-                self.hand_on(chunk, outlet, &mut look).await?;
+                self.watch.keep_up((&*self.permitted, &self.digest));
             }
             if let Some(end) = end {
                 return self.one_answer(end);
@@ -206,7 +190,7 @@ impl Stream {
     }
 
     /// Sends what the back end opened its answer with, before any message.
-    async fn begin<O: Outlet>(&mut self, outlet: &mut O, look: &mut tokio::time::Interval) -> Result<(), Refusal> {
+    async fn begin<O: Outlet>(&mut self, outlet: &mut O) -> Result<(), Refusal> {
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
@@ -215,7 +199,7 @@ impl Stream {
             None => None,
         };
         match initial {
-            Some(initial) => self.hand_on(application::framed(&initial), outlet, look).await,
+            Some(initial) => self.hand_on(application::framed(&initial), outlet).await,
             None => Ok(()),
         }
     }
@@ -233,7 +217,7 @@ impl Stream {
                 None => return Ok((chunk.freeze(), count, Some(Ok(Status::OK)))),
                 Some(Err(error)) => return Ok((chunk.freeze(), count, Some(ended(error)))),
                 Some(Ok(message)) => {
-                    let message = match self.permitted.minimise(message, self.house.limits.message()) {
+                    let message = match self.permitted.minimise(message, self.limit) {
                         Ok(message) => message,
                         Err(refusal) => return Ok((chunk.freeze(), count, Some(Err(refusal)))),
                     };
@@ -255,27 +239,12 @@ impl Stream {
         }
     }
 
-    /// Hands a chunk on as the reader reads. Waiting for it, the stream still ends with its agreement.
-    async fn hand_on<O: Outlet>(
-        &mut self,
-        chunk: Bytes,
-        outlet: &mut O,
-        look: &mut tokio::time::Interval,
-    ) -> Result<(), Refusal> {
-        let cancel = self.permitted.verified.cancel.clone();
+    /// Hands a chunk on as the reader reads, all of it or nothing. Waiting for it, the stream still ends with its agreement, and where the
+    /// legacy system stops it.
+    async fn hand_on<O: Outlet>(&mut self, chunk: Bytes, outlet: &mut O) -> Result<(), Refusal> {
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        let account = &self.permitted.verified.account;
-        let admitted = self.progress.admit(bytes, (&self.house, account, &self.digest));
-        // A disk that hangs holds the stream back, not its end.
-        tokio::select! {
-            biased;
-            result = admitted => result.map_err(|e| unsettled(&e))?,
-            () = cancel.cancelled() => return Err(cancelled()),
-            () = ends(&self.house, &self.permitted, (self.until, &self.activity)) => {
-                may_go_on(&self.house, &self.permitted, &self.activity)?;
-                return Err(timeout());
-            }
-        }
+        let standing = (&*self.permitted, &self.digest);
+        self.watch.room(bytes, standing).await?;
         let mut sent = std::pin::pin!(outlet.send(chunk));
         loop {
             tokio::select! {
@@ -284,18 +253,12 @@ impl Stream {
                     result.map_err(|_| cancelled())?;
                     break;
                 }
-                () = cancel.cancelled() => return Err(cancelled()),
-                () = deadline::wait(self.until) => return Err(timeout()),
-                refusal = refused(&mut self.requests) => return Err(refusal),
-                result = self.progress.settle_pending() => result.map_err(|e| unsettled(&e))?,
-                _ = look.tick() => {
-                    may_go_on(&self.house, &self.permitted, &self.activity)?;
-                    self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
-                }
+                () = self.stalled.cancelled() => return Err(legacy_refusal(LegacyError::Stalled)),
+                looked = self.watch.look(standing) => looked?,
             }
         }
-        self.activity.note();
-        self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
+        self.watch.release(bytes);
+        self.watch.activity.note();
         Ok(())
     }
 
@@ -310,8 +273,8 @@ impl Stream {
         }
     }
 
-    async fn settle(self, provider: &Provider, end: End, received: Option<Received>) -> Whole {
-        let Self { permitted, digest, progress, begun, .. } = self;
+    async fn settle(self, provider: &Provider, end: End, received: Option<Streamed>) -> Whole {
+        let Self { permitted, digest, watch, begun, .. } = self;
         let ended = end.and_then(|status| permitted.said(&status).map(|said| (said, status)));
         let nonce = permitted.verified.claims.nonce.clone();
         let (mut account, plan) = permitted.into_account();
@@ -326,9 +289,9 @@ impl Stream {
             // It has gone before.
             said.initial = application::ApplicationMetadata::default();
         }
-        account.private.bytes = progress.released();
+        account.private.bytes = watch.released();
         if let Some(received) = &received {
-            note(&mut account, received);
+            received.note(&mut account);
         }
         account.end(refusal.as_ref(), status.code);
         let closing = ProviderClosing {
@@ -359,54 +322,12 @@ impl Stream {
     }
 }
 
-/// Notes what was read of a streamed request.
-fn note(account: &mut Account, received: &Received) {
-    let shared = &mut account.shared;
-    shared.request_messages = received.messages;
-    shared.request_digest = received.digest.to_vec().into();
-    if let Some((claims, seal)) = &received.closing {
-        shared.consumer_closing = claims.clone();
-        shared.consumer_closing_seal = Some(seal.clone());
-    }
-    account.private.bytes = account.private.bytes.saturating_add(received.bytes);
-}
-
-/// Waits until the request may not go on; for ever where it may, or is no stream.
-async fn refused(requests: &mut Option<Running<Received>>) -> Refusal {
-    let Some(requests) = requests else { return std::future::pending().await };
-    loop {
-        if let Some(refusal) = requests.ended().await.and_then(|received| received.refusal.clone()) {
-            return refusal;
-        }
-    }
-}
-
 /// Waits until the back end has opened its answer; for ever where nobody listens.
 async fn opened(heard: Option<&Heard>) {
     match heard {
         Some(heard) => heard.opened().await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits until the stream may not go on.
-async fn ends(house: &House, permitted: &Permitted, (until, activity): (Option<Instant>, &Activity)) {
-    let mut look = tokio::time::interval(LOOK);
-    let stops = async {
-        while may_go_on(house, permitted, activity).is_ok() {
-            look.tick().await;
-        }
-    };
-    tokio::select! {
-        () = stops => {}
-        () = deadline::wait(until) => {}
-    }
-}
-
-/// Checked again although permit looked: an agreement can end while a stream is open.
-fn may_go_on(house: &House, permitted: &Permitted, activity: &Activity) -> Result<(), Refusal> {
-    permitted.still_permitted(house)?;
-    activity.within(house.limits.stream_idle(), Hop::Provider)
 }
 
 fn ended(error: LegacyError) -> End {
@@ -419,9 +340,4 @@ fn ended(error: LegacyError) -> End {
         | LegacyError::AlreadyDone
         | LegacyError::Undone(_) => Err(legacy_refusal(error)),
     }
-}
-
-fn unsettled(error: &ledger::AppendError) -> Refusal {
-    let told = "the provider's gateway can no longer record, so the stream was closed";
-    Refusal::new(Reason::Unsettled, Hop::Provider, told).detail(error.to_string())
 }

@@ -22,6 +22,7 @@ use crate::{
     calls::{self, Held, Unread},
     clients::{ClientBody, Clients, NO_PLACE},
     compression::{self, Packer, Unpacked},
+    lingering::{lingering, read_on},
     places::Place,
     ports::{BodyOutlet, STREAM_BUFFER},
 };
@@ -45,7 +46,7 @@ pub(super) async fn serve(
         Method::POST => {}
         Method::GET => return only_post(),
         _ => {
-            streamed::read_on(request);
+            read_on(request);
             return answers::wrong_verb(&["POST"]);
         }
     }
@@ -58,12 +59,12 @@ pub(super) async fn serve(
     if route.as_ref().is_some_and(|route| (route.method().shape() != Shape::Unary) != form.streams) {
         let told = "a method with one request and one answer takes `application/proto` or `application/json`, one that streams \
                     `application/connect+proto` or `application/connect+json`";
-        streamed::read_on(request);
+        read_on(request);
         return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
     }
     let Some(place) = clients.place(system).await else {
         clients.observer.shed("consumer");
-        streamed::read_on(request);
+        read_on(request);
         return unrecorded(&clients, form, &Refusal::new(Reason::Overloaded, Hop::Consumer, NO_PLACE));
     };
     let call = Call { routes, verb: "POST".to_owned(), path, query: None, route };
@@ -91,7 +92,7 @@ async fn exchange(
     let (cancel, guard) = calls::cancellation();
     let asking = Asking { form, coding: Coding::of(form, &parts.headers), call, flaws: Flaws::default() };
     let request = if asking.call.streams() {
-        Some(asking.stream(streamed::lingering(body), clients.request_limits().0))
+        Some(asking.stream(lingering(body), clients.request_limits().0))
     } else {
         asking.one(&clients, body).await
     };

@@ -3,12 +3,7 @@
 //! The surprising fact: the first that is no message of the contract ends the request. The exchange refuses it then, and records that;
 //! those before it have been asked.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use contract::Method;
@@ -18,18 +13,11 @@ use exchange::{
     ports::{Broken, RequestBody},
 };
 use futures_util::{StreamExt as _, stream};
-use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use link::Incoming;
 use rest::{Line, RequestLines};
 
 use super::{Asked, Call, Flaws, read};
-
-/// How long a body is read on that nobody wants any more.
-const LINGERING: Duration = Duration::from_secs(2);
-/// How much of it is read, in bytes.
-const MOST_LINGERING: usize = 1024 * 1024;
 
 /// Makes messages of JSON lines, each of at most `limit` bytes.
 pub(super) fn of_lines(body: RequestBody, call: Arc<Call>, limit: usize, flaws: Flaws) -> RequestBody {
@@ -188,52 +176,6 @@ impl Streamed {
 
     fn method(&self) -> Option<&Arc<Method>> {
         self.call.route.as_ref().map(|route| route.method())
-    }
-}
-
-/// Returns a body that is read on for a while once nobody wants it. A client that is still sending reads why it was refused only after
-/// that, and not every one does once the stream or the connection is closed on it.
-pub(super) fn lingering(body: Incoming) -> RequestBody {
-    Box::pin(Lingering(Some(body)).map_err(|_| Broken::Withdrawn))
-}
-
-/// Reads a request on for a while that is answered without having been read.
-pub(crate) fn read_on(request: Request<Incoming>) {
-    drop(Lingering(Some(request.into_body())));
-}
-
-/// None once it has ended.
-struct Lingering(Option<Incoming>);
-
-impl http_body::Body for Lingering {
-    type Data = Bytes;
-    type Error = link::BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(context));
-        if !matches!(frame, Some(Ok(_))) {
-            self.0 = None;
-        }
-        Poll::Ready(frame)
-    }
-}
-
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        let (Some(mut body), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
-        runtime.spawn(tokio::time::timeout(LINGERING, async move {
-            let mut most = MOST_LINGERING;
-            while let Some(Ok(chunk)) = body.data().await {
-                most = most.saturating_sub(chunk.len());
-                if most == 0 {
-                    break;
-                }
-            }
-        }));
     }
 }
 

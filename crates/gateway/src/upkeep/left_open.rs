@@ -34,7 +34,7 @@ pub(super) struct CommandsLeftOpen {
 impl CommandsLeftOpen {
     pub(super) fn new(shared: &Arc<Shared>, peers: LinkPeers) -> Self {
         let consumer = Consumer::new(shared.house.clone(), port(peers), shared.ledgers.clone());
-        let now = Instant::now();
+        let now = (shared.clock)();
         Self { shared: shared.clone(), consumer, open: Vec::new(), until: now.checked_add(PATIENCE).unwrap_or(now) }
     }
 
@@ -49,7 +49,7 @@ impl CommandsLeftOpen {
             if self.open.is_empty() {
                 return;
             }
-            if Instant::now() >= self.until {
+            if (self.shared.clock)() >= self.until {
                 return Box::pin(self.give_up()).await;
             }
             tokio::time::sleep(pause).await;
@@ -82,7 +82,12 @@ impl CommandsLeftOpen {
     async fn give_up(self) {
         for (open, command) in self.open {
             tracing::warn!(gateway = %command.gateway(), "nobody said what became of a command that the last run left open");
-            if let Err(error) = Box::pin(recovery::unanswered(&self.shared.house, open)).await {
+            let told = format!(
+                "`{}`, which alone knows, did not say it within {} minutes",
+                command.gateway(),
+                PATIENCE.as_secs() / 60
+            );
+            if let Err(error) = Box::pin(recovery::unanswered(&self.shared.house, open, &told)).await {
                 tracing::error!(%error, "cannot record that a command stays unanswered");
             }
         }

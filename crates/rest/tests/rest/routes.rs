@@ -35,8 +35,8 @@ fn annotations_give_further_routes_and_the_narrowest_wins() {
     check("PUT", "/v1/files/a", "Replace /v1/files/{id}");
     check("GET", "/v1/files", "List /v1/files");
     check("DELETE", "/v1/files/a", "only PUT");
-    check("POST", "/v1/files", "only GET");
-    // What takes a stream of requests has its own path and no other.
+    // What takes a stream of requests too.
+    check("POST", "/v1/files", "TakeIn /v1/files");
     check("POST", "/archive.v1.Files/TakeIn", "TakeIn /archive.v1.Files/TakeIn");
     check("GET", "/v1/nothing", "nothing");
 }
@@ -78,5 +78,13 @@ fn an_annotation_that_cannot_be_followed_is_a_problem_where_it_stands() {
     let command = "service S { rpc M(A) returns (A) { option (drawbridge.options.v1.method) = { kind: KIND_COMMAND };\n option (google.api.http) = { get: \"/v1/x\" }; } }\nmessage A {}\n";
     told.push_str("\n\n");
     told.push_str(&contracts::with(command).unwrap_err());
+    let stream = |rule: &str| service(&method("M", rule).replace("(Q)", "(stream Q)"));
+    for rule in
+        ["post: \"/v1/{id}\" body: \"*\"", "post: \"/v1/x\" body: \"inner\"", "post: \"/v1/x\"", "get: \"/v1/x\""]
+    {
+        told.push_str("\n\n");
+        told.push_str(&contracts::with(&stream(rule)).unwrap_err());
+    }
+    assert!(contracts::with(&stream("put: \"/v1/*/x\" body: \"*\" response_body: \"text\"")).is_ok());
     insta::assert_snapshot!(told);
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use contract::framing::PREFIX;
 use exchange::{Status, headers};
 use federation::trust::explain_io;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -35,8 +36,6 @@ use crate::failure::{Failure, Outcome};
 const CONNECT: Duration = Duration::from_secs(10);
 /// Bytes that may be on their way to this program at once. What is not read holds the gateway back.
 const WINDOW: u32 = 256 * 1024;
-/// Bytes before each message: a compression flag and a length.
-const PREFIX: usize = 5;
 
 /// Where a gateway takes clients.
 pub(super) struct Target {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contract::status;
 use exchange::{Reason, Retry, Status};
 use records::ExchangeId;
 
@@ -10,31 +11,9 @@ use crate::{
     terminal::{colour_on_stderr, say, shown},
 };
 
-/// gRPC's names of its status codes, in their order.
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// Returns gRPC's name of a status code.
 pub(in crate::commands) fn status_name(code: i32) -> String {
-    let name = usize::try_from(code).ok().and_then(|code| NAMES.get(code));
-    name.map_or_else(|| format!("STATUS_{code}"), |name| (*name).to_owned())
+    status::name(code).map_or_else(|| format!("STATUS_{code}"), str::to_owned)
 }
 
 /// Says on standard error what became of the call.

@@ -1,5 +1,6 @@
 //! Statements that run: one row or many, stopped in the midst, held up by their reader, on files that change.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use contract::framing::prefixed;
 use exchange::{
     ApplicationMetadata, UnaryAnswer, framing,
     ports::{Gone, Outlet},
@@ -35,14 +36,6 @@ pub(super) fn unwrapped(body: &Bytes) -> Option<(bool, Bytes)> {
     (*flag <= COMPRESSED && message.len() == length).then_some((*flag == COMPRESSED, message))
 }
 
-pub(super) fn enveloped(flag: u8, message: &[u8]) -> Bytes {
-    let mut envelope = BytesMut::with_capacity(framing::PREFIX.saturating_add(message.len()));
-    envelope.put_u8(flag);
-    envelope.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    envelope.put_slice(message);
-    envelope.freeze()
-}
-
 /// The envelope that ends a stream.
 pub(super) fn end(failure: &Failure<'_>, answer: &UnaryAnswer) -> Bytes {
     let mut metadata = Map::new();
@@ -58,7 +51,7 @@ pub(super) fn end(failure: &Failure<'_>, answer: &UnaryAnswer) -> Bytes {
     if !metadata.is_empty() {
         end.insert("metadata".to_owned(), metadata.into());
     }
-    enveloped(END, Value::Object(end).to_string().as_bytes())
+    prefixed(END, Value::Object(end).to_string().as_bytes())
 }
 
 /// A stream of answers in envelopes.
@@ -103,7 +96,7 @@ impl Envelopes {
         let mut out = BytesMut::new();
         for message in self.lines.feed(chunk) {
             match self.call.answer(&message, self.limit) {
-                Ok(json) => out.put_slice(&enveloped(0, &json)),
+                Ok(json) => out.put_slice(&prefixed(0, &json)),
                 Err(error) => {
                     self.broken = Some(error);
                     break;
@@ -160,6 +153,6 @@ mod tests {
         for bad in [&b""[..], b"\0\0\0\0", b"\x02\0\0\0\x01x", b"\0\0\0\0\x02x", b"\0\0\0\0\x01x\0\0\0\0\0"] {
             check(bad, None);
         }
-        assert_eq!(enveloped(END, b"{}"), &b"\x02\0\0\0\x02{}"[..]);
+        assert_eq!(prefixed(END, b"{}"), &b"\x02\0\0\0\x02{}"[..]);
     }
 }

@@ -1,15 +1,13 @@
 //! How a call of the Connect protocol failed, and what stands beside its answer.
 
+use contract::framing::prefixed;
 use exchange::{Refusal, UnaryAnswer, headers};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use link::Body;
 use rest::{Failure, NoJson, Violation, http_status};
 use serde_json::json;
 
-use super::{
-    envelopes::{END, enveloped},
-    form::Form,
-};
+use super::{envelopes::END, form::Form};
 use crate::{
     clients::{ClientBody, Clients},
     rest::{answers, insert},
@@ -93,7 +91,7 @@ pub(super) fn unrecorded(clients: &Clients, form: Form, refusal: &Refusal) -> Re
         return error(&failure);
     }
     let end = json!({"error": failure.connect_error()}).to_string();
-    let mut response = Response::new(ClientBody::ours(Body::full(enveloped(END, end.as_bytes()), None)));
+    let mut response = Response::new(ClientBody::ours(Body::full(prefixed(END, end.as_bytes()), None)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
     response
 }
