@@ -132,6 +132,7 @@ async fn through(bindings: &Bindings, method: &str) -> f64 {
         command: None,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     let mut answer = binding.connector().answer(ask).await.unwrap();
     let mut count = 0_u32;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
 
 use crate::ConnectorError;
 
@@ -62,6 +63,9 @@ pub struct Ask {
     pub listener: Option<Arc<dyn Listener>>,
     /// On whose behalf is asked.
     pub asker: Asker,
+    /// Fires once a stream is stopped because its reader takes nothing while others wait, since a reader that is away does not see its
+    /// last item. Ignored by kinds that take nothing away.
+    pub stalled: Option<CancellationToken>,
 }
 
 /// On whose behalf is asked, as a name that is only compared: where a legacy system has few places, askers share them fairly.

@@ -159,6 +159,7 @@ async fn order(
         command,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     let mut answer = binding.connector().answer(ask).await?;
     let message = answer.messages.next().await.unwrap()?;
@@ -245,6 +246,7 @@ async fn a_question_cannot_change_anything<D: Database>() {
         command: None,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     let refused = binding.connector().answer(ask).await.unwrap_err();
     assert_eq!(refused, ConnectorError::Failed { why: Failure::ReadOnly });

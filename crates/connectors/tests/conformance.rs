@@ -126,6 +126,7 @@ pub(crate) async fn ask_with(
         command: None,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     binding.connector().answer(question).await
 }

@@ -115,6 +115,7 @@ async fn ask(bindings: &Bindings, request: &str, deadline: Option<Instant>) -> R
             command: None,
             listener: None,
             asker: Asker::default(),
+            stalled: None,
         })
         .await
 }

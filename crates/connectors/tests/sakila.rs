@@ -74,6 +74,7 @@ impl Library {
             command: None,
             listener: None,
             asker: Asker::default(),
+            stalled: None,
         };
         let answer = binding.connector().answer(question).await.unwrap();
         let message = |message: Result<bytes::Bytes, _>| {

@@ -93,6 +93,7 @@ impl Legacy {
             command: None,
             listener: None,
             asker: connectors::Asker::default(),
+            stalled: None,
         };
         Ok(connector.answer(ask).await?.messages)
     }

@@ -19,6 +19,7 @@ use proto::{
     records::KeptAnswer,
 };
 use records::CommandKey;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     application::{ApplicationMetadata, Heard},
@@ -79,6 +80,8 @@ pub struct Question {
     pub heard: Option<Arc<Heard>>,
     /// On whose behalf it is asked, `member/system`: systems with few places share them between those.
     pub asker: String,
+    /// Of a stream: fires once the legacy system has stopped it as [`LegacyError::Stalled`], which a reader that is away would see late.
+    pub stalled: Option<CancellationToken>,
 }
 
 /// What a legacy system knows a command by.
@@ -246,6 +249,10 @@ pub trait Outlet: Send {
     /// # Errors
     ///
     /// [`Gone`] when the reader went away.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, nothing of the chunk was handed on over a link.
     fn send(&mut self, chunk: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
 
     /// Waits until the reader has gone away.

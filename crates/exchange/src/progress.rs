@@ -57,6 +57,17 @@ impl Progress {
     ///
     /// [`AppendError`] when a record could not be written: the stream has to end.
     pub async fn admit(&mut self, bytes: u64, now: (&House, &Account, &Running)) -> Result<(), AppendError> {
+        self.room(bytes, now).await?;
+        self.release(bytes);
+        Ok(())
+    }
+
+    /// Waits until `bytes` more may be released.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Self::admit`].
+    pub async fn room(&mut self, bytes: u64, now: (&House, &Account, &Running)) -> Result<(), AppendError> {
         while self.released > self.durable
             && self.released.saturating_add(bytes) > self.durable.saturating_add(WINDOW_BYTES)
         {
@@ -65,8 +76,12 @@ impl Progress {
             }
             self.settle_pending().await?;
         }
-        self.released = self.released.saturating_add(bytes);
         Ok(())
+    }
+
+    /// Counts `bytes` that have been released, for which there was [`Self::room`].
+    pub fn release(&mut self, bytes: u64) {
+        self.released = self.released.saturating_add(bytes);
     }
 
     /// Begins a record when one is due. Called after bytes have gone out, and at each tick.

@@ -50,7 +50,7 @@ impl LegacySystem for Legacy {
         let Some(binding) = self.bindings.get(question.method.path()) else {
             return async { Err(LegacyError::Failed("no binding serves the method".to_owned())) }.boxed();
         };
-        let Question { method, requests, deadline, metadata, command, heard, asker } = question;
+        let Question { method, requests, deadline, metadata, command, heard, asker, stalled } = question;
         let is_command = command.is_some();
         let command = command.map(|id| connectors::CommandId { key: id.key, exchange: id.exchange });
         let (request, requests) = match requests {
@@ -62,7 +62,7 @@ impl LegacySystem for Legacy {
         };
         let listener = heard.map(|heard| Arc::new(Listening(heard)) as Arc<dyn connectors::Listener>);
         let asker = connectors::Asker::from(asker.as_str());
-        let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener, asker };
+        let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener, asker, stalled };
         async move {
             let told = if is_command { command_error } else { legacy_error };
             let answer = binding.connector().answer(ask).await.map_err(told)?;

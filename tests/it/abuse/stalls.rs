@@ -150,12 +150,22 @@ async fn readers_that_stop_leave_the_connections_of_a_database_to_whoever_waits(
     assert!(honest.answered().await > 0);
     let cost = cost(&federation, before);
     assert!(cost < BOUND, "the streams took {} MiB", cost >> 20);
-    // The first had a connection, which other streams of its own caller wanted; its reader learns so when it is back.
+    // The first had a connection, which other streams of its own caller wanted. The provider says so at once, of what had passed.
+    let exchange = first.exchanges[0].as_str();
+    let trust = federation.member(TRUST);
+    let provider = eventually("the provider has settled the first", 30, async || {
+        trust.records_of(exchange).into_iter().find(records::Record::settles)
+    })
+    .await;
+    let ours = federation.member(COUNCIL).records_of(exchange);
+    assert!(!ours.iter().any(records::Record::settles), "its reader was not back");
+    // Its reader has what was handed on, and learns how it ended when it is back.
     let read = client::read(HeaderMap::new(), first.bodies.remove(0));
     let reply = tokio::time::timeout(Duration::from_secs(30), read).await.expect("the stream ends").unwrap();
     assert_eq!(reply.reason(), Some(Reason::Cancelled), "{}", reply.status.message);
     assert!(reply.status.message.contains("while others waited"), "{}", reply.status.message);
     assert_eq!(reply.trailers["drawbridge-hop"], "provider");
+    assert_eq!(provider.opened.unwrap().messages(), reply.messages.len() as u64);
     drop(stalled.bodies);
     until_open(&federation, 0).await;
     settled(&federation, &first.exchanges, &[Reason::Cancelled]);

@@ -67,6 +67,7 @@ async fn ask(bindings: &Bindings, method: &str, requests: &[Value]) -> Result<Ve
         command: None,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     let mut answer = binding.connector().answer(question).await?;
     let mut messages = Vec::new();
@@ -123,6 +124,7 @@ async fn a_request_that_is_given_up_has_no_answer() {
         command: None,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Cancelled);
 }
@@ -142,6 +144,7 @@ async fn a_deadline_and_a_limit_hold_for_what_is_made_up_too() {
         command: None,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     assert_eq!(binding.connector().answer(ask).await.unwrap_err(), ConnectorError::Timeout);
 }

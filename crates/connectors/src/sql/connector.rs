@@ -122,6 +122,7 @@ impl SqlConnector {
             deadline: self.limits.deadline(ask.deadline),
             pace: if self.shape == Answers::Stream { Pace::Pulled } else { Pace::Whole },
             asker: ask.asker.clone(),
+            stalled: ask.stalled.clone(),
         })
     }
 

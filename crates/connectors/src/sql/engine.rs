@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_core::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use crate::sql::cell::{Argument, Column, Slot};
 use crate::sql::plan::{Plan, Row};
@@ -167,6 +168,8 @@ pub(crate) struct Question {
     pub(crate) deadline: Option<Instant>,
     pub(crate) pace: Pace,
     pub(crate) asker: Asker,
+    /// Fires once its connection is taken from the reader.
+    pub(crate) stalled: Option<CancellationToken>,
 }
 
 /// How the rows are wanted.

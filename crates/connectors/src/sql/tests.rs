@@ -117,6 +117,7 @@ async fn ask_until(
         command: None,
         listener: None,
         asker: Asker::default(),
+        stalled: None,
     };
     binding.connector().answer(ask).await
 }

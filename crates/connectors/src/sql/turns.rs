@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::future::BoxFuture;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::engine::Pace;
 use crate::{Asker, ConnectorError};
@@ -267,8 +268,9 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// Makes a seat for the stream of this turn, which it may have to leave while its reader takes nothing.
-    pub(crate) fn seat(&self) -> Arc<Seat> {
-        let seat = Arc::new(Seat::default());
+    /// Where it has to, `stalled` fires.
+    pub(crate) fn seat(&self, stalled: Option<CancellationToken>) -> Arc<Seat> {
+        let seat = Arc::new(Seat { stalled, ..Seat::default() });
         let (clock, weak) = (Arc::clone(&seat.clock), Arc::downgrade(&seat));
         let seated = Seated { turn: self.id, asker: self.asker.clone(), clock, seat: weak };
         self.turns.lock().streams.push(seated);
@@ -299,6 +301,7 @@ impl Drop for Turn {
 pub(crate) struct Seat {
     pump: Mutex<Slot>,
     clock: Arc<Clock>,
+    stalled: Option<CancellationToken>,
 }
 
 /// What polls a statement to its end.
@@ -357,6 +360,9 @@ impl Seat {
             let pump = std::mem::replace(&mut *slot, Slot::Revoked);
             drop(slot);
             drop(pump);
+            if let Some(stalled) = &self.stalled {
+                stalled.cancel();
+            }
         }
     }
 

@@ -230,6 +230,7 @@ impl Permitted {
             command: self.command_id(),
             heard: self.heard.clone(),
             asker: self.asker(),
+            stalled: None,
         }
     }
 

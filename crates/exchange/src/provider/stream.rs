@@ -16,6 +16,7 @@ use proto::{
     records::Kind,
 };
 use records::receipt;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Provider, Refused, Whole,
@@ -31,7 +32,7 @@ use crate::{
     headers::Signed,
     house::House,
     intake::{Activity, Intake, Running},
-    ports::{LegacyError, Messages, Outlet, Requests},
+    ports::{LegacyError, Messages, Outlet, Question, Requests},
     progress::{Direction, Progress},
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
@@ -54,6 +55,8 @@ pub struct Stream {
     permitted: Box<Permitted>,
     opening: Signed,
     messages: Option<Messages>,
+    /// The legacy system has stopped it, because its reader takes nothing.
+    stalled: CancellationToken,
     /// A streamed request under way.
     requests: Option<Running<Received>>,
     digest: digests::Running,
@@ -108,6 +111,7 @@ impl Provider {
             permitted,
             opening,
             messages: None,
+            stalled: CancellationToken::new(),
             requests: None,
             activity: Activity::new(),
             begun: false,
@@ -129,6 +133,7 @@ impl Stream {
         let requests = self.take_requests(provider);
         // Asking is the first step of the answer: a legacy system may want messages before it begins.
         let (legacy, question) = (self.permitted.legacy().clone(), self.permitted.question(requests, self.until));
+        let question = Question { stalled: Some(self.stalled.clone()), ..question };
         let asked = async move { legacy.answer(question).await };
         self.messages = Some(asked.try_flatten_stream().boxed());
         let end = self.pass_on(outlet).await;
@@ -193,11 +198,13 @@ impl Stream {
             let (chunk, count, end) = self.gather(next).await?;
             if !chunk.is_empty() {
                 self.begin(outlet, &mut look).await?;
+                self.activity.note();
+                self.hand_on(chunk.clone(), outlet, &mut look).await?;
+                // Once it has gone: what a reader has no room for is none of the answer that is signed, if the stream ends before.
                 self.digest.update(&chunk);
                 let shared = &mut self.permitted.verified.account.shared;
                 shared.messages = shared.messages.saturating_add(count);
-                self.activity.note();
-                self.hand_on(chunk, outlet, &mut look).await?;
+                self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
             }
             if let Some(end) = end {
                 return self.one_answer(end);
@@ -255,7 +262,8 @@ impl Stream {
         }
     }
 
-    /// Hands a chunk on as the reader reads. Waiting for it, the stream still ends with its agreement.
+    /// Hands a chunk on as the reader reads, all of it or nothing. Waiting for it, the stream still ends with its agreement, and where the
+    /// legacy system stops it.
     async fn hand_on<O: Outlet>(
         &mut self,
         chunk: Bytes,
@@ -265,7 +273,7 @@ impl Stream {
         let cancel = self.permitted.verified.cancel.clone();
         let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         let account = &self.permitted.verified.account;
-        let admitted = self.progress.admit(bytes, (&self.house, account, &self.digest));
+        let admitted = self.progress.room(bytes, (&self.house, account, &self.digest));
         // A disk that hangs holds the stream back, not its end.
         tokio::select! {
             biased;
@@ -286,6 +294,7 @@ impl Stream {
                 }
                 () = cancel.cancelled() => return Err(cancelled()),
                 () = deadline::wait(self.until) => return Err(timeout()),
+                () = self.stalled.cancelled() => return Err(legacy_refusal(LegacyError::Stalled)),
                 refusal = refused(&mut self.requests) => return Err(refusal),
                 result = self.progress.settle_pending() => result.map_err(|e| unsettled(&e))?,
                 _ = look.tick() => {
@@ -294,8 +303,8 @@ impl Stream {
                 }
             }
         }
+        self.progress.release(bytes);
         self.activity.note();
-        self.progress.keep_up((&self.house, &self.permitted.verified.account, &self.digest));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::address::Address;
 use super::failures::{Aftermath, cannot_connect, failed};
-use crate::sql::engine::Pace;
+use crate::sql::engine::{Pace, Question};
 use crate::sql::turns::{Seat, Turn, Turns};
 use crate::{Asker, ConnectorError, Failure};
 
@@ -120,9 +120,9 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Makes a seat for what is going to run.
-    pub(super) fn seat(&self, pace: Pace) -> Arc<Seat> {
+    pub(super) fn seat(&self, question: &Question) -> Arc<Seat> {
         match &self.turn {
-            Some(turn) if pace == Pace::Pulled => turn.seat(),
+            Some(turn) if question.pace == Pace::Pulled => turn.seat(question.stalled.clone()),
             _ => Arc::default(),
         }
     }

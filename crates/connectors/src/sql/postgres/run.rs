@@ -36,7 +36,7 @@ pub(super) async fn start(prose: &Arc<Prose>, question: Question) -> Result<Rows
     }
     let arguments = prose.bound(&question.arguments)?;
     let mut lease = prose.pool.lease(deadline, (&question.asker, question.pace)).await?;
-    let (seat, batch) = (lease.seat(question.pace), Arc::new(Batch::default()));
+    let (seat, batch) = (lease.seat(&question), Arc::new(Batch::default()));
     let mut pump =
         Pump { prose: Arc::clone(prose), encoding: Encoding::of(&question), batch: Arc::clone(&batch), checked: false };
     let pump = match question.pace {

@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection as _, SqliteConnection};
 
 use super::guard::{Guard, STEPS};
 use super::{cannot_open, failed};
-use crate::sql::engine::Pace;
+use crate::sql::engine::{Pace, Question};
 use crate::sql::turns::{Seat, Turn, Turns};
 use crate::{Asker, ConnectorError, Failure};
 
@@ -132,9 +132,9 @@ impl Lease {
     }
 
     /// Makes a seat for what is going to run.
-    pub(crate) fn seat(&self, pace: Pace) -> Arc<Seat> {
+    pub(crate) fn seat(&self, question: &Question) -> Arc<Seat> {
         match &self.turn {
-            Some(turn) if pace == Pace::Pulled => turn.seat(),
+            Some(turn) if question.pace == Pace::Pulled => turn.seat(question.stalled.clone()),
             _ => Arc::default(),
         }
     }

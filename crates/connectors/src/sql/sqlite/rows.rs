@@ -19,15 +19,15 @@ use crate::{ConnectorError, Failure};
 /// # Errors
 ///
 /// Those of [`Pool::lease`], and arguments that SQLite does not take.
-pub(super) async fn start(pool: &Pool, sql: Arc<str>, question: Question) -> Result<Rows, ConnectorError> {
+pub(super) async fn start(pool: &Pool, sql: Arc<str>, mut question: Question) -> Result<Rows, ConnectorError> {
     let deadline = question.deadline;
     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         return Err(ConnectorError::Timeout);
     }
     let encoding = Encoding::of(&question);
-    let arguments = bound(question.arguments)?;
+    let arguments = bound(std::mem::take(&mut question.arguments))?;
     let lease = pool.lease(deadline, (&question.asker, question.pace)).await?;
-    let (seat, batch) = (lease.seat(question.pace), Arc::new(Batch::default()));
+    let (seat, batch) = (lease.seat(&question), Arc::new(Batch::default()));
     let pump = pump(lease, sql, arguments, encoding, Arc::clone(&batch));
     Ok(Rows::of(Box::pin(pump), seat, batch, deadline))
 }

@@ -99,7 +99,12 @@ fn an_asker_that_has_not_asked_for_long_is_forgotten() {
 
 /// A stream that rests, with its turn in it as a statement has its connection.
 fn resting(turn: Turn) -> Arc<Seat> {
-    let seat = turn.seat();
+    heard(turn, None)
+}
+
+/// The same, which says when it has to leave.
+fn heard(turn: Turn, stalled: Option<CancellationToken>) -> Arc<Seat> {
+    let seat = turn.seat(stalled);
     seat.set(Box::pin(async move {
         let _turn = turn;
         std::future::pending().await
@@ -120,12 +125,16 @@ fn a_reader_that_takes_nothing_loses_its_turn_only_while_somebody_waits_and_only
     let look = |turns: &Arc<Turns>, times| turns.look(Instant::now() + LOOK * times);
     let wait = |turns: &Arc<Turns>| turns.enter(&asker("revenues"), Pace::Whole, Instant::now()).err().unwrap();
     let turns = Turns::new(1, Some(Duration::ZERO));
-    let seat = resting(taken(&turns, "planning", Pace::Pulled).unwrap());
+    let left = CancellationToken::new();
+    let seat = heard(taken(&turns, "planning", Pace::Pulled).unwrap(), Some(left.clone()));
     look(&turns, 1);
     assert!(poll(&seat).is_pending(), "nobody waits");
     seat.rests();
     let mut given = wait(&turns);
+    assert!(!left.is_cancelled());
     look(&turns, 2);
+    // Said before its reader is back.
+    assert!(left.is_cancelled());
     assert_eq!(poll(&seat), stalled());
     assert!(given.try_recv().is_ok());
 
@@ -140,7 +149,7 @@ fn a_reader_that_takes_nothing_loses_its_turn_only_while_somebody_waits_and_only
 fn a_reader_that_waits_for_its_database_keeps_its_turn_until_there_is_something_for_it() {
     let turns = Turns::new(1, Some(Duration::ZERO));
     let turn = taken(&turns, "planning", Pace::Pulled).unwrap();
-    let seat = turn.seat();
+    let seat = turn.seat(None);
     let (row, came) = oneshot::channel::<()>();
     seat.set(Box::pin(async move {
         let _turn = turn;
