@@ -25,7 +25,7 @@ mod sample;
 mod wire;
 
 pub use compare::{Change, Place, Version};
-pub use contracts::{Contracts, Kept, Service, Unusable};
+pub use contracts::{Agreed, Contracts, Kept, Service, Unusable};
 pub use digest::{Digest, InvalidDigest};
 pub use json::{JsonProblem, UnreadableAnswer};
 pub use load::Source;
