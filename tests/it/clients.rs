@@ -1,4 +1,6 @@
 //! `deploy/CLIENTS.md`, word for word: what it says to type is typed, and what it says comes back comes back.
+//!
+//! The one thing that is another is the number of the port, so that the test needs none that somebody else may have.
 
 use std::{
     fs,
@@ -10,6 +12,7 @@ use std::{
 use drawbridge_tests::{
     node,
     page::{self, Block},
+    ports::free_ports,
     process::{binary, succeed},
     python,
 };
@@ -18,6 +21,19 @@ use crate::mock::Serving;
 
 /// The length of an exchange's id.
 const ID: usize = 36;
+/// The port of the mock, as the page has it.
+const PORT: &str = "8944";
+
+/// Puts a port that is free in the place of the page's, which stands in it as nothing else.
+fn with_free_port(page: &str) -> String {
+    let shown = format!(":{PORT}");
+    assert!(page.contains(&shown), "the page has another port than {PORT}");
+    assert_eq!(page.matches(PORT).count(), page.matches(&shown).count(), "{PORT} is something else than a port");
+    let longer = |rest: &str| rest.starts_with(|next: char| next.is_ascii_digit());
+    assert!(!page.split(&shown).skip(1).any(longer), "{PORT} begins another number");
+    let [address] = free_ports();
+    page.replace(&shown, &format!(":{}", address.port()))
+}
 
 /// Runs a block as a shell does, and returns what it printed.
 fn typed(block: &Block, folder: &Path) -> String {
@@ -47,7 +63,7 @@ fn told(said: &str) -> (String, Vec<String>) {
 #[test]
 fn the_page_for_clients_is_right_word_for_word() {
     let page = fs::read_to_string(python::repository().join("deploy/CLIENTS.md")).unwrap();
-    let blocks = page::blocks(&page);
+    let blocks = page::blocks(&with_free_port(&page));
     let root = tempfile::Builder::new().prefix("drawbridge-it-clients-").tempdir().unwrap();
     symlink(python::repository().join("proto"), root.path().join("proto")).unwrap();
     let (mock, rest) = blocks.split_first().unwrap();

@@ -106,6 +106,17 @@ async fn a_consumer_with_a_later_contract_asks_what_was_agreed_on_and_no_more() 
     assert_eq!((refused.reason(), refused.status.hop()), (Some(Reason::Malformed), Some(Hop::Consumer)));
     let told = &refused.status.message;
     assert!(told.contains("field number 2") && told.contains("another version of the contract"), "{told}");
+    let agreed = contracts().service("test.v1.Records").unwrap().digest.to_string();
+    assert!(told.contains(&agreed), "{told}");
+    // Who makes stubs of what is shown has no such field.
+    let (_, _, document) = crate::rest::curl(&federation, "/openapi.json", &[]);
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let find = &document["paths"]["/test.v1.Records/Find"]["post"];
+    assert_eq!(find["x-drawbridge-contract"], agreed.as_str());
+    let shown = &document["components"]["schemas"]["test.v1.FindRequest"]["properties"];
+    assert!(shown["id"].is_object() && shown["deep"].is_null(), "{shown}");
+    // Contracts whose services did not change are beside it.
+    assert!(document["paths"]["/test.v1.Echo/Say"].is_object(), "{}", document["paths"]);
     assert!(federation.member(TRUST).records_of(&refused.exchange()).is_empty());
 }
 

@@ -1,6 +1,7 @@
 //! All contracts that a gateway has loaded, and the look-up of their methods.
 
 mod earlier;
+mod shown;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,6 +19,7 @@ use crate::{options, rules};
 use crate::wire::plan::Planner;
 
 pub use earlier::{Kept, Unusable};
+pub use shown::Agreed;
 
 /// The contracts that were loaded together. Cloning it is cheap; it never changes.
 #[derive(Clone, Debug)]
@@ -128,12 +130,13 @@ impl Contracts {
 
     /// Returns the files that define the services, and all that these import, imports first.
     fn files(&self, services: &BTreeSet<String>) -> Vec<FileDescriptor> {
+        Self::files_of(services.iter().filter_map(|name| self.service(name)).map(|service| &service.descriptor))
+    }
+
+    /// Returns the same of services in one pool.
+    fn files_of<'s>(services: impl IntoIterator<Item = &'s ServiceDescriptor>) -> Vec<FileDescriptor> {
         let mut found = BTreeMap::new();
-        let mut waiting: Vec<_> = services
-            .iter()
-            .filter_map(|name| self.service(name))
-            .map(|service| service.descriptor.parent_file())
-            .collect();
+        let mut waiting: Vec<_> = services.into_iter().map(ServiceDescriptor::parent_file).collect();
         while let Some(file) = waiting.pop() {
             // The pool takes a file only after its imports, so its order is one in which all can be read.
             if let Entry::Vacant(vacant) = found.entry(file.index()) {

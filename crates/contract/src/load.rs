@@ -100,3 +100,8 @@ pub(crate) fn stripped(file: &FileDescriptor, keep: impl Fn(&str) -> bool) -> Ve
     let services: Vec<_> = file.services().map(|service| keep(service.full_name())).collect();
     compile::strip(&file.encode_to_vec(), &services)
 }
+
+/// Returns the services of an encoded file, encoded as fields of one.
+pub(crate) fn services_of(file: &[u8]) -> Vec<u8> {
+    compile::services(file)
+}

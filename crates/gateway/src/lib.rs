@@ -34,7 +34,7 @@ mod settings;
 pub mod status;
 pub mod telemetry;
 mod upkeep;
-mod web;
+pub mod web;
 pub mod when;
 mod workers;
 

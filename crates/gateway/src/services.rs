@@ -1,6 +1,6 @@
 //! The services of the gateway's own on the clients' port: health, reflection, receipts.
 //!
-//! Reflection shows a system the contracts that it may use, and no other.
+//! Reflection shows a system the contracts that it may use, in the version that was agreed on, and no other.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use contract::{Agreed, Contracts};
 use exchange::{House, Rules};
 use federation::{GatewayId, SystemId};
 use http::{Request, Response};
@@ -26,7 +27,7 @@ use crate::ports::{LinkPeers, PROVE};
 
 /// How long a receipt waits for checkpoints.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(2);
-/// Sets of services whose reflection is kept ready.
+/// Sets of versions of services whose reflection is kept ready.
 const MAX_REFLECTIONS: usize = 64;
 
 /// The services of one runtime.
@@ -44,12 +45,12 @@ const REFLECTION: &str = "/grpc.reflection.";
 /// Paths of what is Drawbridge's own.
 const OURS: &str = "/drawbridge.";
 
-/// Reflection by set of services, for the contracts that it was made from.
+/// Reflection by what was agreed on, for the contracts that it was made from.
 #[derive(Default)]
 struct Reflections {
     /// Weak: rules that have been replaced let go of their legacy systems.
     rules: Weak<Rules>,
-    ready: HashMap<BTreeSet<String>, Routes>,
+    ready: HashMap<Agreed, Routes>,
 }
 
 impl Services {
@@ -90,26 +91,30 @@ impl Services {
 
     fn reflection(&self, system: &SystemId) -> Result<Routes, Status> {
         let rules = self.house.rules.load_full();
-        let services = rules.agreements.usable_services(system, (self.house.clock)());
+        let agreed = rules.agreements.usable_services(system, (self.house.clock)());
         let mut reflections = self.reflections.lock().unwrap_or_else(PoisonError::into_inner);
         let known = Arc::downgrade(&rules);
         if !reflections.rules.ptr_eq(&known) || reflections.ready.len() >= MAX_REFLECTIONS {
             *reflections = Reflections { rules: known, ready: HashMap::new() };
         }
-        if let Some(routes) = reflections.ready.get(&services) {
+        if let Some(routes) = reflections.ready.get(&agreed) {
             return Ok(routes.clone());
         }
-        let routes = reflection_of(&rules, &services)
+        let services = agreed.keys().cloned().collect();
+        let routes = reflection_of(&rules.contracts.shown(&agreed), &services)
             .map_err(|error| Status::internal(format!("reflection is not available: {error}")))?;
-        reflections.ready.insert(services, routes.clone());
+        reflections.ready.insert(agreed, routes.clone());
         Ok(routes)
     }
 }
 
-fn reflection_of(rules: &Rules, services: &BTreeSet<String>) -> Result<Routes, tonic_reflection::server::Error> {
+fn reflection_of(
+    contracts: &Contracts,
+    services: &BTreeSet<String>,
+) -> Result<Routes, tonic_reflection::server::Error> {
     // Put together from the files' own bytes, so that the contract's options stay: field 1 of a FileDescriptorSet, repeated.
     let mut set = Vec::new();
-    for (_, file) in rules.contracts.encoded_files(services) {
+    for (_, file) in contracts.encoded_files(services) {
         prost::encoding::bytes::encode(1, &file, &mut set);
     }
     let builder = || {

@@ -23,7 +23,7 @@ use crate::{
     calls,
     clients::{ClientBody, Clients},
 };
-pub(crate) use text::NotBase64;
+pub use text::{Decoded, NotBase64, written};
 
 /// The flag of a frame that holds trailers.
 const TRAILERS: u8 = 0x80;
@@ -136,7 +136,8 @@ impl http_body::Body for WebBody {
 }
 
 /// Writes trailers as HTTP/1 writes headers, in a frame.
-fn framed(trailers: &HeaderMap) -> Bytes {
+#[must_use]
+pub fn framed(trailers: &HeaderMap) -> Bytes {
     let mut text = BytesMut::new();
     for (name, value) in trailers {
         text.extend_from_slice(name.as_str().as_bytes());

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use contract::{Contracts, Digest};
+use contract::{Agreed, Contracts, Digest};
 use federation::{MemberId, SystemId};
 use problem::Problem;
 
@@ -313,13 +313,20 @@ impl Agreements {
         usable
     }
 
-    /// Returns the services of which `system` may call a method at `now`, whoever answers.
+    /// Returns the services of which `system` may call a method at `now`, whoever answers, each with the versions that the agreements
+    /// about it name.
     #[must_use]
-    pub fn usable_services(&self, system: &SystemId, now: SystemTime) -> BTreeSet<String> {
-        self.usable(system, now)
-            .iter()
-            .filter_map(|(_, path)| path.strip_prefix('/')?.split('/').next().map(str::to_owned))
-            .collect()
+    pub fn usable_services(&self, system: &SystemId, now: SystemTime) -> Agreed {
+        let mut usable = Agreed::new();
+        let methods = self.0.index.get(system.member()).into_iter().flat_map(HashMap::values);
+        for candidate in methods.flat_map(HashMap::values).flat_map(HashMap::values).flatten() {
+            if candidate.lets(system, now)
+                && let Some(plan) = candidate.plan_for(system)
+            {
+                usable.entry(plan.method.service().to_owned()).or_default().insert(plan.contract_digest);
+            }
+        }
+        usable
     }
 
     /// Returns the next instant after `now` at which an agreement comes into force or expires.

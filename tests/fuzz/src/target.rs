@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use peak_alloc::PeakAlloc;
 
 use crate::targets::{
-    certificate, claims, contract, filter, frames, framing, headers, journal, json, note, proofs, request, toml,
+    certificate, claims, contract, filter, frames, framing, headers, journal, json, note, proofs, request, toml, web,
 };
 
 /// Counts what is allocated, so that a length field that promises gigabytes is seen.
@@ -54,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     target("json", "paths, queries and JSON of REST clients", json::run, 64 * KIB).of((2 * MIB, KIB)),
     target("frames", "frames of HTTP/2, however they are cut", frames::run, 64 * KIB),
     target("framing", "gRPC's length-prefixed messages, however they are cut", framing::run, 64 * KIB),
+    target("web", "gRPC-Web's bodies in both forms, however they are cut", web::run, 64 * KIB),
     target("agreement", "agreements and end notes", toml::agreement, 256 * KIB).of((8 * MIB, KIB)),
     target("directory", "directories, entries and registers of revocations", toml::directory, 256 * KIB)
         .of((8 * MIB, KIB)),

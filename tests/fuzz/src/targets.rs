@@ -13,3 +13,4 @@ pub mod note;
 pub mod proofs;
 pub mod request;
 pub mod toml;
+pub mod web;

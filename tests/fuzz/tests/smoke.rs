@@ -60,7 +60,7 @@ macro_rules! targets {
 }
 
 targets! {
-    headers claims proofs note journal tiles filter request descriptor_set protos json frames framing agreement directory
+    headers claims proofs note journal tiles filter request descriptor_set protos json frames framing web agreement directory
     configuration certificate
 }
 

@@ -1,4 +1,7 @@
 //! How long calls of one member take while another member floods the gateway that both ask.
+//!
+//! What the flood's callers and gateway burn would be another machine's, so they get what the others leave: what is measured is how the
+//! gateway that is asked treats the two, not how this system shares its cores among processes.
 
 use std::{path::Path, process::Command, thread};
 
@@ -10,7 +13,7 @@ use super::{
     case::Case,
     drawbridge,
     load::{self, Length, Pressure, Seen},
-    process::Process,
+    process::{self, Process},
     run::Pace,
 };
 
@@ -59,7 +62,8 @@ fn once(folder: &Path, case: &Case, pace: Pace) -> Result<Found> {
     command.arg("bench-backend");
     let (_backend, address) = Process::start_and_ask(&command, folder.join("backend.log")).context("the back end")?;
     let members = drawbridge::start_several(&folder.join("fair"), &drawbridge::binary()?, address, (MEMBERS, false))?;
-    let [(honest, _), (flood, _)] = members.askers.as_slice() else { return Err(anyhow!("two members ask")) };
+    let [(honest, _), (flood, floods)] = members.askers.as_slice() else { return Err(anyhow!("two members ask")) };
+    floods.stand_back().context("the gateway that floods")?;
     let call = case.call();
     let little = Pressure {
         callers: HONEST,
@@ -73,7 +77,10 @@ fn once(folder: &Path, case: &Case, pace: Pace) -> Result<Found> {
     let much = Pressure { callers, connections, length: Length::Time(pace.window * 2), patience: u32::MAX, ..little };
     let alone = served(load::run(honest, &call, little, || Ok(()))?)?;
     let (beside, flood) = thread::scope(|scope| {
-        let flood = scope.spawn(|| load::run(flood, &call, much, || Ok(())));
+        let flood = scope.spawn(|| {
+            process::thread_stands_back()?;
+            load::run(flood, &call, much, || Ok(()))
+        });
         let beside = load::run(honest, &call, little, || Ok(()));
         (beside, flood.join())
     });

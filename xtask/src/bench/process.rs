@@ -18,6 +18,25 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a process may take until it listens, and until it ends when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// As [`Process::stand_back`], for the thread that calls it.
+///
+/// # Errors
+///
+/// When the system does not allow it.
+pub(crate) fn thread_stands_back() -> Result<()> {
+    let thread = fs::read_link("/proc/thread-self").context("cannot read /proc/thread-self")?;
+    let id = thread.file_name().and_then(|id| id.to_str()).context("/proc/thread-self names no thread")?;
+    stand_back(&["--pid", "0", id])
+}
+
+fn stand_back(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("chrt").arg("--idle").args(arguments).status().context("cannot run `chrt`, of util-linux")?;
+    if !status.success() {
+        bail!("`chrt --idle` ended with {status}");
+    }
+    Ok(())
+}
+
 /// Processes that an interrupt must not leave behind.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
@@ -99,6 +118,15 @@ impl Process {
             all += cpu_of(&pid.as_raw_nonzero().to_string()).with_context(|| self.said())?;
         }
         Ok(all)
+    }
+
+    /// Lets the process have a core only while nobody else wants it: in reality it runs on a machine of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not allow it.
+    pub(crate) fn stand_back(&self) -> Result<()> {
+        stand_back(&["--all-tasks", "--pid", "0", &self.pid()?.as_raw_nonzero().to_string()])
     }
 
     /// Resident memory of the process and its children now, and the sum of their largest, in bytes.

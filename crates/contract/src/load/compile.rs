@@ -144,20 +144,32 @@ impl Unit {
     }
 }
 
+/// `FileDescriptorProto.service` and `FileDescriptorProto.source_code_info`.
+const SERVICE: u32 = 6;
+const SOURCE_CODE_INFO: u32 = 9;
+
 /// Takes comments, and the services that are not kept, out of an encoded file.
 pub(super) fn strip(encoded: &[u8], keep: &[bool]) -> Vec<u8> {
-    const SERVICE: u32 = 6;
-    const SOURCE_CODE_INFO: u32 = 9;
     let mut keep = keep.iter();
+    filtered(encoded, |field| match field {
+        SOURCE_CODE_INFO => false,
+        SERVICE => keep.next() != Some(&false),
+        _ => true,
+    })
+}
+
+/// Takes all but the services out of an encoded file.
+pub(super) fn services(encoded: &[u8]) -> Vec<u8> {
+    filtered(encoded, |field| field == SERVICE)
+}
+
+/// Keeps the fields of an encoded file whose numbers `keep` takes; of fields that are not messages or texts all.
+fn filtered(encoded: &[u8], mut keep: impl FnMut(u32) -> bool) -> Vec<u8> {
     let mut kept = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
     while let Some((field, after)) = next(rest) {
-        let drop = match field {
-            (SOURCE_CODE_INFO, Wire::Length) => true,
-            (SERVICE, Wire::Length) => keep.next() == Some(&false),
-            _ => false,
-        };
-        if !drop && let Some(record) = rest.len().checked_sub(after.len()).and_then(|length| rest.get(..length)) {
+        let keeps = field.1 != Wire::Length || keep(field.0);
+        if keeps && let Some(record) = rest.len().checked_sub(after.len()).and_then(|length| rest.get(..length)) {
             kept.extend_from_slice(record);
         }
         rest = after;

@@ -1,6 +1,6 @@
 //! What a later version of a contract may change, so that agreements about the earlier one go on.
 
-use drawbridge_contract::{Change, Contracts, Digest, Kept, Source, Unusable, Version};
+use drawbridge_contract::{Agreed, Change, Contracts, Digest, Kept, Source, Unusable, Version};
 
 use super::fixtures::{FIXTURES, one, protos};
 
@@ -244,4 +244,69 @@ fn a_kept_version_has_its_digest_still() {
         assert_eq!(again.service(&service.name).map(|again| again.digest), Some(service.digest), "{}", service.name);
         assert_eq!(again.services().count(), 1);
     }
+}
+
+/// Says how to write the earlier and the later text of a contract with two services in one file.
+fn two_services(house: &str, yard: &str) -> Contracts {
+    one(&format!(
+        "service Houses {{ rpc Find(House) returns (House) {{ option idempotency_level = NO_SIDE_EFFECTS; }} }}\n\
+         service Yards {{ rpc Find(Yard) returns (Yard) {{ option idempotency_level = NO_SIDE_EFFECTS; }} }}\n\
+         service Fences {{ rpc Find(Yard) returns (Yard) {{ option idempotency_level = NO_SIDE_EFFECTS; }} }}\n\
+         // A house.\n\
+         message House {{ string id = 1; {house} }} message Yard {{ string id = 1; {yard} }}"
+    ))
+}
+
+#[test]
+fn what_was_agreed_on_is_what_is_shown_beside_what_is_loaded() {
+    let earlier = two_services("", "");
+    let loaded = two_services("int32 rooms = 2;", "int32 size = 2;");
+    let contracts = loaded.clone().with_earlier(std::slice::from_ref(&earlier), []);
+    let digest = |contracts: &Contracts, name: &str| contracts.service(name).unwrap().digest;
+    let of = |versions: &[(&str, &[&Contracts])]| -> Agreed {
+        let one = |(name, of): &(&str, &[&Contracts])| {
+            ((*name).to_owned(), of.iter().map(|contracts| digest(contracts, name)).collect())
+        };
+        versions.iter().map(one).collect()
+    };
+    let check = |agreed: &[(&str, &[&Contracts])], expected: &[(&str, &Contracts)]| {
+        let agreed = of(agreed);
+        let shown = contracts.shown(&agreed);
+        for (name, version) in expected {
+            assert_eq!(digest(&shown, name), digest(version, name), "{name} of {agreed:?}");
+        }
+        // What reflection hands out can be read as it is.
+        let names = agreed.keys().cloned().collect();
+        let mut pool = prost_reflect::DescriptorPool::global();
+        for (_, file) in shown.encoded_files(&names) {
+            pool.decode_file_descriptor_proto(file.as_slice()).unwrap();
+        }
+        assert!(names.iter().all(|name| pool.get_service_by_name(name).is_some()));
+    };
+    let (houses, yards, fences) = ("t.Houses", "t.Yards", "t.Fences");
+    check(&[(houses, &[&earlier])], &[(houses, &earlier)]);
+    check(&[(houses, &[&loaded])], &[(houses, &loaded)]);
+    check(&[(houses, &[&earlier]), (yards, &[&earlier])], &[(houses, &earlier), (yards, &earlier)]);
+    // Agreements that name several versions have no one to show.
+    check(&[(houses, &[&earlier, &loaded])], &[(houses, &loaded)]);
+    // `Yard` cannot be there twice, and so each is shown as it is loaded.
+    check(&[(yards, &[&earlier]), (fences, &[&loaded])], &[(yards, &loaded), (fences, &loaded)]);
+    // What is not at hand cannot be shown.
+    let never = two_services("int32 doors = 3;", "");
+    check(&[(houses, &[&never])], &[(houses, &loaded)]);
+    assert!(contracts.shown(&of(&[(houses, &[&earlier])])).service(yards).is_none());
+}
+
+#[test]
+fn a_service_that_did_not_change_is_shown_in_the_file_of_one_that_did() {
+    let (earlier, loaded) = (two_services("", ""), two_services("int32 rooms = 2;", ""));
+    let contracts = loaded.clone().with_earlier(std::slice::from_ref(&earlier), []);
+    let names = ["t.Houses", "t.Yards"];
+    let agreed: Agreed =
+        names.iter().map(|name| ((*name).to_owned(), [earlier.service(name).unwrap().digest].into())).collect();
+    let shown = contracts.shown(&agreed);
+    let found: Vec<_> = shown.services().map(|service| service.name.as_str()).collect();
+    assert_eq!(found, ["t.Houses", "t.Yards"]);
+    assert!(shown.method("/t.Houses/Find").unwrap().output().get_field_by_name("rooms").is_none());
+    assert_eq!(shown.service("t.Yards").unwrap().digest, loaded.service("t.Yards").unwrap().digest);
 }

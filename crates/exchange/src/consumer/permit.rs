@@ -117,9 +117,13 @@ fn ask<'a>(
 
 /// Says of a request that is not one of the contract's where the loaded contract is another version than the one agreed on.
 fn of_version(mut refusal: Refusal, method: &Method, rules: &Rules) -> Refusal {
-    let loaded = rules.contracts.method(method.path()).map(|loaded| loaded.contract_digest());
-    if refusal.reason == Reason::Malformed && loaded.is_some_and(|loaded| loaded != method.contract_digest()) {
-        refusal.told.push_str("; the agreement is about another version of the contract than the one that is loaded");
+    let (loaded, agreed) = (rules.contracts.method(method.path()), method.contract_digest());
+    if refusal.reason == Reason::Malformed && loaded.is_some_and(|loaded| loaded.contract_digest() != agreed) {
+        let told = format!(
+            "; the agreement is about another version of the contract than the one that is loaded: {agreed} of `{}`",
+            method.service()
+        );
+        refusal.told.push_str(&told);
     }
     refusal
 }
@@ -281,7 +285,7 @@ impl Consumer {
         let now = (self.house.clock)();
         let Some(method) = rules.contracts.method(&query.path) else {
             let service = query.path.trim_start_matches('/').split('/').next().unwrap_or_default();
-            if rules.agreements.usable_services(&query.system, now).contains(service) {
+            if rules.agreements.usable_services(&query.system, now).contains_key(service) {
                 return Err(refuse(Reason::UnknownMethod, format!("the contract `{service}` has no such method")));
             }
             let told = format!("no contract or agreement of `{}` knows what was called", query.system);

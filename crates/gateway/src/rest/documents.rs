@@ -1,13 +1,14 @@
 //! Routes and documents, made once for each set of rules.
 //!
-//! A system's document shows the contracts that it may use, and no other, as reflection does.
+//! A system's document shows the contracts that it may use, in the version that was agreed on, and no other, as reflection does.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use bytes::Bytes;
+use contract::{Agreed, Contracts};
 use exchange::{House, Reason, Rules};
 use federation::SystemId;
 use http::Response;
@@ -16,7 +17,7 @@ use rest::{Routes, Title};
 use super::answers;
 use crate::clients::ClientBody;
 
-/// Sets of services whose document is kept ready.
+/// Sets of versions of services whose document is kept ready.
 const MAX_DOCUMENTS: usize = 64;
 
 /// JSON over HTTP on one runtime.
@@ -31,7 +32,7 @@ struct Ready {
     /// Weak: rules that have been replaced let go of their legacy systems.
     rules: Weak<Rules>,
     routes: Arc<Routes>,
-    documents: HashMap<BTreeSet<String>, Bytes>,
+    documents: HashMap<Agreed, Bytes>,
 }
 
 impl Ready {
@@ -40,13 +41,16 @@ impl Ready {
         if self.rules.ptr_eq(&known) {
             return;
         }
-        let routes = Routes::of(&rules.contracts).unwrap_or_else(|problems| {
-            // The contracts were looked at when they were loaded.
-            tracing::error!(count = problems.len(), "contracts have no routes");
-            Routes::default()
-        });
-        *self = Self { rules: known, routes: Arc::new(routes), documents: HashMap::new() };
+        *self = Self { rules: known, routes: Arc::new(routes_of(&rules.contracts)), documents: HashMap::new() };
     }
+}
+
+fn routes_of(contracts: &Contracts) -> Routes {
+    Routes::of(contracts).unwrap_or_else(|problems| {
+        // The contracts were looked at when they were loaded, and earlier versions when they were.
+        tracing::error!(count = problems.len(), "contracts have no routes");
+        Routes::default()
+    })
 }
 
 impl Rest {
@@ -60,10 +64,10 @@ impl Rest {
     /// Answers with the document of what `system` may ask.
     pub(super) fn document(&self, house: &House, system: &SystemId) -> Response<ClientBody> {
         let rules = house.rules.load_full();
-        let services = rules.agreements.usable_services(system, (house.clock)());
+        let agreed = rules.agreements.usable_services(system, (house.clock)());
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.renew(&rules);
-        if let Some(document) = ready.documents.get(&services) {
+        if let Some(document) = ready.documents.get(&agreed) {
             return answers::document(document.clone());
         }
         let title = Title {
@@ -72,12 +76,14 @@ impl Rest {
             description: DESCRIPTION.to_owned(),
             server: None,
         };
-        let document = rest::document(&ready.routes, &services, &title, &reasons());
+        let services = agreed.keys().cloned().collect();
+        let shown = routes_of(&rules.contracts.shown(&agreed));
+        let document = rest::document(&shown, &services, &title, &reasons());
         let document = Bytes::from(document.to_string());
         if ready.documents.len() >= MAX_DOCUMENTS {
             ready.documents.clear();
         }
-        ready.documents.insert(services, document.clone());
+        ready.documents.insert(agreed, document.clone());
         answers::document(document)
     }
 }

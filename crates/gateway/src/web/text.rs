@@ -16,15 +16,16 @@ const QUAD: usize = 4;
 /// A body says that it is base64, and is not.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body says that it is base64, and is not")]
-pub(crate) struct NotBase64;
+pub struct NotBase64;
 
 /// Returns the base64 of a chunk, with padding of its own.
-pub(super) fn written(chunk: &[u8]) -> Bytes {
+#[must_use]
+pub fn written(chunk: &[u8]) -> Bytes {
     STANDARD.encode(chunk).into()
 }
 
 /// A request in base64, as the bytes that it stands for.
-pub(super) struct Decoded {
+pub struct Decoded {
     body: Incoming,
     /// Characters that are no quad yet.
     begun: BytesMut,
@@ -32,7 +33,9 @@ pub(super) struct Decoded {
 }
 
 impl Decoded {
-    pub(super) fn new(body: Incoming) -> Self {
+    /// Decodes what comes in `body`.
+    #[must_use]
+    pub fn new(body: Incoming) -> Self {
         Self { body, begun: BytesMut::new(), ended: false }
     }
 }

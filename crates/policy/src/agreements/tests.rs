@@ -282,8 +282,16 @@ fn a_system_sees_the_methods_that_it_may_use() {
     assert!(usable("trust.example/finance", now()).is_empty());
     assert_eq!(
         agreements.usable_services(&system("council.example/finance"), now()),
-        BTreeSet::from(["health.v1.Patients".to_owned()])
+        Agreed::from([(
+            "health.v1.Patients".to_owned(),
+            [contracts().service("health.v1.Patients").unwrap().digest].into()
+        )])
     );
+    // Whatever is loaded.
+    let later = newer_contracts().with_earlier(&[contracts()], []);
+    let (later, _) = Agreements::compile(&[signed(&text())], &[], &later);
+    let finance = system("council.example/finance");
+    assert_eq!(later.usable_services(&finance, now()), agreements.usable_services(&finance, now()));
 }
 
 #[test]
