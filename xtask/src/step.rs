@@ -4,6 +4,7 @@
 
 use std::{
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -11,8 +12,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace;
 
-/// Runs steps one after the other and remembers how each ended.
+/// Runs steps and remembers how each ended.
 pub(crate) struct Steps {
+    begun: Instant,
     /// What comes before `--only <step>` to run one step again, such as `cargo xtask check`.
     task: &'static str,
     /// The one step to run, where the developer named one.
@@ -29,7 +31,18 @@ struct Ended {
 
 impl Steps {
     pub(crate) fn new(task: &'static str, only: Option<String>) -> Self {
-        Self { task, only, ended: Vec::new(), skipped: Vec::new() }
+        Self { begun: Instant::now(), task, only, ended: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// Runs the steps of `here`, and those of `there` beside them. What both print comes as it comes.
+    pub(crate) fn side_by_side(&mut self, here: impl FnOnce(&mut Self), there: impl FnOnce(&mut Self) + Send) {
+        let mut beside = Self::new(self.task, self.only.clone());
+        thread::scope(|scope| {
+            scope.spawn(|| there(&mut beside));
+            here(self);
+        });
+        self.ended.append(&mut beside.ended);
+        self.skipped.append(&mut beside.skipped);
     }
 
     /// Runs `work` under the name `name`, unless another step alone was asked for. Returns whether it passed.
@@ -65,8 +78,7 @@ impl Steps {
             let outcome = if step.failure.is_some() { "FAILED" } else { "passed" };
             eprintln!("{:<14} {:>9.1}  {outcome}", step.name, step.took.as_secs_f64());
         }
-        let total: Duration = self.ended.iter().map(|step| step.took).sum();
-        eprintln!("{:<14} {:>9.1}", "all", total.as_secs_f64());
+        eprintln!("{:<14} {:>9.1}", "all", self.begun.elapsed().as_secs_f64());
         let failed: Vec<&Ended> = self.ended.iter().filter(|step| step.failure.is_some()).collect();
         if failed.is_empty() {
             return Ok(());
@@ -79,6 +91,12 @@ impl Steps {
         let names: Vec<&str> = failed.iter().map(|step| step.name.as_str()).collect();
         bail!("{} of {} steps failed: {}", failed.len(), self.ended.len(), quoted(&names));
     }
+}
+
+/// Lets this thread, and the commands that it starts from now on, have the processors that nobody else wants.
+pub(crate) fn stand_back() {
+    // Where that is not allowed they share them.
+    let _ = rustix::process::setpriority_process(None, 19);
 }
 
 /// A cargo command in the workspace's root, with the cargo that runs this program.
@@ -154,6 +172,21 @@ mod tests {
         assert!(ran);
         let error = steps.finish().unwrap_err().to_string();
         assert_eq!(error, "1 of 2 steps failed: `fmt`");
+    }
+
+    #[test]
+    fn steps_that_ran_side_by_side_are_told_together() {
+        let mut steps = Steps::new("cargo xtask test", None);
+        let (mut here, mut there) = (false, false);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        steps.side_by_side(
+            // Ends only once the other has begun.
+            |steps| here = steps.run("tests", || Ok(receiver.recv()?)),
+            |steps| there = steps.run("doc", || Ok(sender.send(())?)) && steps.run("clippy", || bail!("a warning")),
+        );
+        assert_eq!((here, there), (true, false));
+        let error = steps.finish().unwrap_err().to_string();
+        assert_eq!(error, "1 of 3 steps failed: `clippy`");
     }
 
     #[test]

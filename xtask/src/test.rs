@@ -15,34 +15,50 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-/// Installs what is missing, builds, runs all tests, then the checks.
+/// Installs what is missing, builds, runs all tests, and the checks.
 ///
 /// # Errors
 ///
 /// Names the steps that failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::new("cargo xtask test", options.only.clone());
-    let ready = steps.run("install", || install::ensure(install::FOR_TESTS))
-        && steps.run("python", python::prepare)
-        && steps.run("node", node::prepare)
-        && steps.run("build", || step::run(&mut cargo(["build", "--workspace", "--all-targets", "--locked"])));
+    let (mut equipped, mut built) = (false, false);
+    // The one waits for the network, the other for the processors.
+    steps.side_by_side(
+        |steps| {
+            equipped = steps.run("install", || install::ensure(install::FOR_TESTS))
+                && steps.run("python", python::prepare)
+                && steps.run("node", node::prepare);
+        },
+        |steps| built = steps.run("build", || step::run(cargo(["build", "--workspace", "--locked"]).args(TESTED))),
+    );
     // What could not be built or installed would only fail once more, and further from its cause.
-    if ready {
-        steps.run("tests", tests);
-        steps.run("doctests", || step::run(&mut cargo(["test", "--doc", "--workspace", "--locked"])));
-        steps.run("bench", bench::smoke);
+    if !(equipped && built) {
+        check::all(&mut steps);
+        return steps.finish();
     }
-    check::all(&mut steps);
+    // Tests of processes that wait for one another leave much of the processors.
+    steps.side_by_side(
+        |steps| {
+            steps.run("tests", tests);
+            steps.run("doctests", || step::run(&mut cargo(["test", "--doc", "--workspace", "--locked"])));
+            steps.run("bench", bench::smoke);
+        },
+        |steps| {
+            step::stand_back();
+            check::all(steps);
+        },
+    );
     steps.finish()
 }
 
+/// What is built and tested. Examples are compiled by the checks alone.
+const TESTED: [&str; 3] = ["--lib", "--bins", "--tests"];
+
 /// All tests but those in documentation: with cargo-nextest where it is installed, else with cargo alone.
 fn tests() -> Result<()> {
-    let mut command = if step::present("cargo-nextest") {
-        cargo(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
-    } else {
-        cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"])
-    };
+    let mut command = if step::present("cargo-nextest") { cargo(["nextest", "run"]) } else { cargo(["test"]) };
+    command.args(["--workspace", "--locked", "--no-fail-fast"]).args(TESTED);
     // A snapshot that differs is a failure to be looked at, not a file to be written.
     command.env("INSTA_UPDATE", "no").env(python::VARIABLE, python::interpreter());
     if let Err(error) = step::run(&mut command) {

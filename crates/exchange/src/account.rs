@@ -124,6 +124,15 @@ impl Account {
         Prepared::new(&self.shared, &self.private)
     }
 
+    /// Makes ready the record that settles it, once it is noted how it ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Prepared::new`].
+    pub(crate) fn last_record(&mut self, house: &House) -> Result<Prepared, AppendError> {
+        self.record(house, if self.shared.refusal.is_empty() { Kind::Outcome } else { Kind::Refusal })
+    }
+
     /// Returns the status of a refusal: a command that may have been done all the same is `UNKNOWN`.
     #[must_use]
     pub fn status(&self, refusal: &Refusal) -> Status {

@@ -162,8 +162,7 @@ impl Consumer {
         account.shared.messages = u64::from(message.is_some());
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
         account.end(refusal.as_ref(), status.code);
-        let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match self.house.write(account.record(&self.house, kind), None).await {
+        match self.house.write(account.last_record(&self.house), None).await {
             Ok(recorded) => UnaryAnswer {
                 head: Head { exchange: account.id, withheld: Some(withheld) },
                 message,
@@ -193,7 +192,7 @@ impl Consumer {
             let settled = account.settled(Some(&refusal), status.code, None);
             return refusal_answer(account.id, &refusal, status, settled);
         }
-        let record = account.record(&self.house, Kind::Refusal);
+        let record = account.last_record(&self.house);
         let seal = SealInput { tag: records::receipt::LOCAL_REFUSAL, claims: account.id.as_bytes().to_vec() };
         match self.house.write(record, Some(seal)).await {
             Ok(recorded) => {

@@ -18,10 +18,7 @@ use federation::GatewayId;
 use http::HeaderMap;
 use ledger::SealInput;
 use prost::Message as _;
-use proto::{
-    link::ProviderClosing,
-    records::{Kind, Side},
-};
+use proto::{link::ProviderClosing, records::Side};
 use records::{Commands, receipt};
 use tokio_util::sync::CancellationToken;
 
@@ -148,7 +145,6 @@ impl Provider {
         // What was declined before the legacy system was asked counts against no limit.
         account.private.counted_grant = 0;
         let closing = ProviderClosing {
-            refusal: refusal.reason.as_str().to_owned(),
             response_digest: if nonce.is_empty() {
                 Bytes::new()
             } else {
@@ -163,7 +159,7 @@ impl Provider {
             let signed = Signed { claims: claims.into(), seal: Some(receipt::seal_to_wire(&seal)), leaf: None };
             return whole(None, &status, Some(&signed), account.settled(Some(&refusal), status.code, None));
         }
-        match self.close(&mut account, Kind::Refusal, closing).await {
+        match self.close(&mut account, closing).await {
             Ok((signed, index)) => {
                 whole(None, &status, Some(&signed), account.settled(Some(&refusal), status.code, Some(index)))
             }
@@ -179,19 +175,18 @@ impl Provider {
     pub(crate) async fn close(
         &self,
         account: &mut Account,
-        kind: Kind,
         closing: ProviderClosing,
     ) -> Result<(Signed, u64), Refusal> {
         let claims = Bytes::from(closing.encode_to_vec());
         account.shared.provider_closing = claims.clone();
-        let record = account.record(&self.house, kind);
+        let record = account.last_record(&self.house);
         let seal = SealInput { tag: receipt::PROVIDER_CLOSING, claims: claims.to_vec() };
         let recorded = self.house.write(record, Some(seal)).await.map_err(|error| not_recorded(&error))?;
         let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
         Ok((Signed { claims, seal, leaf: Some(recorded.opening) }, recorded.index))
     }
 
-    /// Returns closing claims with what every one of them says.
+    /// Returns closing claims with what every one of them says, once it is noted how the exchange ended.
     pub(crate) fn closing(&self, account: &Account, status: &Status) -> ProviderClosing {
         ProviderClosing {
             exchange_id: account.shared.exchange_id.clone(),
@@ -200,6 +195,7 @@ impl Provider {
             consumer_claims_digest: digests::plain(&account.shared.consumer_claims).to_vec().into(),
             time: self.house.millis(),
             status: u32::try_from(status.code).unwrap_or(2),
+            refusal: account.shared.refusal.clone(),
             messages: account.shared.messages,
             ..ProviderClosing::default()
         }

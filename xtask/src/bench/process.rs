@@ -30,7 +30,8 @@ pub(crate) fn thread_stands_back() -> Result<()> {
 }
 
 fn stand_back(arguments: &[&str]) -> Result<()> {
-    let status = Command::new("chrt").arg("--idle").args(arguments).status().context("cannot run `chrt`, of util-linux")?;
+    let status =
+        Command::new("chrt").arg("--idle").args(arguments).status().context("cannot run `chrt`, of util-linux")?;
     if !status.success() {
         bail!("`chrt --idle` ended with {status}");
     }

@@ -7,7 +7,7 @@ use federation::GatewayId;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
-use proto::{link::ProviderOpening, records::Kind};
+use proto::link::ProviderOpening;
 use records::receipt;
 
 use super::{
@@ -276,8 +276,7 @@ impl StreamAnswer {
         permitted.counted.end(refusal.as_ref(), &mut permitted.account);
         let mut account = permitted.account;
         account.end(refusal.as_ref(), status.code);
-        let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match consumer.house.write(account.record(&consumer.house, kind), None).await {
+        match consumer.house.write(account.last_record(&consumer.house), None).await {
             Ok(recorded) => UnaryAnswer {
                 head,
                 message: None,

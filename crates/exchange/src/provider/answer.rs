@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use proto::{link::ProviderClosing, records::Kind};
+use proto::link::ProviderClosing;
 
 use super::{Provider, Whole, permit::Permitted, whole};
 use crate::{
@@ -111,15 +111,13 @@ impl Provider {
         account.private.bytes = message.as_ref().map_or(0, |m| m.len() as u64);
         account.end(refusal.as_ref(), status.code);
         let closing = ProviderClosing {
-            refusal: refusal.as_ref().map(|r| r.reason.as_str().to_owned()).unwrap_or_default(),
             response_digest: digest.close(&status).to_vec().into(),
             metadata_digest,
             released_digest: plan.released_digest(),
             withheld_digest: plan.withheld_digest(),
             ..self.closing(&account, &status)
         };
-        let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match self.close(&mut account, kind, closing).await {
+        match self.close(&mut account, closing).await {
             Ok((signed, index)) => {
                 let settled = account.settled(refusal.as_ref(), status.code, Some(index));
                 let mut whole = whole(message, &status, Some(&signed), settled);

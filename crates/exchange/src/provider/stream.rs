@@ -295,7 +295,6 @@ impl Stream {
         }
         account.end(refusal.as_ref(), status.code);
         let closing = ProviderClosing {
-            refusal: refusal.as_ref().map(|r| r.reason.as_str().to_owned()).unwrap_or_default(),
             response_digest: digest.close(&status).to_vec().into(),
             metadata_digest,
             released_digest: plan.released_digest(),
@@ -305,8 +304,7 @@ impl Stream {
             request_closed: received.is_some_and(|received| received.closing.is_some()),
             ..provider.closing(&account, &status)
         };
-        let kind = if refusal.is_some() { Kind::Refusal } else { Kind::Outcome };
-        match provider.close(&mut account, kind, closing).await {
+        match provider.close(&mut account, closing).await {
             Ok((signed, index)) => {
                 let settled = account.settled(refusal.as_ref(), status.code, Some(index));
                 let mut whole = whole(None, &status, Some(&signed), settled);
