@@ -93,12 +93,6 @@ impl Steps {
     }
 }
 
-/// Lets this thread, and the commands that it starts from now on, have the processors that nobody else wants.
-pub(crate) fn stand_back() {
-    // Where that is not allowed they share them.
-    let _ = rustix::process::setpriority_process(None, 19);
-}
-
 /// A cargo command in the workspace's root, with the cargo that runs this program.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -15,7 +15,7 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-/// Installs what is missing, builds, runs all tests, and the checks.
+/// Installs what is missing beside the build, runs all tests, then the checks.
 ///
 /// # Errors
 ///
@@ -33,22 +33,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         |steps| built = steps.run("build", || step::run(cargo(["build", "--workspace", "--locked"]).args(TESTED))),
     );
     // What could not be built or installed would only fail once more, and further from its cause.
-    if !(equipped && built) {
-        check::all(&mut steps);
-        return steps.finish();
+    if equipped && built {
+        steps.run("tests", tests);
+        steps.run("doctests", || step::run(&mut cargo(["test", "--doc", "--workspace", "--locked"])));
+        steps.run("bench", bench::smoke);
     }
-    // Tests of processes that wait for one another leave much of the processors.
-    steps.side_by_side(
-        |steps| {
-            steps.run("tests", tests);
-            steps.run("doctests", || step::run(&mut cargo(["test", "--doc", "--workspace", "--locked"])));
-            steps.run("bench", bench::smoke);
-        },
-        |steps| {
-            step::stand_back();
-            check::all(steps);
-        },
-    );
+    // After the tests, not beside them: some hold what they see against the clock.
+    check::all(&mut steps);
     steps.finish()
 }
 
