@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use contract::{Agreed, Contracts};
+use contract::Agreed;
 use exchange::{House, Reason, Rules};
 use federation::SystemId;
 use http::Response;
@@ -41,16 +41,13 @@ impl Ready {
         if self.rules.ptr_eq(&known) {
             return;
         }
-        *self = Self { rules: known, routes: Arc::new(routes_of(&rules.contracts)), documents: HashMap::new() };
+        let routes = Routes::of(&rules.contracts).unwrap_or_else(|problems| {
+            // The contracts were looked at when they were loaded.
+            tracing::error!(count = problems.len(), "contracts have no routes");
+            Routes::default()
+        });
+        *self = Self { rules: known, routes: Arc::new(routes), documents: HashMap::new() };
     }
-}
-
-fn routes_of(contracts: &Contracts) -> Routes {
-    Routes::of(contracts).unwrap_or_else(|problems| {
-        // The contracts were looked at when they were loaded, and earlier versions when they were.
-        tracing::error!(count = problems.len(), "contracts have no routes");
-        Routes::default()
-    })
 }
 
 impl Rest {
@@ -77,7 +74,8 @@ impl Rest {
             server: None,
         };
         let services = agreed.keys().cloned().collect();
-        let shown = routes_of(&rules.contracts.shown(&agreed));
+        // An earlier version was looked at when it was loaded, maybe by an earlier gateway.
+        let shown = Routes::of(&rules.contracts.shown(&agreed)).map_or_else(|_| ready.routes.clone(), Arc::new);
         let document = rest::document(&shown, &services, &title, &reasons());
         let document = Bytes::from(document.to_string());
         if ready.documents.len() >= MAX_DOCUMENTS {
