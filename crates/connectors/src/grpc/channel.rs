@@ -43,8 +43,9 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// As [`STREAM_WINDOW`], for all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
-/// Largest header list accepted, in bytes: rich errors travel in trailers.
-const HEADERS: u32 = 32 * 1024;
+/// Largest header list that HTTP/2 takes, in bytes: far more than is accepted, since h2 leaves out of trailers what is beyond it, and says
+/// nothing.
+const HEADERS: u32 = 256 * 1024;
 
 /// How often a question that the back end never saw is sent.
 const ATTEMPTS: usize = 3;
@@ -135,8 +136,10 @@ impl Channel {
             match live.connection.send(request).await {
                 Ok(response) => return Ok(Reply { response, connection: live.end }),
                 Err(SingleError::Ended(unsent)) => {
-                    // It never left: the connection was closed before.
-                    last = live.end.reason().await.unwrap_or(last);
+                    // It never left: the connection was closed before. One that only ends its last streams has no reason yet.
+                    if live.connection.streams() == 0 {
+                        last = live.end.reason().await.unwrap_or(last);
+                    }
                     if matches!(last, ConnectorError::Credentials { .. }) {
                         return Err(last);
                     }
@@ -144,9 +147,9 @@ impl Channel {
                 }
                 Err(SingleError::Failed(LinkError::Refused(_))) => request = next()?,
                 Err(SingleError::Failed(error)) => {
-                    // A reset concerns one stream, and its connection lives on.
-                    let stream_only = matches!(error, LinkError::Reset(_) | LinkError::Request(_));
-                    return Err(live.end.explain(stream_only).await);
+                    // A reset, by whom ever, concerns one stream, and its connection lives on.
+                    let lost = matches!(&error, LinkError::Lost(cause) if !cause.is_reset());
+                    return Err(live.end.explain(!lost).await);
                 }
             }
         }
@@ -301,7 +304,14 @@ struct Live {
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Live, ConnectorError> {
     let stream = Noting::around(stream);
     let noted = stream.noted();
-    let (connection, driven) = Single::open(stream, &limits()).await.map_err(|_| no_http2())?;
+    let opened = Single::open(stream, &limits()).await;
+    let (connection, driven) = opened.map_err(|ended| {
+        let told = match ended {
+            Some(error) if !error.is_io() => "it does not speak HTTP/2",
+            _ => "it closes the connection before it says anything",
+        };
+        noted.get().cloned().unwrap_or_else(|| ConnectorError::Unreachable { why: told.into() })
+    })?;
     let (ended, end) = watch::channel(None);
     // The connection is driven by a task of its own, which ends with it, or when the last sender is dropped.
     tokio::spawn(async move {
@@ -335,10 +345,6 @@ fn watch_over(tcp: &TcpStream) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(TCP_UNACKNOWLEDGED))?;
     Ok(())
-}
-
-fn no_http2() -> ConnectorError {
-    ConnectorError::Unreachable { why: "it does not speak HTTP/2".into() }
 }
 
 fn unreachable(error: &std::io::Error) -> ConnectorError {

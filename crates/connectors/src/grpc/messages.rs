@@ -43,6 +43,7 @@ impl Messages {
         listener: Option<Arc<dyn Listener>>,
     ) -> Result<Self, ConnectorError> {
         let (head, body) = reply.response.into_parts();
+        status::check_size(&head.headers)?;
         status::check_head(head.status, &head.headers)?;
         let status = status::read(&head.headers);
         if let Some(listener) = &listener {
@@ -73,6 +74,7 @@ impl Messages {
                     Ok(data) => self.cutter.push(data),
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
+                            status::check_size(&trailers)?;
                             self.end(&trailers);
                         }
                     }

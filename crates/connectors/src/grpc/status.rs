@@ -29,6 +29,18 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Result<(), ConnectorError>> {
     })
 }
 
+/// Largest header list that is accepted, in bytes as HTTP/2 counts them: rich errors travel in trailers.
+const LARGEST: usize = 32 * 1024;
+
+/// Says whether a head or trailers are short enough. Source of the count: RFC 9113, section 6.5.2.
+pub(crate) fn check_size(headers: &HeaderMap) -> Result<(), ConnectorError> {
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    if size > LARGEST {
+        return Err(ConnectorError::Malformed { what: "its head or its trailers are longer than 32 KiB" });
+    }
+    Ok(())
+}
+
 /// Says whether a head is that of a gRPC response, and the error if it is not.
 pub(crate) fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), ConnectorError> {
     let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));

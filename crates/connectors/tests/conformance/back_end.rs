@@ -201,6 +201,12 @@ async fn found(number: &str, working: Working) -> Response<Body> {
             ],
             working,
         ),
+        "long trailers" => frames(vec![Ok(message(&patient("1"))), Ok(Frame::trailers(long()))], working),
+        "long head" => {
+            let mut response = frames(vec![Ok(message(&patient("1"))), Ok(ok())], working);
+            response.headers_mut().extend(long());
+            response
+        }
         "proxy" => {
             let mut response = frames(Vec::new(), working);
             *response.status_mut() = http::StatusCode::BAD_GATEWAY;
@@ -254,6 +260,13 @@ fn trailers(pairs: &[(&'static str, &'static str)]) -> Frame<Bytes> {
 
 fn ok() -> Frame<Bytes> {
     trailers(&[("grpc-status", "0")])
+}
+
+/// More than is accepted, as one value.
+fn long() -> HeaderMap {
+    let mut headers = headers(&[("grpc-status", "0")]);
+    headers.insert("x-long", HeaderValue::from_str(&"x".repeat(40 * 1024)).unwrap());
+    headers
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -213,6 +213,8 @@ async fn answers_that_break_the_protocol_are_refused() {
         ("torn", "it ends within a message"),
         ("unstatused", "it ends without a status"),
         ("malformed", "a message is compressed, which was not offered"),
+        ("long head", "its head or its trailers are longer than 32 KiB"),
+        ("long trailers", "its head or its trailers are longer than 32 KiB"),
     ] {
         let error = find(plain.bindings(), number).await.unwrap_err();
         assert!(matches!(error, ConnectorError::Malformed { what } if what == says), "{number}: {error}");

@@ -142,6 +142,26 @@ impl Connection {
     }
 }
 
+/// Waits until the peer has spoken: from then on it is known how many streams it allows.
+///
+/// # Errors
+///
+/// It ended before, in order if there is no [`h2::Error`].
+pub(super) async fn first_word<IO>(
+    h2: &mut h2::client::Connection<IO, Bytes>,
+    pulse: &Pulse,
+) -> Result<(), Option<h2::Error>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_fn(|context| match Pin::new(&mut *h2).poll(context) {
+        _ if pulse.frames() > 0 => Poll::Ready(Ok(())),
+        Poll::Ready(ended) => Poll::Ready(Err(ended.err())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
 /// A place for one stream on a connection.
 #[derive(Debug)]
 pub(super) struct Place {

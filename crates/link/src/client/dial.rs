@@ -3,17 +3,14 @@
 //! The surprising fact: with TLS 1.3 a client is done before the server has looked at its certificate. Only the peer's first frame
 //! shows that it took us.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::connection::Connection;
+use super::connection::{Connection, first_word};
 use super::{DialError, Limits, Target};
 use crate::coalesce::CoalescedWrites;
 use crate::guard::{Guarded, Pulse};
@@ -65,12 +62,7 @@ async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, D
     let (requests, mut h2) =
         limits.http2.client().handshake(io).await.map_err(|error| DialError::Closed(Some(error)))?;
     let ping = h2.ping_pong();
-    poll_fn(|context| match Pin::new(&mut h2).poll(context) {
-        _ if pulse.frames() > 0 => Poll::Ready(Ok(())),
-        Poll::Ready(ended) => Poll::Ready(Err(DialError::Closed(ended.err()))),
-        Poll::Pending => Poll::Pending,
-    })
-    .await?;
+    first_word(&mut h2, &pulse).await.map_err(DialError::Closed)?;
     let times = Times::of(&limits.http2, limits.age, limits.idle);
     let (connection, driven) = Connection::new(requests, h2, ping, pulse, times);
     tokio::spawn(driven);

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::LinkError;
-use super::connection::{Connection, Unsent};
+use super::connection::{Connection, Unsent, first_word};
 use crate::body::{Body, Incoming};
 use crate::coalesce::CoalescedWrites;
 use crate::guard::{Guarded, Pulse};
@@ -29,25 +29,31 @@ pub enum SingleError {
 }
 
 impl Single {
-    /// Speaks HTTP/2 on `io`, and returns the connection with the future that has to run for it, which returns why it ended, if not in order.
+    /// Speaks HTTP/2 on `io` until the peer has too, and returns the connection with the future that has to run for it, which returns why it
+    /// ended, if not in order.
     ///
-    /// Nothing is waited for: what the peer is shows itself at the first request. It is asked for signs of life while a stream is open only, as
-    /// servers of gRPC's C core end connections that ask without one.
+    /// The peer's first word says how many streams it allows; whoever did not wait for it would send more, and have them cut. It is asked
+    /// for signs of life while a stream is open only, as servers of gRPC's C core end connections that ask without one.
     ///
     /// # Errors
     ///
-    /// [`h2::Error`]: the transport takes nothing.
+    /// The connection ended before that: in order, or with an [`h2::Error`], also where what came is not HTTP/2.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the transport. A peer that says nothing is waited for as long as [`Http2::header_timeout`].
     pub async fn open<IO>(
         io: IO,
         limits: &Http2,
-    ) -> Result<(Self, impl Future<Output = Option<h2::Error>> + Send + use<IO>), h2::Error>
+    ) -> Result<(Self, impl Future<Output = Option<h2::Error>> + Send + use<IO>), Option<h2::Error>>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let pulse = Arc::new(Pulse::default());
         let io = CoalescedWrites::new(Guarded::client(io, limits, Arc::clone(&pulse)));
-        let (requests, mut h2) = limits.client().handshake(io).await?;
+        let (requests, mut h2) = limits.client().handshake(io).await.map_err(Some)?;
         let ping = h2.ping_pong();
+        first_word(&mut h2, &pulse).await?;
         let times = Times { unused_too: false, ..Times::of(limits, None, None) };
         let (connection, driven) = Connection::new(requests, h2, ping, pulse, times);
         Ok((Self(Arc::new(connection)), driven))
@@ -57,6 +63,12 @@ impl Single {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.is_open()
+    }
+
+    /// Streams that are open, also while it takes no more.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.0.streams()
     }
 
     /// Sends a request, and waits for the head of its answer. The URI names scheme and authority.

@@ -7,6 +7,7 @@ mod http1;
 mod identity;
 mod links;
 mod raw;
+mod single;
 mod stalls;
 mod streams;
 mod support;
