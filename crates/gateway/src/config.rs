@@ -10,7 +10,7 @@ use std::{
 
 use connectors::{BindingConfig, DatabaseConfig, Size, Timeout};
 use problem::{Problem, TomlFile};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use crate::telemetry::config::{OtlpProtocol, TelemetryConfig};
 
@@ -119,6 +119,7 @@ pub struct TlsConfig {
 #[serde(deny_unknown_fields)]
 pub struct ListenConfig {
     /// Address and port, as in `0.0.0.0:8443`.
+    #[serde(deserialize_with = "with_port")]
     pub listen: SocketAddr,
 }
 
@@ -127,6 +128,7 @@ pub struct ListenConfig {
 #[serde(deny_unknown_fields)]
 pub struct ClientsConfig {
     /// Address and port, as in `0.0.0.0:8444`.
+    #[serde(deserialize_with = "with_port")]
     pub listen: SocketAddr,
     /// Whether contracts can also be asked as JSON over HTTP, and by gRPC-Web, which lets HTTP/1.1 in beside HTTP/2. The rules of certificates,
     /// permission and records are those of gRPC. Default: true.
@@ -142,6 +144,7 @@ pub struct ClientsConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct OperationsConfig {
     /// Address and port. Whoever reaches it can read metrics. Default: `127.0.0.1:9464`.
+    #[serde(deserialize_with = "with_port")]
     pub listen: SocketAddr,
 }
 
@@ -269,6 +272,16 @@ macro_rules! defaults {
             }
         })*
     };
+}
+
+/// Reads where to listen.
+fn with_port<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(value)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "`{text}` is not an address with a port, as in `0.0.0.0:8443`, or `[::]:8443` for IPv6 (names are not looked up)"
+        ))
+    })
 }
 
 fn seconds(seconds: u64) -> Timeout {
@@ -415,6 +428,14 @@ mod tests {
         assert!(file.config.database.contains_key("Legacy"));
         let problem = read(&text, &[("DRAWBRIDGE__CLIENTS__LISTEN", "nowhere")]).unwrap_err()[0].to_string();
         assert!(problem.contains("DRAWBRIDGE__CLIENTS__LISTEN"), "{problem}");
+        for listen in ["127.0.0.1", "localhost:8444", ":8444"] {
+            let problem = read(&format!("{LEAST}[clients]\nlisten = \"{listen}\"\n"), &[]).unwrap_err()[0].to_string();
+            assert!(
+                problem.contains(&format!("`{listen}` is not an address with a port, as in `0.0.0.0:8443`")),
+                "{problem}"
+            );
+            assert!(problem.contains("(clients.listen)"), "{problem}");
+        }
     }
 
     #[test]

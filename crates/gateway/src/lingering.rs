@@ -16,8 +16,9 @@ use tokio::runtime::Handle;
 
 /// How long a body is read on that nobody wants any more.
 const LINGERING: Duration = Duration::from_secs(2);
-/// How much of it is read, in bytes.
-const MOST_LINGERING: usize = 1024 * 1024;
+/// How much of it is read, in bytes: four times the largest message that is taken by default. It is let go as it comes, and a client that
+/// is cut while it sends more than this may not read its answer.
+const MOST_LINGERING: usize = 16 * 1024 * 1024;
 
 /// Reads a request on for a while that is answered without having been read.
 pub(crate) fn read_on(request: Request<Incoming>) {

@@ -49,6 +49,11 @@ fn each_condition_finds_what_it_names() {
     let newest = place.does(["log", "list", "--data", "county/data", "--json", "--limit", "1"]);
     assert_eq!(json_lines(&newest)[0]["reason"], "WRONG_PURPOSE");
     place.misuses(["log", "list", "--data", "county/data", "--from", "yesterday"]);
+    // A slip of the pen is no log without refusals.
+    let said = place.misuses(["log", "list", "--data", "county/data", "--outcome", "NO_AGREMENT"]);
+    assert!(said.contains("did you mean `NO_AGREEMENT`?"), "{said}");
+    let said = place.misuses(["log", "list", "--data", "county/data", "--outcome", "anything"]);
+    assert!(said.contains("answered, refused, cancelled, unanswered, failed"), "{said}");
 }
 
 #[test]

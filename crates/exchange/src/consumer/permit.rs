@@ -211,9 +211,9 @@ impl Consumer {
             Err(unfit) => return Err(Refused::new(account, refuse(Reason::Metadata, unfit.to_string()))),
         };
         account.private.request_metadata = application.keys();
-        let (message, stream) = match self.one_or_stream(&method, request) {
+        let (message, stream) = match self.one_or_stream(&method, request, &rules) {
             Ok(request) => request,
-            Err(refusal) => return Err(Refused::new(account, of_version(refusal, &method, &rules))),
+            Err(refusal) => return Err(Refused::new(account, refusal)),
         };
         let command = match command_key(&plan, &method, &system, metadata.idempotency_key.as_deref()) {
             Ok(command) => command,
@@ -245,17 +245,23 @@ impl Consumer {
     }
 
     /// Returns the one message, held against the contract, or the stream, whose messages are as they come.
-    fn one_or_stream(&self, method: &Method, request: Request) -> Result<(Bytes, Option<RequestBody>), Refusal> {
+    fn one_or_stream(
+        &self,
+        method: &Method,
+        request: Request,
+        rules: &Rules,
+    ) -> Result<(Bytes, Option<RequestBody>), Refusal> {
         match (request, method.shape().streams_requests()) {
             (Request::Stream(body), true) => Ok((Bytes::new(), Some(body))),
-            (Request::Unfit(refusal), _) => Err(*refusal),
+            (Request::Unfit(refusal), _) => Err(of_version(*refusal, method, rules)),
             // The contract changed between the arrival of the call and now.
             (Request::Stream(_), false) | (Request::One(_), true) => {
                 Err(refuse(Reason::Malformed, "the method's contract has just changed; ask again"))
             }
             (Request::One(message), false) => {
                 let request = framing::single(&message, self.house.limits.message()).map_err(unframed)?;
-                method.check_request(&request).map_err(|e| Refusal::misfit(e, Hop::Consumer))?;
+                let misfit = |e| of_version(Refusal::misfit(e, Hop::Consumer), method, rules);
+                method.check_request(&request).map_err(misfit)?;
                 Ok((message, None))
             }
         }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use clap::Args;
+use exchange::Reason;
+use problem::nearest;
 use records::{ExchangeId, Filter, Record};
 
 use super::{
@@ -47,7 +49,7 @@ pub(crate) struct List {
     #[arg(long)]
     case: Option<String>,
     /// How it ended: answered, refused, cancelled, unanswered or failed; or a reason as `NO_AGREEMENT`
-    #[arg(long)]
+    #[arg(long, value_parser = outcome)]
     outcome: Option<String>,
     /// One exchange, with its intent and progress
     #[arg(long, value_name = "ID")]
@@ -73,12 +75,13 @@ impl List {
         let mut out = Out::new();
         let mut table = Table::new(columns(self.wide));
         let mut newest: VecDeque<View> = VecDeque::new();
-        let mut left_out = 0_u64;
+        let (mut left_out, mut found) = (0_u64, false);
         for record in records(&log) {
             let record = record?;
             if !filter.admits(&record) || !self.ended_so(&record) {
                 continue;
             }
+            found = true;
             let view = View::of(&record);
             match self.limit {
                 None => self.write(&view, &mut table, &mut out)?,
@@ -98,6 +101,9 @@ impl List {
         out.flush()?;
         if left_out > 0 && !self.json {
             crate::terminal::say(format_args!("{left_out} older ones are left out"));
+        }
+        if !found && !self.json {
+            crate::terminal::say("nothing in the log matches");
         }
         Ok(())
     }
@@ -132,6 +138,23 @@ impl List {
         }
         table.row(row(view, self.wide), out)
     }
+}
+
+/// The words for how an exchange ended.
+const OUTCOMES: [&str; 5] = ["answered", "refused", "cancelled", "unanswered", "failed"];
+
+/// Reads how an exchange is to have ended: a slip of the pen would look like a log without refusals.
+fn outcome(text: &str) -> Result<String, String> {
+    let known = || OUTCOMES.into_iter().chain(Reason::ALL.iter().map(|reason| reason.as_str()));
+    if known().any(|name| name.eq_ignore_ascii_case(text)) {
+        return Ok(text.to_owned());
+    }
+    let upper = text.to_uppercase();
+    let meant = nearest(&upper, Reason::ALL.iter().map(|reason| reason.as_str())).or_else(|| nearest(text, OUTCOMES));
+    Err(match meant {
+        Some(meant) => format!("did you mean `{meant}`? `drawbridge explain` lists all reasons"),
+        None => format!("it is one of {}, or a reason; `drawbridge explain` lists all", OUTCOMES.join(", ")),
+    })
 }
 
 fn columns(wide: bool) -> Vec<Column> {
