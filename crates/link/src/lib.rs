@@ -5,7 +5,7 @@
 //! a dispatcher) is cost without use, and the limits that keep a hostile peer in its place sit below HTTP/2 anyhow.
 //!
 //! - [`server`] accepts connections, for the links' port and the clients' port alike.
-//! - [`client`] keeps a few full connections to every gateway that this one asks.
+//! - [`client`] keeps a few full connections to every gateway that this one asks; [`client::Single`] is one to a back end.
 //! - [`Body`], [`Sender`] and [`Incoming`] are the two directions of a stream.
 //! - [`FrameWalker`] follows the frames of HTTP/2, to count what a peer does.
 //! - [`MessageWalker`] counts and checks gRPC's length-prefixed messages as they pass.
