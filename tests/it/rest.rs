@@ -102,7 +102,7 @@ async fn a_partner_with_requests_reads_refusals_as_problem_details_and_they_are_
     let federation = TestFederation::new().await.start();
     let found = partner(&federation, "refusals");
     let refusals = found["refusals"].as_array().unwrap();
-    assert_eq!(refusals.len(), 15);
+    assert_eq!(refusals.len(), 16);
     for refusal in refusals {
         let (reason, exchange) = (refusal[0].as_str().unwrap(), refusal[1].as_str().unwrap());
         let (_, record) = settled(federation.member(COUNCIL), exchange);

@@ -102,7 +102,7 @@ async fn agreements_past_their_review_are_told_and_those_that_ended_are_counted(
     let now = SystemTime::now();
     let day = std::time::Duration::from_hours(24);
     let agreement = |id: &str, from, until| Agreement { id: id.to_owned(), from, until, ..Agreement::default() };
-    // The harness puts the review on the first day.
+    // The harness puts the review on the second day.
     federation.agree(&agreement("reviewed-late", now - 400 * day, now + 400 * day));
     federation.agree(&agreement("ended-lately", now - 300 * day, now - 2 * day));
     federation.agree(&agreement("long-ago", now - 300 * day, now - 200 * day));

@@ -236,7 +236,10 @@ impl TestFederation {
             let seconds = jiff::Timestamp::try_from(time).unwrap().as_second();
             jiff::Timestamp::from_second(seconds).unwrap().to_string()
         };
-        let review = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::try_from(agreement.from).unwrap()).date();
+        // On its second day, or on its last: never before today for one that has just begun, at whatever hour this runs.
+        let day = |at| jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::try_from(at).unwrap()).date();
+        let second = agreement.from + std::time::Duration::from_hours(24);
+        let review = day(second).min(day(agreement.until));
         let Agreement { id, consumer, grants, purposes, from, until } = agreement;
         let mut text = format!(
             "format = \"drawbridge.agreement/v1\"\nid = \"{id}\"\nconsumer = \"{consumer}\"\nprovider = \"{TRUST}\"\nvalid_from = {}\nvalid_until = {}\nreview_on = {review}\nretention = \"6 years\"\n{purposes}{grants}",

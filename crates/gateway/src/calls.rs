@@ -20,7 +20,7 @@ use exchange::{
     ports::{Broken, Request},
 };
 
-use crate::{places::Place, ports::body_limit, web::NotBase64};
+use crate::{lingering::read_rest, places::Place, ports::body_limit, web::NotBase64};
 
 /// Returns a token and what fires it when dropped.
 pub(crate) fn cancellation() -> (CancellationToken, DropGuard) {
@@ -74,12 +74,19 @@ pub(crate) fn deadline_of(headers: &HeaderMap) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// Reads a request with one message.
-pub(crate) async fn read_message(body: Incoming, limit: usize, within: std::time::Duration) -> Result<Bytes, Unread> {
-    let read = tokio::time::timeout(within, body.collect(limit)).await;
+/// Reads a request with one message. One that is too large is read on, so that its client reads why it was refused.
+pub(crate) async fn read_message(
+    mut body: Incoming,
+    limit: usize,
+    within: std::time::Duration,
+) -> Result<Bytes, Unread> {
+    let read = tokio::time::timeout(within, body.read_to_end(limit)).await;
     match read {
         Ok(Ok(collected)) => Ok(collected.data),
-        Ok(Err(link::BodyError::TooLong { .. })) => Err(Unread::TooLarge),
+        Ok(Err(link::BodyError::TooLong { .. })) => {
+            read_rest(body);
+            Err(Unread::TooLarge)
+        }
         Ok(Err(error)) if is_unfit(&error) => Err(Unread::Unfit),
         Ok(Err(link::BodyError::Reset(_) | link::BodyError::Lost(_) | link::BodyError::Other(_))) => Err(Unread::Gone),
         Err(_) => Err(Unread::TooSlow),

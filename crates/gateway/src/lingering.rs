@@ -22,7 +22,12 @@ const MOST_LINGERING: usize = 16 * 1024 * 1024;
 
 /// Reads a request on for a while that is answered without having been read.
 pub(crate) fn read_on(request: Request<Incoming>) {
-    drop(Lingering(Some(request.into_body())));
+    read_rest(request.into_body());
+}
+
+/// Reads a body on for a while of which enough was read.
+pub(crate) fn read_rest(body: Incoming) {
+    drop(Lingering(Some(body)));
 }
 
 /// Returns a body that is read on for a while once it is dropped before its end.

@@ -217,6 +217,15 @@ impl Incoming {
     ///
     /// [`BodyError::TooLong`] beyond the limit, at once; the other ones when the stream ended before its end.
     pub async fn collect(mut self, limit: usize) -> Result<Collected, BodyError> {
+        self.read_to_end(limit).await
+    }
+
+    /// As [`Incoming::collect`]; what is beyond the limit is left to be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Incoming::collect`].
+    pub async fn read_to_end(&mut self, limit: usize) -> Result<Collected, BodyError> {
         let mut first = Bytes::new();
         let mut joined = BytesMut::new();
         while let Some(chunk) = self.data().await {
