@@ -183,7 +183,10 @@ impl Account {
     }
 }
 
-/// Returns the word for how an exchange ended.
+/// The words for how an exchange ended, as its record has them.
+pub const OUTCOMES: [&str; 5] = ["answered", "refused", "cancelled", "unanswered", "failed"];
+
+/// Returns the word for how an exchange ended, one of [`OUTCOMES`].
 #[must_use]
 pub fn outcome(refusal: Option<Reason>) -> &'static str {
     match refusal {
@@ -224,6 +227,13 @@ pub fn outcome(refusal: Option<Reason>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_end_has_one_of_the_words() {
+        let ends = Reason::ALL.iter().copied().map(Some).chain([None]);
+        let words: std::collections::BTreeSet<_> = ends.map(outcome).collect();
+        assert_eq!(words, OUTCOMES.into());
+    }
 
     #[test]
     fn what_a_peer_says_of_a_refusal_is_recorded_up_to_a_limit() {

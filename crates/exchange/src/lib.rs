@@ -27,7 +27,7 @@ mod replay;
 mod trace;
 mod watch;
 
-pub use account::{Account, Settled};
+pub use account::{Account, OUTCOMES, Settled};
 pub use application::{
     ApplicationMetadata, Heard, MAX_ANSWER_BYTES as MAX_ANSWER_METADATA_BYTES,
     MAX_REQUEST_BYTES as MAX_REQUEST_METADATA_BYTES, MAX_VALUES as MAX_METADATA_VALUES, Said, Unfit as UnfitMetadata,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use clap::Args;
-use exchange::Reason;
+use exchange::{OUTCOMES, Reason};
 use problem::nearest;
 use records::{ExchangeId, Filter, Record};
 
@@ -139,9 +139,6 @@ impl List {
         table.row(row(view, self.wide), out)
     }
 }
-
-/// The words for how an exchange ended.
-const OUTCOMES: [&str; 5] = ["answered", "refused", "cancelled", "unanswered", "failed"];
 
 /// Reads how an exchange is to have ended: a slip of the pen would look like a log without refusals.
 fn outcome(text: &str) -> Result<String, String> {
