@@ -139,8 +139,16 @@ impl Lanes {
             if at > 0 {
                 self.schedule(&mut words);
             }
-            for (&word, &constant) in words.iter().zip(constants) {
-                next = self.round(next, word, constant);
+            // Eight rounds a turn, after which each variable has its name again: no register is moved.
+            for (words, constants) in words.as_chunks::<8>().0.iter().zip(constants.as_chunks::<8>().0) {
+                next = self.round(next, words[0], constants[0]);
+                next = self.round(next, words[1], constants[1]);
+                next = self.round(next, words[2], constants[2]);
+                next = self.round(next, words[3], constants[3]);
+                next = self.round(next, words[4], constants[4]);
+                next = self.round(next, words[5], constants[5]);
+                next = self.round(next, words[6], constants[6]);
+                next = self.round(next, words[7], constants[7]);
             }
         }
         for (to, from) in state.iter_mut().zip(next) {
@@ -153,7 +161,11 @@ impl Lanes {
     #[inline(always)]
     fn transpose(self, blocks: [&[u8; BLOCK]; TOGETHER]) -> [Words; 16] {
         let (f, swap) = (self.0.avx512f, cast(BIG_ENDIAN));
-        let mut rows = blocks.map(|block| self.0.avx512bw._mm512_shuffle_epi8(cast(*block), swap));
+        let mut rows = [splat(0); TOGETHER];
+        // Not `map`: its closure would be a function without the processor's features.
+        for (row, block) in rows.iter_mut().zip(blocks) {
+            *row = self.0.avx512bw._mm512_shuffle_epi8(cast(*block), swap);
+        }
         for four in rows.as_chunks_mut::<4>().0 {
             let [a, b, c, d] = *four;
             let (low, high) = (f._mm512_unpacklo_epi32(a, b), f._mm512_unpackhi_epi32(a, b));
@@ -200,7 +212,11 @@ impl NullaryFnOnce for All<'_> {
         let mut hashes = [[0; HASH]; TOGETHER];
         let mut state = INITIAL.map(splat);
         for at in 0..inputs.iter().map(Padded::blocks).max().unwrap_or(0) {
-            let words = lanes.transpose(inputs.each_ref().map(|input| input.block(at)));
+            let mut blocks = [&[0; BLOCK]; TOGETHER];
+            for (block, input) in blocks.iter_mut().zip(inputs) {
+                *block = input.block(at);
+            }
+            let words = lanes.transpose(blocks);
             lanes.compress(&mut state, words);
             if inputs.iter().any(|input| input.blocks() == at + 1) {
                 let words: [[u32; TOGETHER]; 8] = state.map(cast);
