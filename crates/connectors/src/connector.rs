@@ -35,6 +35,17 @@ pub trait Connector: Send + Sync + 'static {
         false
     }
 
+    /// Says whether a command was carried out, where the legacy system itself remembers that: `Ok(None)` where it does not. Waits for
+    /// the end of one under way, and carries nothing out. Default: it does not.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot say now.
+    fn remembers(&self, command: CommandId) -> BoxFuture<'_, Result<Option<bool>, ConnectorError>> {
+        let _ = command;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Tries the path that a question takes, as far as that is possible without a question. It never writes.
     ///
     /// # Errors

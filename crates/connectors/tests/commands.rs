@@ -177,6 +177,25 @@ async fn a_command_is_carried_out_and_leaves_its_key<D: Database>() {
     assert_eq!(database.count("pat").await, 2);
 }
 
+async fn what_was_carried_out_is_remembered_and_asking_changes_nothing<D: Database>() {
+    let database = D::start(SCHEMA).await;
+    let bindings = database.bound(ADMIT).await;
+    let remembers = async |key: &str| {
+        let command = CommandId { key: key.to_owned(), exchange: "exchange-2".to_owned() };
+        bindings.iter().next().unwrap().connector().remembers(command).await
+    };
+    assert_eq!(remembers("k1").await, Ok(Some(false)));
+    assert!(order(&bindings, "k1", ASHE, None).await.is_ok());
+    assert_eq!((remembers("k1").await, remembers("k2").await), (Ok(Some(true)), Ok(Some(false))));
+    assert_eq!(database.count("drawbridge_keys WHERE exchange = 'exchange-1'").await, 1);
+    assert_eq!(database.count("drawbridge_keys").await, 1);
+    // A question has no key, and its binding no table of them.
+    let query = "query = \"SELECT n AS nhs_number FROM pat WHERE n = :nhs_number\"";
+    let find = bind(&database.table(), "Find", query, database.folder()).await.unwrap();
+    let command = CommandId { key: "k1".to_owned(), exchange: "exchange-2".to_owned() };
+    assert_eq!(find.iter().next().unwrap().connector().remembers(command).await, Ok(None));
+}
+
 async fn what_fails_is_rolled_back_with_its_key<D: Database>() {
     let database = D::start(SCHEMA).await;
     let bindings = database.bound(ADMIT).await;
@@ -267,6 +286,7 @@ macro_rules! on_each {
 
 on_each! {
     a_command_is_carried_out_and_leaves_its_key
+    what_was_carried_out_is_remembered_and_asking_changes_nothing
     what_fails_is_rolled_back_with_its_key
     an_answer_that_does_not_fit_takes_everything_back
     many_at_once_under_one_key_are_carried_out_once

@@ -18,7 +18,7 @@ use proto::{
     link::{OpenResponse, OutcomeRequest, OutcomeResponse},
     records::KeptAnswer,
 };
-use records::CommandKey;
+use records::{CommandKey, ExchangeId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -93,6 +93,19 @@ pub struct CommandId {
     pub exchange: String,
 }
 
+/// What a legacy system remembers of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// It was carried out.
+    Done,
+    /// It was not carried out, and will not be.
+    NotDone,
+    /// Nobody can say now.
+    NotNow,
+    /// The system remembers no commands.
+    Nothing,
+}
+
 /// Messages of an answer, without prefix, pulled by the reader. Dropping it stops the legacy system.
 pub type Messages = BoxStream<'static, Result<Bytes, LegacyError>>;
 
@@ -125,6 +138,10 @@ pub trait LegacySystem: Send + Sync {
 
     /// Returns whether a binding serves `path`.
     fn serves(&self, path: &str) -> bool;
+
+    /// Says what the system that serves `path` remembers of a command. Waits, for some seconds, for the end of one under way. Carries
+    /// nothing out.
+    fn remembers(&self, path: &str, command: CommandId) -> BoxFuture<'_, Remembered>;
 }
 
 /// What another gateway is asked.
@@ -149,6 +166,15 @@ pub struct LinkReply {
     pub headers: HeaderMap,
     /// Data and trailers.
     pub body: ReplyBody,
+}
+
+impl CommandId {
+    /// Returns what `exchange` carries a command out as.
+    #[must_use]
+    pub fn of(key: &CommandKey, exchange: ExchangeId) -> Self {
+        let key = key.0.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
+        Self { key, exchange: exchange.to_string() }
+    }
 }
 
 impl LinkReply {

@@ -20,6 +20,7 @@ use ledger::SealInput;
 use prost::Message as _;
 use proto::{link::ProviderClosing, records::Side};
 use records::{Commands, receipt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::stream::Stream;
@@ -42,6 +43,8 @@ pub struct Provider {
     pub(crate) commands: Arc<Commands>,
     pub(crate) answers: Arc<dyn Answers>,
     pub(crate) verifiers: Verifiers,
+    /// Looking up what a legacy system remembers of a command, one at a time: others may have it asked as often as they like.
+    looking: Semaphore,
 }
 
 /// A request as it came over a link.
@@ -97,7 +100,7 @@ impl Provider {
         sessions: Arc<Sessions>,
         (commands, answers): (Arc<Commands>, Arc<dyn Answers>),
     ) -> Self {
-        Self { house, sessions, commands, answers, verifiers: Verifiers::default() }
+        Self { house, sessions, commands, answers, verifiers: Verifiers::default(), looking: Semaphore::new(1) }
     }
 
     /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.

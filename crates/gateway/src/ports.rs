@@ -13,8 +13,8 @@ use exchange::{
     Heard, Status, deadline, framing,
     headers::{METADATA, binary},
     ports::{
-        LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question, Reply,
-        Requests,
+        CommandId, LegacyError, LegacySystem, LinkError, LinkReply, LinkRequest, Messages, Outlet, Peers, Question,
+        Remembered, Reply, Requests,
     },
 };
 use federation::GatewayId;
@@ -77,6 +77,25 @@ impl LegacySystem for Legacy {
 
     fn serves(&self, path: &str) -> bool {
         self.bindings.get(path).is_some()
+    }
+
+    fn remembers(&self, path: &str, command: CommandId) -> BoxFuture<'_, Remembered> {
+        let Some(binding) = self.bindings.get(path) else {
+            return std::future::ready(Remembered::NotNow).boxed();
+        };
+        let command = connectors::CommandId { key: command.key, exchange: command.exchange };
+        async move {
+            match binding.connector().remembers(command).await {
+                Ok(Some(true)) => Remembered::Done,
+                Ok(Some(false)) => Remembered::NotDone,
+                Ok(None) => Remembered::Nothing,
+                Err(error) => {
+                    tracing::debug!(%error, "the legacy system cannot say now whether a command was carried out");
+                    Remembered::NotNow
+                }
+            }
+        }
+        .boxed()
     }
 }
 

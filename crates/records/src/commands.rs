@@ -113,6 +113,22 @@ impl Commands {
         self.keys().remove(&half_or_whole(&key.0));
     }
 
+    /// What became of the command that `exchange` began under a key, and was unknown, is known now. Does nothing where that is known
+    /// already, or somebody else has taken the key meanwhile.
+    pub fn resolve(&self, key: &CommandKey, exchange: ExchangeId, done: bool) {
+        let mut keys = self.keys();
+        let key = half_or_whole(&key.0);
+        let Some(known) = keys.get_mut(&key) else { return };
+        if (known.fate, known.exchange) != (Fate::Unknown, exchange) {
+            return;
+        }
+        if done {
+            known.fate = Fate::Done;
+        } else {
+            keys.remove(&key);
+        }
+    }
+
     /// Returns how many keys are known.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -196,5 +212,27 @@ mod tests {
         assert_eq!(commands.take(&other, exchange(2)), Taken::Free);
         commands.unknown(&key);
         assert_eq!(commands.take(&other, exchange(3)), Taken::Unknown(exchange(2)));
+    }
+
+    #[test]
+    fn what_is_found_out_of_an_unknown_command_holds_for_that_one_alone() {
+        let commands = Commands::default();
+        let key = CommandKey([7; 32]);
+        let command = Command::new(key, b"rent");
+        assert_eq!(commands.take(&command, exchange(1)), Taken::Free);
+        // It is under way.
+        commands.resolve(&key, exchange(1), false);
+        assert_eq!(commands.look(&key), Some(Taken::Running(exchange(1))));
+        commands.unknown(&key);
+        commands.resolve(&key, exchange(2), false);
+        assert_eq!(commands.look(&key), Some(Taken::Unknown(exchange(1))));
+        commands.resolve(&key, exchange(1), false);
+        assert_eq!(commands.take(&command, exchange(3)), Taken::Free);
+        // Found out twice: the second is about a command that is not that one any more.
+        commands.resolve(&key, exchange(1), false);
+        commands.unknown(&key);
+        commands.resolve(&key, exchange(3), true);
+        commands.resolve(&key, exchange(3), false);
+        assert_eq!(commands.look(&key), Some(Taken::Done(exchange(3))));
     }
 }

@@ -203,7 +203,7 @@ async fn a_gateway_that_was_killed_before_a_command_arrived_records_that_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_neither_gateway_lived_through_is_recorded_as_unanswered_by_both() {
+async fn what_became_of_a_command_that_neither_gateway_lived_through_its_database_says() {
     let mut homes = Homes::started().await;
     let held = homes.hold().await;
     let call = asked(&homes, homes.federation.revenues().await, "booking-1");
@@ -216,29 +216,91 @@ async fn a_command_that_neither_gateway_lived_through_is_recorded_as_unanswered_
     // The consumer's is the first to come back, and has nobody to ask.
     homes.federation.restart(COUNCIL);
     homes.federation.restart(TRUST);
-    let record = ended(&homes, &exchange).await;
-    let opened = record.opened.as_ref().unwrap();
-    assert_eq!((record.kind(), opened.refusal(), opened.status()), (Kind::Refusal, "UNANSWERED", 2));
     assert_eq!(steps(&homes, &exchange).last(), Some(&(Kind::Refusal, CommandStep::Unknown)));
     held.let_go().await;
+    let record = ended(&homes, &exchange).await;
+    let opened = record.opened.as_ref().unwrap();
+    assert_eq!((record.kind(), opened.refusal(), opened.status()), (Kind::Refusal, "LINK_DOWN", 14));
+    assert_eq!(homes.booked("1 High Street").await, 0);
+    homes.answer(&homes.book(Some("booking-1"), "1 High Street").await);
+    assert_eq!(homes.booked("1 High Street").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_was_begun_when_its_gateway_was_killed_is_unknown_and_never_tried_again() {
+async fn a_command_that_was_begun_when_its_gateway_was_killed_is_done_once_when_it_is_asked_for_again() {
     let mut homes = Homes::started().await;
     let held = homes.hold().await;
     let call = asked(&homes, homes.federation.revenues().await, "booking-1");
     homes.begun().await;
     homes.federation.take(TRUST).kill();
     homes.federation.restart(TRUST);
+    held.let_go().await;
+    let reply = call.await.unwrap();
+    assert_eq!((reply.status.code, reply.reason()), (14, Some(Reason::LinkDown)), "{:?}", reply.status);
+    assert_eq!(homes.booked("1 High Street").await, 0, "it was said not to be done");
+    let provider = steps(&homes, &reply.exchange());
+    assert_eq!(provider, [(Kind::Intent, CommandStep::Taken), (Kind::Refusal, CommandStep::Unknown)]);
+    let again = homes.book(Some("booking-1"), "1 High Street").await;
+    homes.answer(&again);
+    let provider = steps(&homes, &again.exchange());
+    assert_eq!(provider, [(Kind::Intent, CommandStep::Taken), (Kind::Outcome, CommandStep::Done)]);
+    homes.answer(&homes.book(Some("booking-1"), "1 High Street").await);
+    assert_eq!(homes.booked("1 High Street").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_its_database_cannot_say_a_command_stays_unknown_and_what_it_says_then_holds() {
+    let mut homes = Homes::started().await;
+    let Held(mut database) = homes.hold().await;
+    let call = asked(&homes, homes.federation.revenues().await, "booking-1");
+    homes.begun().await;
+    let exchange = taken(&homes);
+    homes.federation.take(TRUST).kill();
+    homes.federation.restart(TRUST);
+    let again = homes.book(Some("booking-1"), "1 High Street").await;
+    assert_eq!((again.status.code, again.reason()), (2, Some(Reason::Unanswered)), "{:?}", again.status);
+    // As if the gateway had been killed when it had committed.
+    let intent = homes.federation.member(TRUST).records_of(&exchange).into_iter().next().unwrap();
+    let key = intent.opened.unwrap().private.command_key;
+    let key = key.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let leave = sqlx::query("INSERT INTO drawbridge_keys (key, exchange) VALUES (?1, ?2)").bind(key).bind(&exchange);
+    leave.execute(&mut database).await.unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut database).await.unwrap();
+    let reply = call.await.unwrap();
+    assert_eq!((reply.status.code, reply.reason()), (6, Some(Reason::AlreadyDone)), "{:?}", reply.status);
+    for restart in [false, true] {
+        if restart {
+            homes.federation.take(TRUST).kill();
+            homes.federation.restart(TRUST);
+        }
+        let again = homes.book(Some("booking-1"), "1 High Street").await;
+        assert_eq!((again.status.code, again.reason()), (6, Some(Reason::AlreadyDone)), "{:?}", again.status);
+    }
+    assert_eq!(homes.booked("1 High Street").await, 0, "nothing was carried out but what was there");
+}
+
+/// A back end remembers nothing that a gateway could ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_of_a_back_end_that_was_begun_when_its_gateway_was_killed_is_unknown_and_never_tried_again() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let federation = TestFederation::without_agreement().await;
+    federation.agree(&Agreement { grants: GRANTS.to_owned(), ..Agreement::default() });
+    federation.member(TRUST).configure(&format!(
+        "\n[[binding]]\nmethod = \"{BOOK}\"\nconnector = {{ kind = \"grpc\", address = \"http://{}\", dangerous_plaintext = true }}\n",
+        silent.local_addr().unwrap()
+    ));
+    federation.member(TRUST).reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
+    let mut homes = Homes { federation: federation.start() };
+    let call = asked(&homes, homes.federation.revenues().await, "booking-1");
+    homes.begun().await;
+    homes.federation.take(TRUST).kill();
+    homes.federation.restart(TRUST);
     let reply = call.await.unwrap();
     assert_eq!((reply.status.code, reply.reason()), (2, Some(Reason::Unanswered)), "{:?}", reply.status);
-    held.let_go().await;
     for _ in 0..2 {
         let again = homes.book(Some("booking-1"), "1 High Street").await;
         assert_eq!((again.status.code, again.reason()), (2, Some(Reason::Unanswered)));
     }
-    assert_eq!(homes.booked("1 High Street").await, 0);
     // Of the two records on each side the second says that nobody knows.
     let provider = steps(&homes, &reply.exchange());
     assert_eq!(provider, [(Kind::Intent, CommandStep::Taken), (Kind::Refusal, CommandStep::Unknown)]);

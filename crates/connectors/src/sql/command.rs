@@ -17,7 +17,7 @@ use crate::sql::engine::{Engine, Fault, Order, PreparedCommand, Reply, Work};
 use crate::sql::parameters::Parameters;
 use crate::sql::plan::Plan;
 use crate::sql::statement::Statement;
-use crate::{Answer, Ask, Connector, ConnectorError, Failure};
+use crate::{Answer, Ask, CommandId, Connector, ConnectorError, Failure};
 
 /// The statements that carry out one method.
 #[derive(Debug)]
@@ -101,6 +101,10 @@ impl Connector for SqlCommand {
 
     fn writes(&self) -> bool {
         true
+    }
+
+    fn remembers(&self, command: CommandId) -> BoxFuture<'_, Result<Option<bool>, ConnectorError>> {
+        Box::pin(async move { self.work.remembers(command).await.map(Some) })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {

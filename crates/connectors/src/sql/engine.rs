@@ -83,6 +83,13 @@ pub(crate) trait Work: fmt::Debug + Send + Sync {
     /// Before the commit, dropping the future rolls back.
     fn carry_out(&self, order: Order) -> BoxFuture<'_, Result<Bytes, ConnectorError>>;
 
+    /// Says whether the key of a command is in its table. Waits for the end of a transaction that leaves it there, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why the database cannot say.
+    fn remembers(&self, id: CommandId) -> BoxFuture<'_, Result<bool, ConnectorError>>;
+
     /// Tries the path of a command without one.
     ///
     /// # Errors

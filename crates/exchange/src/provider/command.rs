@@ -18,13 +18,17 @@ use super::{
 use crate::{
     application::Said,
     deadline,
-    ports::{LegacyError, Requests},
+    house::Rules,
+    ports::{CommandId, LegacyError, Remembered, Requests},
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
 };
 
 /// How long after its deadline a connector may still say what became of a command: to wait for the end of a commit.
 const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// How long after it began a command may be looked up in its legacy system, in milliseconds. Whoever keeps keys there keeps them longer.
+const MEMORY: u64 = 24 * 60 * 60 * 1000;
 
 /// A key that this exchange has taken. Whatever ends it without a word leaves the key unknown.
 struct Hold<'a> {
@@ -56,7 +60,12 @@ impl Provider {
     /// Carries a command out, or says what came of it when it was asked before.
     pub(super) async fn command(&self, permitted: Box<Permitted>, command: Command) -> Result<Whole, Box<Refused>> {
         let refuse = |reason, told: String| Refusal::new(reason, Hop::Provider, told);
-        match self.commands.take(&command, permitted.verified.account.id) {
+        let mut permitted = permitted;
+        let taken = match self.commands.take(&command, permitted.verified.account.id) {
+            Taken::Unknown(by) => self.found_out(&mut permitted, &command, by).await,
+            known @ (Taken::Free | Taken::Running(_) | Taken::Done(_) | Taken::Reused(_)) => known,
+        };
+        match taken {
             Taken::Free => self.carry_out(permitted, command).await,
             Taken::Done(by) => self.repeat(permitted, &command.key, by).await,
             Taken::Running(by) => {
@@ -65,7 +74,7 @@ impl Provider {
             }
             Taken::Unknown(by) => {
                 let told = format!(
-                    "the exchange {by} began the command of this key, and nobody can say whether it was done; it is never tried again"
+                    "the exchange {by} began the command of this key, and nobody can say whether it was done; it is not tried again"
                 );
                 Err(permitted.verified.refuse(refuse(Reason::Unanswered, told).unknown()))
             }
@@ -74,6 +83,38 @@ impl Provider {
                 Err(permitted.verified.refuse(refuse(Reason::KeyReused, told)))
             }
         }
+    }
+
+    /// Says what became of a command whose end was not known, by what the legacy system remembers.
+    async fn found_out(&self, permitted: &mut Permitted, command: &Command, by: ExchangeId) -> Taken {
+        let until = deadline::reserve(permitted.deadline());
+        let remembered = tokio::select! {
+            biased;
+            said = self.remembered(&permitted.verified.rules, permitted.method.path(), &command.key, by) => said,
+            () = deadline::wait(until) => Remembered::NotNow,
+        };
+        match remembered {
+            Remembered::Done => {
+                note(&mut permitted.verified.account.private, command, CommandStep::Done);
+                Taken::Done(by)
+            }
+            Remembered::NotDone => self.commands.take(command, permitted.verified.account.id),
+            Remembered::NotNow | Remembered::Nothing => Taken::Unknown(by),
+        }
+    }
+
+    /// Asks the legacy system whether a command was carried out whose end is not known, and takes down what it says.
+    pub(super) async fn remembered(&self, rules: &Rules, path: &str, key: &CommandKey, by: ExchangeId) -> Remembered {
+        // Later it may have forgotten what it did.
+        if self.house.millis().abs_diff(by.time()) >= MEMORY {
+            return Remembered::Nothing;
+        }
+        let Ok(_alone) = self.looking.try_acquire() else { return Remembered::NotNow };
+        let remembered = rules.legacy.remembers(path, CommandId::of(key, by)).await;
+        if matches!(remembered, Remembered::Done | Remembered::NotDone) {
+            self.commands.resolve(key, by, remembered == Remembered::Done);
+        }
+        remembered
     }
 
     async fn carry_out(&self, mut permitted: Box<Permitted>, command: Command) -> Result<Whole, Box<Refused>> {

@@ -9,7 +9,7 @@ use proto::{
 use records::{ExchangeId, Found, Taken, receipt};
 
 use super::Provider;
-use crate::{commands, framing, replay::NotTaken};
+use crate::{commands, framing, ports::Remembered, replay::NotTaken};
 
 impl Provider {
     /// Says what became of a command of `peer`.
@@ -39,7 +39,15 @@ impl Provider {
                 Ok(OutcomeResponse { fate: Fate::Done.into(), answer })
             }
             Some(Taken::Done(_)) => fate(Fate::Done),
-            Some(Taken::Unknown(_)) => fate(Fate::Unknown),
+            Some(Taken::Unknown(by)) => {
+                let rules = self.house.rules.load_full();
+                fate(match self.remembered(&rules, &request.method, &key, by).await {
+                    Remembered::Done => Fate::Done,
+                    Remembered::NotDone => Fate::NotDone,
+                    Remembered::NotNow => Fate::Running,
+                    Remembered::Nothing => Fate::Unknown,
+                })
+            }
             // It came, and was refused or is still being looked at.
             Some(Taken::Free | Taken::Reused(_)) | None if arrived => {
                 let refused = self.house.records.find(exchange, Side::Provider)?.is_some();

@@ -246,9 +246,7 @@ impl Permitted {
     }
 
     fn command_id(&self) -> Option<CommandId> {
-        let key =
-            self.command?.key.0.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
-        Some(CommandId { key, exchange: self.verified.account.id.to_string() })
+        Some(CommandId::of(&self.command?.key, self.verified.account.id))
     }
 
     /// Returns the application's metadata of an answer that ended with `status`.

@@ -182,6 +182,10 @@ impl Work for Script {
         Box::pin(Script::carry_out(self, order))
     }
 
+    fn remembers(&self, id: CommandId) -> BoxFuture<'_, Result<bool, ConnectorError>> {
+        Box::pin(async move { self.is_left(&id).await.ok_or(ConnectorError::Timeout) })
+    }
+
     fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
         Box::pin(async {
             tokio::time::timeout(HEALTH_TIMEOUT, self.try_out()).await.unwrap_or(Err(ConnectorError::Timeout))

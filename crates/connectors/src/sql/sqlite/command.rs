@@ -1,7 +1,7 @@
 //! Carries out the statements of a command in one transaction of SQLite, on the one connection that may write.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
@@ -14,6 +14,9 @@ use super::rows::bound;
 use super::{attempt, failed};
 use crate::sql::engine::{Order, Pace, Work};
 use crate::{Asker, CommandId, ConnectorError};
+
+/// How long it may take to find out whether a key is there.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// The statements of one command.
 #[derive(Debug)]
@@ -97,6 +100,23 @@ impl Script {
         }
     }
 
+    /// Whether the key of a command is there, once nobody else writes: a transaction that leaves it may not have ended yet.
+    async fn remembered(&self, id: &CommandId) -> Result<bool, ConnectorError> {
+        let deadline = Instant::now().checked_add(LONGEST_LOOK);
+        let lease = self.pool.lease(deadline, (&Asker::default(), Pace::Whole)).await?;
+        let mut writing = Writing { lease, done: false };
+        let connection = writing.lease.connection()?;
+        run(connection, "BEGIN IMMEDIATE").await?;
+        let left = match self.leave_key(connection, id).await {
+            Ok(()) => false,
+            Err(ConnectorError::AlreadyDone) => true,
+            Err(error) => return Err(error),
+        };
+        run(connection, "ROLLBACK").await?;
+        writing.done();
+        Ok(left)
+    }
+
     /// Whether the key of a command is there.
     async fn is_left(&self, id: &CommandId) -> Result<bool, ConnectorError> {
         let mut lease = self.pool.lease(None, (&Asker::default(), Pace::Whole)).await?;
@@ -111,6 +131,11 @@ impl Script {
 impl Work for Script {
     fn carry_out(&self, order: Order) -> BoxFuture<'_, Result<Bytes, ConnectorError>> {
         Box::pin(Script::carry_out(self, order))
+    }
+
+    fn remembers(&self, id: CommandId) -> BoxFuture<'_, Result<bool, ConnectorError>> {
+        let deadline = Instant::now().checked_add(LONGEST_LOOK);
+        Box::pin(async move { in_time(deadline, self.remembered(&id)).await.map_err(late) })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
