@@ -125,6 +125,9 @@ pub trait LegacySystem: Send + Sync {
 
     /// Returns whether a binding serves `path`.
     fn serves(&self, path: &str) -> bool;
+
+    /// Names what serves `path`, as this member's configuration does. It is for its own log and records.
+    fn name(&self, path: &str) -> Option<Arc<str>>;
 }
 
 /// What another gateway is asked.

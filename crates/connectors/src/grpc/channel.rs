@@ -50,14 +50,18 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// longer than this holds more than is accepted. Source: RFC 7541, appendix B.
 const BLOCK: usize = 4 * status::LARGEST;
 
-/// Largest header list that HTTP/2 takes, in bytes. It leaves out of trailers what is beyond it, and says nothing; but of a block that is
-/// looked into, what it leaves in is then still more than is accepted. For it leaves out no more than the field that goes beyond, and that
-/// has at most 8/5 of the block's bytes (Huffman's shortest code has 5 bits), or is one of the compression table's, of 4 KiB.
+/// Largest header list that HTTP/2 takes, in bytes. It leaves out of trailers the field that goes beyond it and all behind, and says
+/// nothing; but of a block that is looked into, what comes before that field is still more than is accepted. For the field has at most
+/// 8/5 of the block's bytes (Huffman's shortest code has 5 bits), and 4 KiB that come from the compression table.
 const HEADERS: u32 = 256 * 1024;
 const _: () = assert!(HEADERS as usize - BLOCK / 5 * 8 - 4 * 1024 > status::LARGEST, "what is cut is still too long");
 
 /// How long a lost connection's own reason is waited for.
 const REASON_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What HTTP/2 itself finds wrong, on one stream or with the whole connection.
+const BROKEN: ConnectorError =
+    ConnectorError::Malformed { what: "it breaks a rule of HTTP/2, or goes beyond what the gateway takes" };
 
 const INTERNAL: ConnectorError = ConnectorError::Failed { why: Failure::Internal };
 
@@ -151,6 +155,7 @@ impl Channel {
                 }
                 Err(SingleError::Failed(LinkError::Refused(_))) => patience.refused().await?,
                 Err(SingleError::Failed(LinkError::LongHead)) => return Err(status::TOO_LONG),
+                Err(SingleError::Failed(LinkError::Lost(cause))) if cause.is_library() => return Err(BROKEN),
                 Err(SingleError::Failed(error)) => {
                     // A reset, by whom ever, concerns one stream, and its connection lives on.
                     let lost = matches!(&error, LinkError::Lost(cause) if !cause.is_reset());
@@ -237,6 +242,7 @@ impl End {
     pub(crate) async fn explain_body(&mut self, error: &BodyError) -> ConnectorError {
         match error {
             BodyError::LongTrailers => status::TOO_LONG,
+            BodyError::Lost(cause) if cause.is_library() => BROKEN,
             BodyError::Lost(_) => self.explain(false).await,
             BodyError::Reset(_) | BodyError::Other(_) | BodyError::TooLong { .. } => self.explain(true).await,
         }
@@ -353,7 +359,7 @@ fn complain(back_end: &str, ending: &Ending) {
             tracing::warn!(back_end, %breach, "a back end went beyond a limit, and its connection was closed");
         }
         Ending::Broken(cause) if cause.is_library() => {
-            tracing::warn!(back_end, %cause, "a back end broke the rules of HTTP/2, and its connection was closed");
+            tracing::warn!(back_end, %cause, "a back end broke a rule of HTTP/2 or went beyond what the gateway takes, and its connection was closed");
         }
         Ending::Broken(_) => {}
     }
