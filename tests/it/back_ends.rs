@@ -5,6 +5,7 @@ use drawbridge_tests::{
     COUNCIL, TRUST, TestFederation, eventually, federation::standard, process, python::Backend, raw,
 };
 use exchange::{Reason, Status, digests, framing};
+use futures_util::future::join_all;
 use records::Record;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -72,6 +73,28 @@ async fn details_of_a_status_cross_byte_for_byte_and_are_proven_or_are_left_out_
     for member in [COUNCIL, TRUST] {
         process::succeed(&federation.member(member).folder, ["log", "verify", "--config", "gateway.toml"]);
     }
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_turn_outlive_the_connections_that_a_back_end_retires() {
+    let federation = TestFederation::new().await;
+    // Two calls at a time on a connection, which retires after two rounds of them or so.
+    let backend = Backend::start(&["--at-once", "2", "--age-ms", "250"]);
+    let trust = federation.member(TRUST);
+    trust.reconfigure("gateway = \"main\"\n", "gateway = \"main\"\ndevelopment = true\n");
+    trust.bind_echo(&format!("address = \"http://127.0.0.1:{}\", dangerous_plaintext = true", backend.port));
+    let federation = federation.start();
+    let client = federation.revenues().await;
+    let request = federation.request("test.v1.Echo/Say", r#"{"text": "x", "delayMs": "100"}"#);
+    let asked = (0..40).map(|_| {
+        let (mut client, request) = (client.clone(), &request);
+        async move { client.call("/test.v1.Echo/Say", &standard(), request).await.unwrap() }
+    });
+    for reply in join_all(asked).await {
+        assert_eq!(reply.status.code, 0, "{}", reply.status.message);
+    }
+    // Whatever was sent again, none was asked twice.
+    assert_eq!(backend.asked(), 40);
 }
 
 /// Answers every call with a frame that is longer than any may be.

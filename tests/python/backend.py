@@ -97,8 +97,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--certificate", type=pathlib.Path)
     parser.add_argument("--key", type=pathlib.Path)
+    parser.add_argument("--at-once", type=int, help="calls at once on a connection")
+    parser.add_argument("--age-ms", type=int, help="age at which a connection retires")
     given = parser.parse_args()
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    if given.at_once:
+        options.append(("grpc.max_concurrent_streams", given.at_once))
+    if given.age_ms:
+        options.append(("grpc.max_connection_age_ms", given.age_ms))
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=options)
     register(server)
     if given.certificate:
         credentials = grpc.ssl_server_credentials([(given.key.read_bytes(), given.certificate.read_bytes())])

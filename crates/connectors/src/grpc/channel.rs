@@ -133,7 +133,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was sent, else [`ConnectorError::Failed`].
+    /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was done, else [`ConnectorError::Failed`] or
+    /// [`ConnectorError::Malformed`].
     pub(crate) async fn send(
         self: &Arc<Self>,
         mut next: impl FnMut() -> Result<Request<Body>, ConnectorError>,
