@@ -4,6 +4,7 @@
 
 mod abuse;
 mod agreements;
+mod back_ends;
 mod backup;
 mod cli;
 mod clients;

@@ -21,7 +21,7 @@ async fn get(federation: &TestFederation, system: &str, exchange: &str) -> Reply
 }
 
 /// The whole receipt of an exchange of `revenues`.
-async fn receipt_of(federation: &TestFederation, exchange: &str) -> GetReceiptResponse {
+pub(crate) async fn receipt_of(federation: &TestFederation, exchange: &str) -> GetReceiptResponse {
     let reply = get(federation, "revenues", exchange).await;
     assert_eq!(reply.status.code, 0, "{}", reply.status.message);
     let response = GetReceiptResponse::decode(reply.messages[0].clone()).unwrap();
@@ -35,14 +35,14 @@ fn write(path: &Path, receipt: &Receipt) {
 }
 
 /// A folder with the directory and nothing else, as a third party has it.
-fn outsider(federation: &TestFederation) -> tempfile::TempDir {
+pub(crate) fn outsider(federation: &TestFederation) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(federation.member(COUNCIL).folder.join("directory.note"), folder.path().join("directory.note")).unwrap();
     folder
 }
 
 /// Verifies a receipt as a third party does; returns the exit code, what it said, and what it complained of.
-fn verify(folder: &Path, receipt: &Receipt) -> (i32, String, String) {
+pub(crate) fn verify(folder: &Path, receipt: &Receipt) -> (i32, String, String) {
     write(&folder.join("exchange.receipt"), receipt);
     let output = process::run(folder, ["receipt", "verify", "exchange.receipt", "--directory", "directory.note"]);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -20,6 +20,9 @@ from stubs import records_pb2, records_pb2_grpc
 # A text of this and hexadecimal digits is answered with those bytes.
 RAW = "raw:"
 
+# A text of this and a number fails with so many bytes of details, which are no `google.rpc.Status`; a stream after its rows.
+DETAILS = "details:"
+
 print_lock = threading.Lock()
 
 
@@ -44,15 +47,23 @@ class Echo(records_pb2_grpc.EchoServicer):
         if request.delay_ms and ended.wait(request.delay_ms / 1000):
             tell(event="stopped", text=request.text)
             context.abort(grpc.StatusCode.CANCELLED, "nobody waits")
-        if request.status:
+        if request.status and not request.text.startswith(DETAILS):
             violation = error_details_pb2.BadRequest(field_violations=[{"field": "text", "description": request.text}])
             packed = any_pb2.Any()
             packed.Pack(violation)
             context.abort_with_status(rpc_status.to_status(status_pb2.Status(code=request.status, message=f"as told: {request.text} – 100 %", details=[packed])))
         return seen, ended
 
+    def _decline(self, request, context):
+        if request.text.startswith(DETAILS):
+            size = int(request.text.removeprefix(DETAILS))
+            details = bytes(255 - at % 256 for at in range(size))
+            context.set_trailing_metadata((("grpc-status-details-bin", details),))
+            context.abort(next(code for code in grpc.StatusCode if code.value[0] == request.status), request.text)
+
     def Say(self, request, context):
         seen, _ = self._begin(request, context)
+        self._decline(request, context)
         if request.text.startswith(RAW):
             return bytes.fromhex(request.text.removeprefix(RAW))
         text = request.text * request.times if request.times else request.text
@@ -62,6 +73,7 @@ class Echo(records_pb2_grpc.EchoServicer):
         seen, _ = self._begin(request, context)
         for _ in range(request.times):
             yield records_pb2.SayResponse(text=request.text, metadata=seen)
+        self._decline(request, context)
         if request.text.startswith(RAW):
             yield bytes.fromhex(request.text.removeprefix(RAW))
 
@@ -85,8 +97,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--certificate", type=pathlib.Path)
     parser.add_argument("--key", type=pathlib.Path)
+    parser.add_argument("--at-once", type=int, help="calls at once on a connection")
+    parser.add_argument("--age-ms", type=int, help="age at which a connection retires")
     given = parser.parse_args()
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    if given.at_once:
+        options.append(("grpc.max_concurrent_streams", given.at_once))
+    if given.age_ms:
+        options.append(("grpc.max_connection_age_ms", given.age_ms))
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=options)
     register(server)
     if given.certificate:
         credentials = grpc.ssl_server_credentials([(given.key.read_bytes(), given.certificate.read_bytes())])

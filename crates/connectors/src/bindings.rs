@@ -122,6 +122,7 @@ pub struct Binding {
     connector: Arc<dyn Connector>,
     timeout: Option<Duration>,
     kind: &'static str,
+    system: Arc<str>,
     plaintext: bool,
     /// What it was made of, to be known again.
     config: Arc<BindingConfig>,
@@ -150,6 +151,12 @@ impl Binding {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// Names the legacy system as the configuration does, for the member's own log and records: its kind, and its database or address.
+    #[must_use]
+    pub fn system(&self) -> &Arc<str> {
+        &self.system
     }
 
     /// Returns whether the connector speaks without TLS, which only a gateway in development may.

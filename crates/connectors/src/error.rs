@@ -19,7 +19,7 @@ pub enum ConnectorError {
     #[error("the legacy system did not answer in time")]
     Timeout,
 
-    /// Nothing was sent: the legacy system cannot be reached.
+    /// Nothing was done: the legacy system cannot be reached, or turned the question away unseen.
     #[error("cannot reach the legacy system: {why}")]
     Unreachable {
         /// What was tried and failed, without data.

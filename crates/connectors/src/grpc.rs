@@ -12,6 +12,8 @@ mod connector;
 mod healthcheck;
 mod messages;
 mod noting;
+mod outgoing;
+mod patience;
 mod status;
 #[cfg(test)]
 mod tests;

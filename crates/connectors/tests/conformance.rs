@@ -24,6 +24,12 @@ mod grpc;
 #[cfg(feature = "sql")]
 #[path = "conformance/postgres.rs"]
 mod postgres;
+#[cfg(feature = "grpc")]
+#[path = "conformance/raw.rs"]
+mod raw;
+#[cfg(feature = "grpc")]
+#[path = "conformance/retiring.rs"]
+mod retiring;
 #[cfg(feature = "sql")]
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "postgres/server.rs"]
@@ -140,6 +146,12 @@ fn json(bindings: &Bindings, method: &str, message: &[u8]) -> String {
 
 pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_millis(250)
+}
+
+/// Waits for what has to come about, for half a minute at most.
+#[cfg(feature = "grpc")]
+pub(crate) async fn soon_enough<T>(wanted: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), wanted).await.expect("it comes about")
 }
 
 /// Tries until `done`, for half a minute at most.

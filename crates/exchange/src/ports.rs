@@ -142,6 +142,9 @@ pub trait LegacySystem: Send + Sync {
     /// Says what the system that serves `path` remembers of a command. Waits, for some seconds, for the end of one under way. Carries
     /// nothing out.
     fn remembers(&self, path: &str, command: CommandId) -> BoxFuture<'_, Remembered>;
+
+    /// Names what serves `path`, as this member's configuration does. It is for its own log and records.
+    fn name(&self, path: &str) -> Option<Arc<str>>;
 }
 
 /// What another gateway is asked.

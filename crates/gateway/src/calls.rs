@@ -88,7 +88,12 @@ pub(crate) async fn read_message(
             Err(Unread::TooLarge)
         }
         Ok(Err(error)) if is_unfit(&error) => Err(Unread::Unfit),
-        Ok(Err(link::BodyError::Reset(_) | link::BodyError::Lost(_) | link::BodyError::Other(_))) => Err(Unread::Gone),
+        Ok(Err(
+            link::BodyError::Reset(_)
+            | link::BodyError::Lost(_)
+            | link::BodyError::Other(_)
+            | link::BodyError::LongTrailers,
+        )) => Err(Unread::Gone),
         Err(_) => Err(Unread::TooSlow),
     }
 }

@@ -180,11 +180,14 @@ impl Observer {
         if let Some(steps) = &settled.steps {
             self.exemplars.note((side, method), &BOUNDS, settled.took.as_secs_f64(), &steps.trace);
         }
+        let own = settled.hop == Some(exchange::Hop::Legacy) && settled.side == Side::Provider;
+        let system = if own { rules.legacy.name(&settled.method) } else { None };
         info!(
             event = "exchange-settled",
             outcome = settled.outcome,
             reason,
             hop = settled.hop.map_or("", exchange::Hop::as_str),
+            system = system.as_deref(),
             status = settled.status,
             messages = settled.messages,
             index = settled.index,

@@ -62,11 +62,11 @@ impl LegacySystem for Legacy {
         };
         let listener = heard.map(|heard| Arc::new(Listening(heard)) as Arc<dyn connectors::Listener>);
         let asker = connectors::Asker::from(asker.as_str());
+        let told = Told { system: Arc::clone(binding.system()), is_command };
         let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener, asker, stalled };
         async move {
-            let told = if is_command { command_error } else { legacy_error };
-            let answer = binding.connector().answer(ask).await.map_err(told)?;
-            Ok(answer.messages.map(move |message| message.map_err(told)).boxed())
+            let answer = binding.connector().answer(ask).await.map_err(|error| told.error(error))?;
+            Ok(answer.messages.map(move |message| message.map_err(|error| told.error(error))).boxed())
         }
         .boxed()
     }
@@ -96,6 +96,37 @@ impl LegacySystem for Legacy {
             }
         }
         .boxed()
+    }
+
+    fn name(&self, path: &str) -> Option<Arc<str>> {
+        self.bindings.get(path).map(|binding| Arc::clone(binding.system()))
+    }
+}
+
+/// How an exchange is told of what its legacy system did.
+struct Told {
+    /// The legacy system, as the configuration names it.
+    system: Arc<str>,
+    is_command: bool,
+}
+
+impl Told {
+    fn error(&self, error: ConnectorError) -> LegacyError {
+        let error = if self.is_command { command_error(error) } else { legacy_error(error) };
+        self.named(error)
+    }
+
+    /// Says of a failure, for this member's own record, whose it is.
+    fn named(&self, error: LegacyError) -> LegacyError {
+        match error {
+            LegacyError::Failed(why) => LegacyError::Failed(format!("{}: {why}", self.system)),
+            LegacyError::Undone(error) => LegacyError::Undone(Box::new(self.named(*error))),
+            other @ (LegacyError::Status(_)
+            | LegacyError::Timeout
+            | LegacyError::Unfit(_)
+            | LegacyError::Stalled
+            | LegacyError::AlreadyDone) => other,
+        }
     }
 }
 
@@ -345,5 +376,17 @@ mod tests {
             ConnectorError::Status { code: 5, message: "é".repeat(4000), details: Bytes::from(vec![0; 5000]) };
         let LegacyError::Status(status) = legacy_error(status) else { panic!("a status stays one") };
         assert_eq!((status.code, status.message.len(), status.details.len()), (5, 2048, 0));
+    }
+
+    #[test]
+    fn a_failure_names_its_legacy_system_for_the_members_own_record() {
+        let told = |is_command| Told { system: "sql `tenancies`".into(), is_command };
+        let unreachable = || ConnectorError::Unreachable { why: "it is away".into() };
+        let expected = "sql `tenancies`: cannot reach the legacy system: it is away";
+        let LegacyError::Failed(why) = told(false).error(unreachable()) else { panic!("a failure stays one") };
+        assert_eq!(why, expected);
+        let LegacyError::Undone(error) = told(true).error(unreachable()) else { panic!("nothing was done") };
+        let LegacyError::Failed(why) = *error else { panic!("a failure stays one") };
+        assert_eq!(why, expected);
     }
 }

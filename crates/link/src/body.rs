@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +17,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use channel::Receiver;
 pub use channel::{Closed, Sender};
+
+use crate::guard::Pulse;
 
 mod channel;
 
@@ -136,6 +139,8 @@ pub struct Incoming {
     source: Source,
     data_ended: bool,
     hoard: Hoard,
+    /// Tells whether its trailers were too long.
+    pulse: Option<Arc<Pulse>>,
     /// Held for as long as the stream takes a place.
     _hold: Option<Hold>,
 }
@@ -184,7 +189,13 @@ impl Incoming {
     }
 
     fn of(source: Source, hold: Option<Hold>) -> Self {
-        Self { source, data_ended: false, hoard: Hoard::default(), _hold: hold }
+        Self { source, data_ended: false, hoard: Hoard::default(), pulse: None, _hold: hold }
+    }
+
+    /// Has it looked up with `pulse` whether its trailers were too long.
+    pub(crate) fn measured_by(mut self, pulse: Arc<Pulse>) -> Self {
+        self.pulse = Some(pulse);
+        self
     }
 
     /// Waits for the next chunk of data. None: only trailers can follow.
@@ -272,8 +283,9 @@ impl Incoming {
                 let _ = stream.flow_control().release_capacity(chunk.len());
                 Some(Ok(chunk))
             }
-            Source::Http2(_) if self.hoard.ended.is_some() => {
-                self.hoard.ended.take().and_then(Result::err).map(|error| Err(BodyError::from_h2(error)))
+            Source::Http2(stream) if self.hoard.ended.is_some() => {
+                let error = self.hoard.ended.take().and_then(Result::err);
+                error.map(|error| Err(failed(stream, self.pulse.as_deref(), error)))
             }
             Source::Http2(stream) => match ready!(stream.poll_data(context)) {
                 Some(Ok(chunk)) => {
@@ -281,7 +293,7 @@ impl Incoming {
                     let _ = stream.flow_control().release_capacity(chunk.len());
                     Some(Ok(chunk))
                 }
-                Some(Err(error)) => Some(Err(BodyError::from_h2(error))),
+                Some(Err(error)) => Some(Err(failed(stream, self.pulse.as_deref(), error))),
                 None => None,
             },
             Source::Http1(body, trailers) => {
@@ -296,10 +308,27 @@ impl Incoming {
 
     fn poll_trailers(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, BodyError>> {
         match &mut self.source {
-            Source::Http2(stream) => stream.poll_trailers(context).map_err(BodyError::from_h2),
+            Source::Http2(stream) => {
+                let trailers = ready!(stream.poll_trailers(context));
+                let pulse = self.pulse.as_deref();
+                Poll::Ready(match trailers {
+                    Ok(Some(_)) if is_long(stream, pulse) => Err(BodyError::LongTrailers),
+                    Ok(trailers) => Ok(trailers),
+                    Err(error) => Err(failed(stream, pulse, error)),
+                })
+            }
             Source::Http1(_, trailers) | Source::Other(_, trailers) => Poll::Ready(Ok(trailers.take())),
         }
     }
+}
+
+/// Says why a stream failed: trailers that are far too long cost the connection.
+fn failed(stream: &h2::RecvStream, pulse: Option<&Pulse>, error: h2::Error) -> BodyError {
+    if is_long(stream, pulse) { BodyError::LongTrailers } else { BodyError::from_h2(error) }
+}
+
+fn is_long(stream: &h2::RecvStream, pulse: Option<&Pulse>) -> bool {
+    pulse.is_some_and(|pulse| pulse.take_long(stream.stream_id().as_u32()))
 }
 
 /// Takes the data out of a frame; none at the end, and at the trailers, which are put aside.
@@ -385,6 +414,9 @@ pub enum BodyError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// Its trailers are longer than [`Http2::header_block`](crate::Http2::header_block).
+    #[error("the trailers are too long")]
+    LongTrailers,
 }
 
 impl BodyError {
@@ -399,7 +431,7 @@ impl BodyError {
     pub(crate) fn reset(&self) -> Reason {
         match self {
             Self::Reset(reason) => *reason,
-            Self::Lost(_) | Self::Other(_) | Self::TooLong { .. } => Reason::INTERNAL_ERROR,
+            Self::Lost(_) | Self::Other(_) | Self::TooLong { .. } | Self::LongTrailers => Reason::INTERNAL_ERROR,
         }
     }
 }

@@ -33,7 +33,7 @@ mod peer;
 mod single;
 
 pub use dial::refusal;
-pub use error::{DialError, LinkError};
+pub use error::{DialError, Ending, LinkError};
 pub use single::{Single, SingleError};
 
 /// What a client allows.

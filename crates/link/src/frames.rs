@@ -32,6 +32,10 @@ pub enum Kind {
 pub struct Frame {
     /// What it is.
     pub kind: Kind,
+    /// The stream that it belongs to; 0 for the connection itself.
+    pub stream: u32,
+    /// Bytes of its payload.
+    pub bytes: usize,
     /// It has no payload.
     pub empty: bool,
     /// It ends its stream.
@@ -118,7 +122,7 @@ impl FrameWalker {
     }
 
     fn begin(&mut self) {
-        let [a, b, c, kind, flags, ..] = self.head;
+        let [a, b, c, kind, flags, stream @ ..] = self.head;
         self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
         let kind = match kind {
             0x0 => Kind::Data,
@@ -133,6 +137,9 @@ impl FrameWalker {
         }
         self.current = Some(Frame {
             kind,
+            // The first bit is reserved. Source: RFC 9113, section 4.1.
+            stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
+            bytes: self.skip,
             empty: self.skip == 0,
             end_stream: matches!(kind, Kind::Data | Kind::Headers) && flags & END_STREAM != 0,
         });

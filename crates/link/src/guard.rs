@@ -3,10 +3,11 @@
 //! The surprising fact: it stands below h2 and sees bytes only. h2 bounds streams, header sizes and memory, but it waits for ever for the
 //! rest of a header block, and answers any number of pings.
 
+use std::collections::HashSet;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ impl Breach {
 pub(crate) struct Pulse {
     frames: AtomicU64,
     breach: OnceLock<Breach>,
+    /// Whether there ever was one of `long`.
+    any_long: AtomicBool,
+    /// Streams that brought more of a header block than [`Http2::header_block`].
+    long: Mutex<HashSet<u32>>,
 }
 
 impl Pulse {
@@ -57,6 +62,20 @@ impl Pulse {
     pub(crate) fn breach(&self) -> Option<Breach> {
         self.breach.get().copied()
     }
+
+    /// Whether the peer sent more of a header block on this stream than [`Http2::header_block`]. It is told once.
+    pub(crate) fn take_long(&self, stream: u32) -> bool {
+        self.any_long.load(Ordering::SeqCst) && self.lock().remove(&stream)
+    }
+
+    fn note_long(&self, stream: u32) {
+        self.lock().insert(stream);
+        self.any_long.store(true, Ordering::SeqCst);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<u32>> {
+        self.long.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The transport of a connection with the peer's conduct watched.
@@ -66,6 +85,7 @@ pub(crate) struct Guarded<IO> {
     received: FrameWalker,
     sent: FrameWalker,
     conduct: Conduct,
+    blocks: Blocks,
     pulse: Arc<Pulse>,
     header_timeout: Duration,
     /// When what the peer owes must be here, and the number of frames completed when it began to owe it.
@@ -91,6 +111,7 @@ impl<IO> Guarded<IO> {
             received,
             sent,
             conduct: Conduct::new(limits, Instant::now()),
+            blocks: Blocks { most: limits.header_block.unwrap_or(usize::MAX), bytes: 0 },
             pulse,
             header_timeout: limits.header_timeout,
             due: None,
@@ -98,8 +119,13 @@ impl<IO> Guarded<IO> {
     }
 
     fn look(&mut self, bytes: &[u8]) -> Result<(), Breach> {
-        let conduct = &mut self.conduct;
-        self.received.walk(bytes, |frame| conduct.received(frame))?;
+        let Self { received, conduct, blocks, pulse, .. } = self;
+        received.walk(bytes, |frame| {
+            if blocks.exceeded_by(frame) {
+                pulse.note_long(frame.stream);
+            }
+            conduct.received(frame)
+        })?;
         self.pulse.frames.store(self.received.completed(), Ordering::Relaxed);
         Ok(())
     }
@@ -166,6 +192,26 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// Measures header blocks as they come.
+#[derive(Debug)]
+struct Blocks {
+    most: usize,
+    /// Of the block that is being sent, or was last.
+    bytes: usize,
+}
+
+impl Blocks {
+    /// Whether the block of this frame is longer with it than it may be.
+    fn exceeded_by(&mut self, frame: Frame) -> bool {
+        match frame.kind {
+            Kind::Headers => self.bytes = frame.bytes,
+            Kind::Continuation => self.bytes = self.bytes.saturating_add(frame.bytes),
+            Kind::Data | Kind::Reset | Kind::GoAway | Kind::Other => return false,
+        }
+        self.bytes > self.most
     }
 }
 
@@ -262,7 +308,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: Kind, empty: bool, end_stream: bool) -> Frame {
-        Frame { kind, empty, end_stream }
+        Frame { kind, stream: 1, bytes: usize::from(!empty), empty, end_stream }
     }
 
     #[test]
@@ -306,6 +352,20 @@ mod tests {
         let later = begun + Duration::from_secs(1_000);
         assert!(allowance.spend(later) && allowance.spend(later));
         assert!(!allowance.spend(later));
+    }
+
+    #[test]
+    fn a_header_block_is_as_long_as_all_of_its_frames() {
+        let mut blocks = Blocks { most: 100, bytes: 0 };
+        let mut exceeded = |kind, bytes| blocks.exceeded_by(Frame { bytes, ..frame(kind, false, false) });
+        assert!(!exceeded(Kind::Headers, 100));
+        assert!(!exceeded(Kind::Data, 1_000));
+        assert!(!exceeded(Kind::Headers, 60));
+        assert!(!exceeded(Kind::Continuation, 40));
+        assert!(exceeded(Kind::Continuation, 1));
+        assert!(!exceeded(Kind::Headers, 1));
+        assert!(exceeded(Kind::Headers, 101));
+        assert!(exceeded(Kind::Continuation, usize::MAX));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Http2 {
     /// 6.5.2). Default: 16 KiB, as hyper and the hard limit of gRPC's C-core. A longer one is answered with 431, one of more than four
     /// times that size ends the connection.
     pub header_bytes: u32,
+    /// Bytes of a header block as they are sent, compressed, above which an answer counts as too long, whatever HTTP/2 makes of it.
+    /// Default: none. A client that reads trailers should set it: h2 leaves out of them what is beyond `header_bytes`, and says nothing.
+    pub header_block: Option<usize>,
     /// Time from the first byte of a header block (or of any other frame but `DATA`) to its last. Default: 10 s. Also the time within
     /// which a connection must begin to speak.
     pub header_timeout: Duration,
@@ -83,6 +86,7 @@ impl Default for Http2 {
         Self {
             streams: 128,
             header_bytes: 16 * 1024,
+            header_block: None,
             header_timeout: Duration::from_secs(10),
             stream_window: 128 * 1024,
             connection_window: 16 * 1024 * 1024,

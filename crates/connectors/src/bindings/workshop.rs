@@ -9,9 +9,9 @@ use problem::nearest;
 
 use super::{Binding, BindingProblem, Bindings, Complaint, Limits, Setup};
 use crate::Connector;
-use crate::config::BindingConfig;
 #[cfg(feature = "sql")]
 use crate::config::DatabaseConfig;
+use crate::config::{BindingConfig, ConnectorConfig};
 
 /// What bindings share while they are prepared.
 pub(super) struct Workshop<'a> {
@@ -102,8 +102,9 @@ impl<'a> Workshop<'a> {
         };
         match self.connector(config, &method, limits).await {
             Ok((connector, kind, plaintext)) if complaints.is_empty() => {
+                let system = system(kind, &config.connector).into();
                 let config = Arc::new(config.clone());
-                Ok(Binding { method, connector, timeout: limits.timeout, kind, plaintext, config })
+                Ok(Binding { method, connector, timeout: limits.timeout, kind, system, plaintext, config })
             }
             Ok(_) => Err(complaints),
             Err(more) => {
@@ -255,6 +256,14 @@ struct Opened {
 
 /// A connector, its kind, and whether it speaks without TLS.
 type Made = (Arc<dyn Connector>, &'static str, bool);
+
+/// Names a legacy system.
+fn system(kind: &str, config: &ConnectorConfig) -> String {
+    match config.database.as_deref().or(config.address.as_deref()) {
+        Some(name) => format!("{kind} `{name}`"),
+        None => kind.to_owned(),
+    }
+}
 
 /// A binding may not wait longer than its contract lets it.
 fn too_long(method: &Method, config: &BindingConfig) -> Option<Complaint> {

@@ -1,6 +1,7 @@
 //! A few HTTP/2 connections to one back end, opened when they are needed and again when they are lost.
 //!
-//! A question is sent once. Only where HTTP/2 itself says that the back end never saw it is it sent again.
+//! A question is sent once. Only where HTTP/2 itself says that the back end never saw it is it sent again, at once: a back end that
+//! retires a connection costs nobody any time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, Uri};
-use link::client::{LinkError, Single, SingleError};
+use link::client::{Ending, LinkError, Single, SingleError};
 use link::{Body, BodyError, Http2, Incoming, Keepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 use crate::bindings::Complaint;
 use crate::grpc::config::{Files, GrpcBinding};
 use crate::grpc::noting::Noting;
+use crate::grpc::patience::Patience;
+use crate::grpc::status;
 use crate::grpc::tls::{self, Tls};
 use crate::{ConnectorError, Failure};
 
@@ -43,15 +46,22 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// As [`STREAM_WINDOW`], for all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
-/// Largest header list that HTTP/2 takes, in bytes: far more than is accepted, since h2 leaves out of trailers what is beyond it, and says
-/// nothing.
-const HEADERS: u32 = 256 * 1024;
+/// Largest header block that is looked into, in bytes as it is sent: Huffman's code makes no text longer than 30 bits a byte, so what is
+/// longer than this holds more than is accepted. Source: RFC 7541, appendix B.
+const BLOCK: usize = 4 * status::LARGEST;
 
-/// How often a question that the back end never saw is sent.
-const ATTEMPTS: usize = 3;
+/// Largest header list that HTTP/2 takes, in bytes. It leaves out of trailers the field that goes beyond it and all behind, and says
+/// nothing; but of a block that is looked into, what comes before that field is still more than is accepted. For the field has at most
+/// 8/5 of the block's bytes (Huffman's shortest code has 5 bits), and 4 KiB that come from the compression table.
+const HEADERS: u32 = 256 * 1024;
+const _: () = assert!(HEADERS as usize - BLOCK / 5 * 8 - 4 * 1024 > status::LARGEST, "what is cut is still too long");
 
 /// How long a lost connection's own reason is waited for.
 const REASON_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What HTTP/2 itself finds wrong, on one stream or with the whole connection.
+const BROKEN: ConnectorError =
+    ConnectorError::Malformed { what: "it breaks a rule of HTTP/2, or goes beyond what the gateway takes" };
 
 const INTERNAL: ConnectorError = ConnectorError::Failed { why: Failure::Internal };
 
@@ -123,37 +133,38 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was sent, else [`ConnectorError::Failed`].
+    /// [`ConnectorError::Unreachable`] and [`ConnectorError::Credentials`] if nothing was done, else [`ConnectorError::Failed`] or
+    /// [`ConnectorError::Malformed`].
     pub(crate) async fn send(
         self: &Arc<Self>,
         mut next: impl FnMut() -> Result<Request<Body>, ConnectorError>,
     ) -> Result<Reply, ConnectorError> {
         let slot = self.slot()?;
-        let mut last = ConnectorError::Unreachable { why: "it closes every connection".into() };
+        let mut patience = Patience::default();
         let mut request = next()?;
-        for _ in 0..ATTEMPTS {
+        loop {
             let mut live = self.live(&slot).await?;
             match live.connection.send(request).await {
                 Ok(response) => return Ok(Reply { response, connection: live.end }),
-                Err(SingleError::Ended(unsent)) => {
-                    // It never left: the connection was closed before. One that only ends its last streams has no reason yet.
-                    if live.connection.streams() == 0 {
-                        last = live.end.reason().await.unwrap_or(last);
-                    }
-                    if matches!(last, ConnectorError::Credentials { .. }) {
-                        return Err(last);
-                    }
-                    request = *unsent;
+                // It never left. Why the connection ends is not waited for: it may still answer what it has.
+                Err(SingleError::Ended) => match live.end.known() {
+                    Some(refused @ ConnectorError::Credentials { .. }) => return Err(refused),
+                    _ => patience.retired(&live.connection)?,
+                },
+                Err(SingleError::Failed(LinkError::Refused(cause))) if cause.is_go_away() => {
+                    patience.retired(&live.connection)?;
                 }
-                Err(SingleError::Failed(LinkError::Refused(_))) => request = next()?,
+                Err(SingleError::Failed(LinkError::Refused(_))) => patience.refused().await?,
+                Err(SingleError::Failed(LinkError::LongHead)) => return Err(status::TOO_LONG),
+                Err(SingleError::Failed(LinkError::Lost(cause))) if cause.is_library() => return Err(BROKEN),
                 Err(SingleError::Failed(error)) => {
                     // A reset, by whom ever, concerns one stream, and its connection lives on.
                     let lost = matches!(&error, LinkError::Lost(cause) if !cause.is_reset());
                     return Err(live.end.explain(!lost).await);
                 }
             }
+            request = next()?;
         }
-        Err(last)
     }
 
     /// Returns the next of the slots of the runtime that asks.
@@ -195,7 +206,7 @@ impl Channel {
         tcp.set_nodelay(true).map_err(|error| unreachable(&error))?;
         watch_over(&tcp).map_err(|error| unreachable(&error))?;
         match &self.tls {
-            None => handshake(tcp).await,
+            None => handshake(tcp, self.binding.address()).await,
             Some(tls) => {
                 let stream = tls
                     .connector
@@ -205,7 +216,7 @@ impl Channel {
                 if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                     return Err(ConnectorError::Unreachable { why: "it does not offer HTTP/2".into() });
                 }
-                handshake(stream).await
+                handshake(stream, self.binding.address()).await
             }
         }
     }
@@ -230,7 +241,12 @@ pub(crate) struct End(watch::Receiver<Option<ConnectorError>>);
 impl End {
     /// Says why the body of a response broke off.
     pub(crate) async fn explain_body(&mut self, error: &BodyError) -> ConnectorError {
-        self.explain(!matches!(error, BodyError::Lost(_))).await
+        match error {
+            BodyError::LongTrailers => status::TOO_LONG,
+            BodyError::Lost(cause) if cause.is_library() => BROKEN,
+            BodyError::Lost(_) => self.explain(false).await,
+            BodyError::Reset(_) | BodyError::Other(_) | BodyError::TooLong { .. } => self.explain(true).await,
+        }
     }
 
     /// Says why a question failed that the back end may have seen. `stream_only`: its connection lives on.
@@ -240,6 +256,11 @@ impl End {
             Some(error @ ConnectorError::Credentials { .. }) => error,
             _ => ConnectorError::Failed { why: Failure::ConnectionLost },
         }
+    }
+
+    /// Returns the connection's own reason to have ended, if it has.
+    fn known(&self) -> Option<ConnectorError> {
+        self.0.borrow().clone()
     }
 
     /// Waits a little for the connection's own reason to have ended.
@@ -301,7 +322,10 @@ struct Live {
     end: End,
 }
 
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Live, ConnectorError> {
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    back_end: String,
+) -> Result<Live, ConnectorError> {
     let stream = Noting::around(stream);
     let noted = stream.noted();
     let opened = Single::open(stream, &limits()).await;
@@ -317,19 +341,36 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
     tokio::spawn(async move {
         let why = match driven.await {
             None => "it closed the connection",
-            Some(_) => "the connection was lost",
+            Some(ending) => {
+                complain(&back_end, &ending);
+                "the connection was lost"
+            }
         };
         let reason = noted.get().cloned().unwrap_or(ConnectorError::Unreachable { why: why.into() });
-        tracing::debug!(%reason, "connection to a back end ended");
+        tracing::debug!(back_end, %reason, "connection to a back end ended");
         ended.send_replace(Some(reason));
     });
     Ok(Live { connection, end: End(end) })
+}
+
+/// Logs that a back end broke a rule of HTTP/2 or went beyond a limit. What it says itself is not logged.
+fn complain(back_end: &str, ending: &Ending) {
+    match ending {
+        Ending::Breach(breach) => {
+            tracing::warn!(back_end, %breach, "a back end went beyond a limit, and its connection was closed");
+        }
+        Ending::Broken(cause) if cause.is_library() => {
+            tracing::warn!(back_end, %cause, "a back end broke a rule of HTTP/2 or went beyond what the gateway takes, and its connection was closed");
+        }
+        Ending::Broken(_) => {}
+    }
 }
 
 /// What a back end may do.
 fn limits() -> Http2 {
     Http2 {
         header_bytes: HEADERS,
+        header_block: Some(BLOCK),
         stream_window: STREAM_WINDOW,
         connection_window: CONNECTION_WINDOW,
         keepalive: Keepalive { interval: KEEPALIVE, timeout: KEEPALIVE_TIMEOUT },

@@ -91,6 +91,11 @@ impl GrpcBinding {
         Files(std::iter::once(&tls.ca).chain(identity).map(|path| Stamp::of(path)).collect())
     }
 
+    /// Names the back end, as the configuration does.
+    pub(crate) fn address(&self) -> String {
+        format!("{}://{}", self.scheme(), self.authority)
+    }
+
     /// Returns the scheme of the requests.
     pub(crate) fn scheme(&self) -> Scheme {
         if self.plaintext() { Scheme::HTTP } else { Scheme::HTTPS }

@@ -5,19 +5,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use contract::Method;
-use contract::framing::prefixed;
 use futures_core::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use http_body::Frame;
-use http_body_util::StreamBody;
-use link::Body;
 
 use crate::bindings::{Complaint, Limits};
 use crate::grpc::channel::{Channel, Reply};
 use crate::grpc::messages::Messages;
-use crate::{Answer, Ask, Connector, ConnectorError, Failure, Requests, Withdrawn};
+use crate::grpc::outgoing::Outgoing;
+use crate::{Answer, Ask, Connector, ConnectorError, Failure};
 
 /// One method of one back end.
 #[derive(Debug)]
@@ -54,10 +51,10 @@ impl GrpcConnector {
     async fn ask_in_time(&self, ask: Ask, deadline: Option<Instant>) -> Result<Answer, ConnectorError> {
         let Ask { request, requests, metadata, listener, .. } = ask;
         let body = match requests {
-            None => Outgoing::One(framed(&request)?),
-            Some(requests) => Outgoing::Stream(Some(requests)),
+            None => Outgoing::one(&request)?,
+            Some(requests) => Outgoing::stream(requests),
         };
-        let reply = self.send(self.uri.clone(), body, &metadata, deadline).await?;
+        let reply = self.send(self.uri.clone(), &body, &metadata, deadline).await?;
         let mut messages = Messages::of(reply, self.limits.message, deadline, listener)?;
         if self.streams {
             let messages = stream::try_unfold(messages, |mut messages| async move {
@@ -77,8 +74,8 @@ impl GrpcConnector {
             .uri("/grpc.health.v1.Health/Check")
             .map_err(|_| ConnectorError::Failed { why: Failure::Internal })?;
         let asked = async {
-            let body = Outgoing::One(framed(&Bytes::new())?);
-            let reply = self.send(uri, body, &[], Some(deadline)).await?;
+            let body = Outgoing::one(&Bytes::new())?;
+            let reply = self.send(uri, &body, &[], Some(deadline)).await?;
             let mut messages = Messages::of(reply, self.limits.message, Some(deadline), None)?;
             only(&mut messages).await
         };
@@ -88,7 +85,7 @@ impl GrpcConnector {
     async fn send(
         &self,
         uri: Uri,
-        mut body: Outgoing,
+        body: &Outgoing,
         metadata: &[(String, String)],
         deadline: Option<Instant>,
     ) -> Result<Reply, ConnectorError> {
@@ -99,33 +96,9 @@ impl GrpcConnector {
             *request.headers_mut() = headers(metadata, deadline)?;
             Ok(request)
         };
-        self.channel.send(request).await
-    }
-}
-
-/// What is sent.
-enum Outgoing {
-    /// One message, with its prefix.
-    One(Bytes),
-    /// Messages as they come; gone once they were sent.
-    Stream(Option<Requests>),
-}
-
-impl Outgoing {
-    /// Returns the body of a request.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectorError::Failed`] for a stream that was sent already.
-    fn next(&mut self) -> Result<Body, ConnectorError> {
-        match self {
-            Self::One(message) => Ok(Body::full(message.clone(), None)),
-            Self::Stream(requests) => {
-                let requests = requests.take().ok_or(ConnectorError::Failed { why: Failure::ConnectionLost })?;
-                let frames = requests.map(|message| framed(&message?).map(Frame::data).map_err(|_| Withdrawn));
-                Ok(Body::other(StreamBody::new(frames)))
-            }
-        }
+        let reply = self.channel.send(request).await?;
+        body.settle();
+        Ok(reply)
     }
 }
 
@@ -148,12 +121,6 @@ async fn only(messages: &mut Messages) -> Result<Bytes, ConnectorError> {
         None => Ok(message),
         Some(_) => Err(ConnectorError::Malformed { what: "more than one message answers a unary call" }),
     }
-}
-
-fn framed(message: &Bytes) -> Result<Bytes, ConnectorError> {
-    // The prefix has no length for a longer one.
-    u32::try_from(message.len()).map_err(|_| ConnectorError::Failed { why: Failure::Limit })?;
-    Ok(prefixed(0, message))
 }
 
 fn headers(metadata: &[(String, String)], deadline: Option<Instant>) -> Result<HeaderMap, ConnectorError> {

@@ -30,15 +30,16 @@ pub(crate) fn read(headers: &HeaderMap) -> Option<Result<(), ConnectorError>> {
 }
 
 /// Largest header list that is accepted, in bytes as HTTP/2 counts them: rich errors travel in trailers.
-const LARGEST: usize = 32 * 1024;
+pub(crate) const LARGEST: usize = 32 * 1024;
+
+/// Says of a head or of trailers that they are longer than [`LARGEST`].
+pub(crate) const TOO_LONG: ConnectorError =
+    ConnectorError::Malformed { what: "its head or its trailers are longer than 32 KiB" };
 
 /// Says whether a head or trailers are short enough. Source of the count: RFC 9113, section 6.5.2.
 pub(crate) fn check_size(headers: &HeaderMap) -> Result<(), ConnectorError> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-    if size > LARGEST {
-        return Err(ConnectorError::Malformed { what: "its head or its trailers are longer than 32 KiB" });
-    }
-    Ok(())
+    if size > LARGEST { Err(TOO_LONG) } else { Ok(()) }
 }
 
 /// Says whether a head is that of a gRPC response, and the error if it is not.

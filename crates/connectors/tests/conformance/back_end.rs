@@ -201,12 +201,16 @@ async fn found(number: &str, working: Working) -> Response<Body> {
             ],
             working,
         ),
-        "long trailers" => frames(vec![Ok(message(&patient("1"))), Ok(Frame::trailers(long()))], working),
-        "long head" => {
-            let mut response = frames(vec![Ok(message(&patient("1"))), Ok(ok())], working);
-            response.headers_mut().extend(long());
-            response
+        "odd details" => {
+            frames(vec![Ok(trailers(&[("grpc-status", "9"), ("grpc-status-details-bin", "no base64!")]))], working)
         }
+        "large details" => {
+            let mut headers = headers(&[("grpc-status", "9")]);
+            let details = format!("{}A=", "A".repeat(27_306));
+            headers.insert("grpc-status-details-bin", HeaderValue::try_from(details).unwrap());
+            frames(vec![Ok(Frame::trailers(headers))], working)
+        }
+        number if number.contains(',') => lengthy(number, working),
         "proxy" => {
             let mut response = frames(Vec::new(), working);
             *response.status_mut() = http::StatusCode::BAD_GATEWAY;
@@ -230,6 +234,10 @@ fn all(asked: &[u8], working: Working, seen: Arc<Seen>) -> Response<Body> {
     let endless = stream::repeat_with(|| Ok(message(&patient(&"x".repeat(100))))).inspect(count);
     match asked {
         [] => body(endless.boxed(), working),
+        [0x08, 100] => {
+            let last = Ok(Frame::trailers(long(300, 1, false)));
+            body(endless.take(100).chain(stream::iter([last])).boxed(), working)
+        }
         [0x08, first @ 0..=127] => {
             body(endless.take(usize::from(*first)).chain(stream::iter([Ok(ok())])).boxed(), working)
         }
@@ -262,10 +270,34 @@ fn ok() -> Frame<Bytes> {
     trailers(&[("grpc-status", "0")])
 }
 
-/// More than is accepted, as one value.
-fn long() -> HeaderMap {
-    let mut headers = headers(&[("grpc-status", "0")]);
-    headers.insert("x-long", HeaderValue::from_str(&"x".repeat(40 * 1024)).unwrap());
+/// A patient with a head or trailers of some length, as `place, pieces, KiB` says.
+fn lengthy(asked: &str, working: Working) -> Response<Body> {
+    let [place, pieces, kibibytes] = asked.split(", ").collect::<Vec<_>>().try_into().unwrap();
+    let (pieces, kibibytes) = (pieces.parse().unwrap(), kibibytes.parse().unwrap());
+    let found = message(&patient("1"));
+    if place == "head" {
+        let mut response = frames(vec![Ok(found), Ok(ok())], working);
+        response.headers_mut().extend(long(kibibytes, pieces, true));
+        response.headers_mut().remove("grpc-status");
+        return response;
+    }
+    let trailers = long(kibibytes, pieces, place.starts_with("status last"));
+    frames(vec![Ok(found), Ok(Frame::trailers(trailers))], working)
+}
+
+/// `OK`, with so many bytes in so many values before or behind it.
+fn long(kibibytes: usize, pieces: usize, status_last: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let ok = |headers: &mut HeaderMap| headers.insert("grpc-status", HeaderValue::from_static("0"));
+    if !status_last {
+        ok(&mut headers);
+    }
+    for _ in 0..pieces {
+        headers.append("x-long", HeaderValue::try_from("x".repeat(kibibytes * 1024 / pieces)).unwrap());
+    }
+    if status_last {
+        ok(&mut headers);
+    }
     headers
 }
 

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use crate::back_end::{Authority, BackEnd, Manners};
 use crate::{Question, System, ask, ask_with, find, prepare, until};
 
-fn bindings_text(connector: &str) -> String {
+pub(crate) fn bindings_text(connector: &str) -> String {
     let binding = |method: &str| {
         format!(
             "[[binding]]\nmethod = \"fixture.v1.Patients/{method}\"\nmax_message = \"64KiB\"\nconnector = {{ kind = \"grpc\", {connector} }}\n"
@@ -95,12 +95,12 @@ impl System for Secure {
 /// A back end on this machine.
 pub(crate) struct Plain {
     folder: tempfile::TempDir,
-    back_end: BackEnd,
+    pub(crate) back_end: BackEnd,
     bindings: Bindings,
 }
 
 impl Plain {
-    async fn with(manners: Manners) -> Self {
+    pub(crate) async fn with(manners: Manners) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let back_end = BackEnd::with(None, manners).await;
         let connector = format!("address = \"http://{}\", dangerous_plaintext = true", back_end.address);
@@ -202,6 +202,10 @@ async fn a_status_crosses_as_it_is() {
     assert_eq!(asked("unauthenticated").await, status(16, "who are you?", &[1, 2, 3]));
     // A message that came before an error is not an answer.
     assert_eq!(asked("late error").await, status(9, "not now", b""));
+    // What is no base64 is left out, and what is large is not.
+    assert_eq!(asked("odd details").await, status(9, "", b""));
+    let ConnectorError::Status { details, .. } = asked("large details").await else { panic!("a status stays one") };
+    assert!(details.len() == 20 * 1024 && details.iter().all(|byte| *byte == 0), "{}", details.len());
 }
 
 #[tokio::test]
@@ -213,8 +217,6 @@ async fn answers_that_break_the_protocol_are_refused() {
         ("torn", "it ends within a message"),
         ("unstatused", "it ends without a status"),
         ("malformed", "a message is compressed, which was not offered"),
-        ("long head", "its head or its trailers are longer than 32 KiB"),
-        ("long trailers", "its head or its trailers are longer than 32 KiB"),
     ] {
         let error = find(plain.bindings(), number).await.unwrap_err();
         assert!(matches!(error, ConnectorError::Malformed { what } if what == says), "{number}: {error}");
@@ -225,6 +227,39 @@ async fn answers_that_break_the_protocol_are_refused() {
     assert_eq!(find(plain.bindings(), "proxy").await, Err(proxy));
     // None of it cost the connections.
     assert!(plain.back_end.seen.connections.load(Ordering::SeqCst) <= 2);
+}
+
+#[tokio::test]
+async fn heads_and_trailers_above_32_kib_are_refused_whatever_their_length_and_shape() {
+    let plain = Plain::start().await;
+    for place in ["trailers", "status last in trailers", "head"] {
+        // Many values leave nearly nothing of the block once HTTP/2 has compressed it.
+        for pieces in [1, 2, 7, 300] {
+            let asked = async |kibibytes| find(plain.bindings(), &format!("{place}, {pieces}, {kibibytes}")).await;
+            let answer = asked(15).await;
+            assert!(answer.is_ok(), "{place}, {pieces}: {answer:?}");
+            for kibibytes in [33, 64, 126, 130, 255, 257, 300, 330, 1024, 2048] {
+                let error = asked(kibibytes).await.unwrap_err();
+                let too_long = "its head or its trailers are longer than 32 KiB";
+                let beyond = "it breaks a rule of HTTP/2, or goes beyond what the gateway takes";
+                let what = if pieces > 1 && kibibytes >= 255 && error.to_string().ends_with(beyond) {
+                    beyond
+                } else {
+                    too_long
+                };
+                assert_eq!(error, ConnectorError::Malformed { what }, "{place}, {pieces}, {kibibytes}");
+                if kibibytes <= 255 {
+                    assert!(find(plain.bindings(), Question::GOOD).await.is_ok());
+                }
+            }
+        }
+    }
+    // Of a stream too, behind what it has said.
+    let answer = ask(plain.bindings(), "All", "{\"first\":\"100\"}", None).await.unwrap();
+    let mut messages: Vec<_> = answer.messages.collect().await;
+    let last = messages.pop().unwrap();
+    let what = "its head or its trailers are longer than 32 KiB";
+    assert_eq!((messages.len(), last), (100, Err(ConnectorError::Malformed { what })));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
-use super::LinkError;
+use super::{Ending, LinkError};
 use crate::body::{Body, Incoming};
 use crate::guard::Pulse;
 use crate::http2::spare_the_table;
@@ -28,6 +28,7 @@ use crate::upkeep::{Control, Finding, OpenStream, Order, Times, Upkeep};
 pub(super) struct Connection {
     requests: SendRequest<Bytes>,
     control: Arc<Control>,
+    pulse: Arc<Pulse>,
     life: Arc<Life>,
     certificates: Vec<CertificateDer<'static>>,
     key_exchange: Option<&'static str>,
@@ -58,7 +59,7 @@ impl Connection {
         ping: Option<PingPong>,
         pulse: Arc<Pulse>,
         times: Times,
-    ) -> (Self, impl Future<Output = Option<h2::Error>> + Send + use<IO>)
+    ) -> (Self, impl Future<Output = Option<Ending>> + Send + use<IO>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -69,7 +70,7 @@ impl Connection {
             control: Arc::clone(&control),
         };
         let life = Arc::new(Life::default());
-        let ending = Arc::clone(&life);
+        let (ending, conduct) = (Arc::clone(&life), Arc::clone(&pulse));
         let driven = async move {
             let ended = poll_fn(|context| driver.poll(context)).await;
             if driver.control.order() == Order::Serve {
@@ -77,14 +78,9 @@ impl Connection {
             }
             // Whoever still holds it sees that it has ended.
             driver.control.give(Order::Close);
-            if let Some(breach) = pulse.breach() {
-                tracing::warn!(breach = &breach as &dyn Error, "connection closed");
-            } else if let Err(cause) = &ended {
-                tracing::debug!(cause = cause as &dyn Error, "connection broke");
-            }
-            ended.err()
+            conduct.breach().map(Ending::Breach).or(ended.err().map(Ending::Broken))
         };
-        (Self { requests, control, life, certificates: Vec::new(), key_exchange: None }, driven)
+        (Self { requests, control, pulse, life, certificates: Vec::new(), key_exchange: None }, driven)
     }
 
     /// Notes whom its peer showed itself to be.
@@ -116,6 +112,11 @@ impl Connection {
     /// Whether it ended without our doing and without an answer.
     pub(super) fn was_in_vain(&self) -> bool {
         self.life.cut.load(Ordering::SeqCst) && !self.has_answered()
+    }
+
+    /// Lets it take no more requests; it ends with its last stream.
+    pub(super) fn retire(&self) {
+        self.control.give(Order::Drain);
     }
 
     pub(super) fn close(&self) {
@@ -199,8 +200,8 @@ impl Place {
                 sending = Some(StopOnDrop(task.abort_handle()));
             }
         }
-        let life = Arc::clone(&self.connection.life);
-        Ok(Sent { response, life, hold: Hold { _sending: sending, _stream: self.stream } })
+        let (life, pulse) = (Arc::clone(&self.connection.life), Arc::clone(&self.connection.pulse));
+        Ok(Sent { response, life, pulse, hold: Hold { _sending: sending, _stream: self.stream } })
     }
 }
 
@@ -208,15 +209,19 @@ impl Place {
 pub(super) struct Sent {
     response: ResponseFuture,
     life: Arc<Life>,
+    pulse: Arc<Pulse>,
     hold: Hold,
 }
 
 impl Sent {
     pub(super) async fn answer(self) -> Result<Response<Incoming>, LinkError> {
-        let Self { response, life, hold } = self;
-        let response = response.await.map_err(LinkError::sent)?;
+        let Self { response, life, pulse, hold } = self;
+        let stream = response.stream_id().as_u32();
+        let response = response
+            .await
+            .map_err(|error| if pulse.take_long(stream) { LinkError::LongHead } else { LinkError::sent(error) })?;
         life.answered.store(true, Ordering::SeqCst);
-        Ok(response.map(|stream| Incoming::holding(stream, hold)))
+        Ok(response.map(|stream| Incoming::holding(stream, hold).measured_by(pulse)))
     }
 }
 

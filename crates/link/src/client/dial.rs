@@ -3,6 +3,7 @@
 //! The surprising fact: with TLS 1.3 a client is done before the server has looked at its certificate. Only the peer's first frame
 //! shows that it took us.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, first_word};
-use super::{DialError, Limits, Target};
+use super::{DialError, Ending, Limits, Target};
 use crate::coalesce::CoalescedWrites;
 use crate::guard::{Guarded, Pulse};
 use crate::server::ALPN;
@@ -65,6 +66,15 @@ async fn dial_patiently(target: Target, limits: &Limits) -> Result<Connection, D
     first_word(&mut h2, &pulse).await.map_err(DialError::Closed)?;
     let times = Times::of(&limits.http2, limits.age, limits.idle);
     let (connection, driven) = Connection::new(requests, h2, ping, pulse, times);
-    tokio::spawn(driven);
+    let address = target.address;
+    tokio::spawn(async move {
+        match driven.await {
+            Some(Ending::Breach(breach)) => {
+                tracing::warn!(address, breach = &breach as &dyn Error, "connection closed");
+            }
+            Some(Ending::Broken(cause)) => tracing::debug!(address, cause = &cause as &dyn Error, "connection broke"),
+            None => {}
+        }
+    });
     Ok(connection.shown(certificates).agreed_by(key_exchange))
 }

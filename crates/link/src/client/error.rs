@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use h2::Reason;
 
+use crate::guard::Breach;
+
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -42,6 +44,20 @@ pub enum LinkError {
     /// The connection was lost, or given up, before the peer answered.
     #[error("the connection was lost before the answer")]
     Lost(#[source] h2::Error),
+    /// The head of the answer is longer than [`Http2::header_block`](crate::Http2::header_block), or the trailers that came with it are.
+    #[error("the head or the trailers of the answer are too long")]
+    LongHead,
+}
+
+/// Why a connection ended that did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub enum Ending {
+    /// The peer went beyond a limit, for which this end closed.
+    #[error("the peer went beyond a limit")]
+    Breach(#[source] Breach),
+    /// HTTP/2 failed, or what is below it.
+    #[error("the connection broke")]
+    Broken(#[source] h2::Error),
 }
 
 impl LinkError {
@@ -55,7 +71,7 @@ impl LinkError {
             | Self::Full
             | Self::Request(_)
             | Self::Refused(_) => true,
-            Self::Reset(_) | Self::Lost(_) => false,
+            Self::Reset(_) | Self::Lost(_) | Self::LongHead => false,
         }
     }
 

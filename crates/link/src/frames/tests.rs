@@ -59,7 +59,7 @@ fn the_rest_of_a_data_frame_is_not_owed_but_its_head_is() {
     walk(&mut walker, &data[5..20]);
     assert!(!walker.owes());
     let seen = walk(&mut walker, &data[20..]);
-    assert_eq!(seen, [Frame { kind: Kind::Data, empty: false, end_stream: true }]);
+    assert_eq!(seen, [Frame { kind: Kind::Data, stream: 1, bytes: 100, empty: false, end_stream: true }]);
 }
 
 proptest! {

@@ -52,7 +52,8 @@ fn whole(bytes: &[u8], preface: bool) -> Whole {
             break;
         };
         let end_stream = matches!(kind, FrameKind::Data | FrameKind::Headers) && flags & 0x1 != 0;
-        frames.push(Frame { kind, empty: length == 0, end_stream });
+        let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
+        frames.push(Frame { kind, stream, bytes: length, empty: length == 0, end_stream });
         rest = next;
     }
     let owes = frames.is_empty() || block || begun || !rest.is_empty();
