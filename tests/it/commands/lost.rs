@@ -242,8 +242,12 @@ async fn a_command_that_was_begun_when_its_gateway_was_killed_is_done_once_when_
     assert_eq!(provider, [(Kind::Intent, CommandStep::Taken), (Kind::Refusal, CommandStep::Unknown)]);
     let again = homes.book(Some("booking-1"), "1 High Street").await;
     homes.answer(&again);
+    // A session of before the restart may have been refused first.
     let provider = steps(&homes, &again.exchange());
-    assert_eq!(provider, [(Kind::Intent, CommandStep::Taken), (Kind::Outcome, CommandStep::Done)]);
+    assert!(
+        provider.ends_with(&[(Kind::Intent, CommandStep::Taken), (Kind::Outcome, CommandStep::Done)]),
+        "{provider:?}"
+    );
     homes.answer(&homes.book(Some("booking-1"), "1 High Street").await);
     assert_eq!(homes.booked("1 High Street").await, 1);
 }
