@@ -34,3 +34,4 @@ mod restart;
 mod rules;
 mod status;
 mod telemetry;
+mod words;

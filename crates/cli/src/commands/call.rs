@@ -44,6 +44,10 @@ const RECEIPTS: &str = "/drawbridge.exchange.v1.Receipts/Get";
 const MAX_RECEIPT_BYTES: usize = 1024 * 1024;
 
 /// Asks another member, and writes the answer as JSON; a stream as one JSON object a line
+///
+/// It asks as a partner system does: through the clients' port of the own gateway, which has to run, and with the certificate of one of
+/// the own member's systems. The request is one message; methods that take a stream of them are for programs. A refusal says on standard
+/// error who refused and why, with exit code 1.
 #[derive(Debug, Args)]
 pub(crate) struct Call {
     /// The member that is asked
@@ -51,12 +55,12 @@ pub(crate) struct Call {
     /// The method, as in housing.v1.Tenancies/Find
     #[arg(value_name = "SERVICE/METHOD")]
     method: String,
-    /// The request as JSON, `@FILE`, or `-` for standard input
+    /// The request as JSON; `@FILE` reads it from a file, `-` from standard input
     #[arg(value_name = "JSON|@FILE|-", default_value = "{}")]
     request: String,
     #[command(flatten)]
     metadata: Metadata,
-    /// How long the answer may take, as in 5s
+    /// How long the answer may take, as in 5s. Default: what the contract says, else the gateway's own
     #[arg(long, visible_alias = "timeout", value_name = "TIME", value_parser = moments::parse_duration)]
     deadline: Option<Duration>,
     #[command(flatten)]

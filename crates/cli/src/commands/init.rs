@@ -40,13 +40,14 @@ pub(crate) struct Init {
     /// The member's name for people. Default: its id
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Where other members' gateways reach this one. Without it, the gateway asks and answers nobody
+    /// Where other members' gateways reach this one. Without it, the gateway only asks, and answers nobody
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<Address>,
-    /// A system of the member that will ask others; one certificate each
+    /// A system of the member that will ask others, and gets a certificate. May be given more than once
     #[arg(long = "system", value_name = "NAME")]
     systems: Vec<String>,
-    /// A further host name or IP address by which the member's systems reach the gateway
+    /// A further host name or IP address by which the member's systems reach the gateway, for its certificate. May be given more than
+    /// once
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     /// Where to listen for other gateways. Default: the port of `--address` on every interface
