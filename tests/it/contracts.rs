@@ -4,7 +4,7 @@ use std::fs;
 
 use contract::Contracts;
 use drawbridge_tests::{
-    Agreement, COUNCIL, Member, TRUST, TestFederation,
+    Agreement, COUNCIL, Member, TRUST, TestFederation, eventually,
     federation::{contracts, standard},
     process::run,
 };
@@ -197,6 +197,8 @@ async fn whom_a_contract_is_shown_in_another_version_than_was_agreed_on_is_named
     let finding = findings.iter().find(|finding| finding["what"].as_str().unwrap().contains(told)).unwrap();
     assert_eq!((finding["severity"].as_str(), finding["where"].as_str()), (Some("warning"), Some("contracts")));
     council.reload().await;
-    let log = council.process().log();
-    assert!(log.contains("a contract is shown in another version than was agreed on"), "{log}");
+    eventually("the log says so", 10, async || {
+        council.process().log().contains("a contract is shown in another version than was agreed on").then_some(())
+    })
+    .await;
 }

@@ -44,7 +44,13 @@ async fn a_partner_in_python_reads_why_a_certificate_is_turned_down() {
     let folders = [COUNCIL, TRUST].map(|member| federation.member(member).folder.to_str().unwrap().to_owned());
     let arguments =
         ["turned_down", "--clients", &council.clients.to_string(), "--folder", &folders[0], "--other", &folders[1]];
-    python::run("client.py", &arguments);
+    let output = python::command("client.py").args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // Its status has no room for the alert; the library names it on standard error, once for each attempt.
+    for alert in ["ALERT_CERTIFICATE_REQUIRED", "ALERT_ACCESS_DENIED"] {
+        assert!(said.matches(alert).count() >= 10, "{alert}: {said}");
+    }
 }
 
 #[tokio::test]
