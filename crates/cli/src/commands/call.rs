@@ -44,11 +44,8 @@ const RECEIPTS: &str = "/drawbridge.exchange.v1.Receipts/Get";
 const MAX_RECEIPT_BYTES: usize = 1024 * 1024;
 
 /// Asks another member, and writes the answer as JSON; a stream as one JSON object a line
-///
-/// It asks as a partner system does: through the clients' port of the own gateway, which has to run, and with the certificate of one of
-/// the own member's systems. The request is one message; methods that take a stream of them are for programs. A refusal says on standard
-/// error who refused and why, with exit code 1.
 #[derive(Debug, Args)]
+#[command(after_help = NOTE)]
 pub(crate) struct Call {
     /// The member that is asked
     member: MemberId,
@@ -72,6 +69,12 @@ pub(crate) struct Call {
     #[arg(long, short)]
     verbose: bool,
 }
+
+/// What is to be known about all of it.
+const NOTE: &str = "\
+It asks as a partner system does: through the clients' port of the own gateway, which has to run, and with the certificate of one of the \
+own member's systems. The request is one message; methods that take a stream of them are for programs. A refusal says on standard error \
+who refused and why, and the exit code is 1.";
 
 impl Call {
     pub(crate) fn run(self) -> Outcome {

@@ -20,10 +20,8 @@ use crate::{
 };
 
 /// Lists what was asked, refusals included; the newest last
-///
-/// A row for each exchange, as the gateway whose log this is settled it; several conditions have to be met together. Moments are in UTC.
-/// Persons, cases and systems are what the asking member says they are.
 #[derive(Debug, Args)]
+#[command(after_help = NOTE)]
 pub(crate) struct List {
     #[command(flatten)]
     log: LogOption,
@@ -71,6 +69,11 @@ pub(crate) struct List {
     #[arg(long)]
     json: bool,
 }
+
+/// What is to be known about all of the options.
+const NOTE: &str = "\
+A row tells of one exchange, as the gateway whose log this is settled it. Several conditions have to be met together. Moments are in UTC. \
+Persons and cases are what the asking member says they are.";
 
 impl List {
     pub(super) fn run(self) -> Outcome {
