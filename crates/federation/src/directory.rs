@@ -192,6 +192,7 @@ impl Directory {
 }
 
 /// Says of a directory that cannot be read that it is the beginning of one, where that is so: every whole one ends with the end of an entry.
+/// One that was cut between two entries can be read, and lacks members.
 fn cut_off(file: &Path, text: &str, problem: &Problem) -> Option<Problem> {
     const QUOTES: &str = "'''";
     let begin = "format = \"drawbridge.directory/";

@@ -201,7 +201,8 @@ impl Call {
             say(format_args!("receipt: {}, covered by checkpoints of both logs", path.display()));
         } else {
             say(format_args!("receipt: {}, not covered by a checkpoint of each log yet", path.display()));
-            warn(format_args!("later, `drawbridge receipt fetch {exchange}` gets one that is"));
+            let again = self.caller.again();
+            warn(format_args!("later, `drawbridge receipt fetch {exchange}{again}` gets one that is"));
         }
         Ok(())
     }

@@ -136,7 +136,7 @@ impl Init {
         out.line(format_args!("  {folder}/entry.note tells other members who this is; its member key is"))?;
         out.line(format_args!("    {}", made.entry.member_key))?;
         if made.entry.gateways.iter().all(|gateway| gateway.address.is_none()) {
-            out.line("  the gateway asks, and answers nobody; `drawbridge entry sign --address HOST:PORT` and `[links]` change that")?;
+            out.line("  the gateway only asks, and answers nobody; `drawbridge entry sign --address HOST:PORT` and `[links]` change that")?;
         }
         for (system, _) in &made.systems {
             out.line(format_args!(

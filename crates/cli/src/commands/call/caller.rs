@@ -51,6 +51,19 @@ pub(super) struct Caller {
 }
 
 impl CallerOption {
+    /// Returns how to name the same caller in a command that comes next.
+    pub(super) fn again(&self) -> String {
+        let file = |path: &PathBuf| path.display().to_string();
+        let given = [
+            ("system", self.system.clone()),
+            ("certificate", self.certificate.as_ref().map(file)),
+            ("key", self.key.as_ref().map(file)),
+            ("gateway", self.gateway.map(|address| address.to_string())),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some(format!(" --{name} {}", value?)));
+        self.config.again() + &given.collect::<String>()
+    }
+
     pub(super) fn read(&self) -> Outcome<Caller> {
         let file = self.config.read()?;
         let contracts = gateway::load::contracts(&file)?;
