@@ -165,6 +165,15 @@ async fn an_agreement_that_a_loaded_contract_keeps_from_being_served_is_told_by_
     assert!(grants[0]["why"].as_str().unwrap().contains("renumbered from 4 to 9"), "{agreement}");
     assert!(grants[0]["cure"].as_str().unwrap().contains("`drawbridge contract diff`"), "{agreement}");
     assert_eq!((grants[0]["served"].as_bool(), grants[2]["served"].as_bool()), (Some(false), Some(true)));
+    let table = succeed(&council.folder, ["status", "--config", "gateway.toml"]);
+    let agreed = grants[0]["agreed"].as_str().unwrap();
+    for part in [
+        "1 in force (1 of them SERVED IN PART), 0 to come",
+        "SERVED IN PART, ends in",
+        &format!("grant 1, of {agreed}: "),
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
 
     rewrite("string text = 1", "string text = 8");
     council.reload().await;

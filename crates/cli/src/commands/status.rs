@@ -133,12 +133,14 @@ fn head(status: &Status, out: &mut Out) -> Outcome {
     let rest = if rest == 0 { String::new() } else { format!("; {} not covered yet", grouped(rest)) };
     out.line(format_args!("  checkpoint  covers {}{age}{rest}", some(log.checkpoint_records, "record")))?;
     let agreements = &status.agreements;
+    let in_part = agreements.each.iter().filter(|one| one.state == AgreementState::ServedInPart).count();
+    let in_part = if in_part == 0 { String::new() } else { format!(" ({in_part} of them SERVED IN PART)") };
     let not_served = match agreements.not_served {
         0 => String::new(),
-        count => format!(", {count} CANNOT BE SERVED"),
+        count => format!(" {count} CANNOT BE SERVED,"),
     };
     out.line(format_args!(
-        "  agreements  {} in force{not_served}, {} to come, {} ended",
+        "  agreements  {} in force{in_part},{not_served} {} to come, {} ended",
         agreements.in_force, agreements.to_come, agreements.ended
     ))
 }
@@ -238,10 +240,11 @@ fn agreements(agreements: &[Agreement], all: bool, out: &mut Out) -> Outcome {
         };
         let cells = [one.agreement.clone(), one.consumer.clone(), one.provider.clone(), review, state(one)];
         table.row(cells, out)?;
-        for grant in &one.grants {
+        for (at, grant) in one.grants.iter().enumerate() {
             let Some(why) = &grant.why else { continue };
+            let number = at.saturating_add(1);
             let under = |text: String| [String::new(), String::new(), String::new(), String::new(), text];
-            table.row(under(format!("{}: {why}", grant.service)), out)?;
+            table.row(under(format!("grant {number}, of {}: {why}", grant.agreed)), out)?;
             table.row(under(format!("= help: {}", grant.cure.as_deref().unwrap_or_default())), out)?;
         }
     }
