@@ -235,6 +235,7 @@ async fn what_was_not_done_frees_its_key() {
     let failed = homes.book(Some("booking-1"), "condemned").await;
     // Nothing was done, and the status says that asking again is safe.
     assert_eq!((failed.status.code, failed.reason()), (14, Some(Reason::ConnectorFailed)));
+    assert!(failed.status.message.ends_with("nothing of the command was done, and its key may be used again"));
     let refused = steps(&homes, &failed.exchange());
     assert_eq!(refused, [(Kind::Intent, CommandStep::Taken), (Kind::Refusal, CommandStep::Freed)]);
     homes.answer(&homes.book(Some("booking-1"), "1 High Street").await);

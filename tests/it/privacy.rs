@@ -278,3 +278,41 @@ async fn nothing_personal_is_in_a_log_for_people_a_metric_a_trace_or_a_refusal()
 async fn nothing_personal_is_in_a_log_for_machines_a_metric_a_trace_or_a_refusal() {
     look_everywhere("json", "http").await;
 }
+
+/// What a person writes into the configuration by mistake is told by its place, not by its text: the reason why files are refused is
+/// in the application log, and in the status that anybody on the operators' network may read.
+#[tokio::test]
+async fn a_password_in_the_configuration_reaches_neither_log_nor_status() {
+    let federation = TestFederation::new().await.start();
+    let trust = federation.member(TRUST);
+    let config = std::fs::read_to_string(trust.folder.join("gateway.toml")).unwrap();
+    let database = |lines: &str| format!("\n[database.other]\n{lines}\n");
+    for (wrong, says) in [
+        (database(&format!("url = \"postgres://gateway:{CANARY}@127.0.0.1/other\"")), "the URL holds a password"),
+        (database(&format!("url = \"postgres://gateway@127.0.0.1/other?password={CANARY}\"")), "database.other.url"),
+        (database(&format!("url = \"sqlite:other.db\"\npassword = \"{CANARY}\"")), "`password`"),
+        (database(&format!("url = \"sqlite:other.db\"\npassword = \"{CANARY}")), "gateway.toml"),
+        (format!("\n[telemetry]\nendpoint = \"https://user:{CANARY}@collector.example\"\n"), "telemetry.headers"),
+        (format!("\n[telemetry]\nendpoint = \"user:{CANARY}@collector.example\"\n"), "telemetry.endpoint"),
+    ] {
+        gateway::write_atomically(&trust.folder.join("gateway.toml"), &(config.clone() + &wrong)).unwrap();
+        trust.process().signal("-HUP");
+        let why = eventually("the files are refused for it", 30, async || {
+            trust
+                .status()
+                .await
+                .reload
+                .refused
+                .map(|refused| refused.problems.join("\n"))
+                .filter(|why| why.contains(says))
+        })
+        .await;
+        let table = succeed(&trust.folder, ["status", "--address", &trust.operations.to_string()]);
+        let checked = run(&trust.folder, ["check"]);
+        let checked = String::from_utf8(checked.stderr).unwrap();
+        assert!(table.contains("REFUSED") && checked.contains(says), "{table}{checked}");
+        for told in [why, table, checked, trust.process().log()] {
+            assert!(!told.contains(CANARY), "{wrong}: {told}");
+        }
+    }
+}

@@ -191,10 +191,16 @@ def framed(*messages):
     return b"".join(b"\0" + struct.pack(">I", len(m)) + m for m in messages)
 
 
+def keyed_digest(nonce, data, size=2048):
+    if len(data) > size:
+        data = b"\1" + b"".join(sha256(data[at : at + size]) for at in range(0, len(data), size))
+    return hmac.new(nonce, data, hashlib.sha256).digest()
+
+
 def response_digest(nonce, messages, code=0, text=b"", details=b""):
     end = b"\xff" + struct.pack(">i", code)
     end += struct.pack(">I", len(text)) + text + struct.pack(">I", len(details)) + details
-    return hmac.new(nonce, messages + end, hashlib.sha256).digest()
+    return keyed_digest(nonce, messages + end)
 
 
 def promise(leaf_opening):
@@ -295,19 +301,25 @@ def main(path):
 
     # Digests.
     request = framed(b"\x0a\x0a9990000018")
-    request_digest = hmac.new(v.nonce, request, hashlib.sha256).digest()
+    request_digest = keyed_digest(v.nonce, request)
     assert v.hex("request", "nonce") == v.nonce
     assert v.hex("request", "message with prefix") == request
     assert v.hex("request", "request digest") == request_digest, "request digest"
     answer = framed(b"\x0a\x05first", b"")
     assert v.hex("answer", "messages with prefixes") == answer
-    assert v.hex("answer", "running digest") == hmac.new(v.nonce, answer, hashlib.sha256).digest(), "running digest"
+    assert v.hex("answer", "running digest") == keyed_digest(v.nonce, answer), "running digest"
     for name in ["ok", "status"]:
         code = int(v["answer"][f"{name} code"])
         text, details = (v.hex("answer", f"{name} {part}") for part in ["message", "details"])
         expected = response_digest(v.nonce, answer, code, text, details)
         assert v.hex("answer", f"{name} response digest") == expected, f"{name} response digest"
     assert v["answer"]["status message"] == "100 % – née\n".encode().hex()
+    for count in [7, 8, 15, 16, 128, 200]:
+        long = framed(*[b"\x5a" * 251] * count)
+        assert len(long) == int(v["long answer"][f"{count} messages"]), f"{count} messages"
+        assert v.hex("long answer", f"running digest {count}") == keyed_digest(v.nonce, long), f"running digest of {count}"
+        closed = response_digest(v.nonce, long)
+        assert v.hex("long answer", f"response digest {count}") == closed, f"response digest of {count}"
     for at in range(2):
         assert v.hex("fields", f"digest {at}") == fields_digest(v["fields"][f"paths {at}"].split()), f"fields {at}"
 
@@ -355,7 +367,7 @@ def main(path):
         check_seal(seeds["provider"], v[section]["tag"], found, seal, leaf)
 
     # A streamed request: what the consumer signs of the whole of it is part of the provider's leaf.
-    streamed = hmac.new(v.nonce, answer, hashlib.sha256).digest()
+    streamed = keyed_digest(v.nonce, answer)
     ((found, seal, leaf),) = v.headers("consumer closing of a streamed request")
     whole = message((1, v.exchange), (2, streamed), (3, 2))
     assert found == whole and leaf is None, "consumer closing"

@@ -8,26 +8,49 @@ use bytes::Bytes;
 
 use crate::refusal::Status;
 
-/// A running HMAC-SHA-256 over length-prefixed messages.
+/// Bytes of a block.
+const BLOCK: usize = 2048;
+
+/// What is gathered, so that its blocks are hashed together.
+const GATHERED: usize = BLOCK * sha256::TOGETHER;
+
+/// Comes before the hashes of blocks. No message, and no end of an answer, begins with it.
+const IN_BLOCKS: u8 = 0x01;
+
+/// A running digest over length-prefixed messages. It holds on to at most 32 KiB of them.
 #[derive(Clone)]
-pub struct Running(hmac::Context);
+pub struct Running {
+    keyed: Keyed,
+    pending: Vec<u8>,
+}
 
 impl Running {
     /// Starts a digest of what is said under `nonce`.
     #[must_use]
     pub fn new(nonce: &[u8]) -> Self {
-        Self(hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, nonce)))
+        Self { keyed: Keyed::new(nonce), pending: Vec::new() }
     }
 
     /// Adds bytes as they crossed: prefixes and messages.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while self.pending.len() + bytes.len() >= GATHERED {
+            let (now, later) = bytes.split_at(GATHERED - self.pending.len());
+            if self.pending.is_empty() {
+                self.keyed.add_blocks(now);
+            } else {
+                self.pending.extend_from_slice(now);
+                self.keyed.add_blocks(&self.pending);
+                self.pending.clear();
+            }
+            bytes = later;
+        }
+        self.pending.extend_from_slice(bytes);
     }
 
     /// Returns the digest of what has passed so far.
     #[must_use]
     pub fn so_far(&self) -> [u8; 32] {
-        bytes_of(self.0.clone().sign().as_ref())
+        self.keyed.clone().close(&self.pending)
     }
 
     /// Adds how the call ended and returns the digest of the whole answer.
@@ -37,20 +60,54 @@ impl Running {
     #[must_use]
     pub fn close(mut self, status: &Status) -> [u8; 32] {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
-        self.0.update(&[0xff]);
-        self.0.update(&status.code.to_be_bytes());
-        self.0.update(&length(status.message.as_bytes()));
-        self.0.update(status.message.as_bytes());
-        self.0.update(&length(&status.details));
-        self.0.update(&status.details);
-        bytes_of(self.0.sign().as_ref())
+        self.update(&[0xff]);
+        self.update(&status.code.to_be_bytes());
+        self.update(&length(status.message.as_bytes()));
+        self.update(status.message.as_bytes());
+        self.update(&length(&status.details));
+        self.update(&status.details);
+        self.keyed.close(&self.pending)
+    }
+}
+
+/// HMAC-SHA-256 over bytes, or, where there are more than [`BLOCK`], over [`IN_BLOCKS`] and the SHA-256 of each block of them: one
+/// HMAC over everything leaves most of a processor idle, blocks are computed side by side.
+#[derive(Clone)]
+struct Keyed {
+    context: hmac::Context,
+    in_blocks: bool,
+}
+
+impl Keyed {
+    fn new(nonce: &[u8]) -> Self {
+        Self { context: hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, nonce)), in_blocks: false }
+    }
+
+    /// Adds blocks, of which only the last of all may be a short one.
+    fn add_blocks(&mut self, bytes: &[u8]) {
+        if !self.in_blocks {
+            self.in_blocks = true;
+            self.context.update(&[IN_BLOCKS]);
+        }
+        let blocks: Vec<&[u8]> = bytes.chunks(BLOCK).collect();
+        self.context.update(sha256::each(&blocks).as_flattened());
+    }
+
+    /// Adds what is left and returns the digest of everything.
+    fn close(mut self, rest: &[u8]) -> [u8; 32] {
+        if self.in_blocks || rest.len() > BLOCK {
+            self.add_blocks(rest);
+        } else {
+            self.context.update(rest);
+        }
+        bytes_of(self.context.sign().as_ref())
     }
 }
 
 /// Returns the digest of one request, as it crossed with its prefix.
 #[must_use]
 pub fn of_request(nonce: &[u8], framed: &[u8]) -> [u8; 32] {
-    bytes_of(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, nonce), framed).as_ref())
+    Keyed::new(nonce).close(framed)
 }
 
 /// Returns the digest of the application's metadata of a request, by the block that crossed. Empty where there is none.
@@ -108,6 +165,39 @@ mod tests {
     fn the_request_digest_is_hmac_sha_256() {
         let digest = of_request(b"Jefe", b"what do ya want for nothing?");
         assert_eq!(hex(&digest), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+
+    /// FORMATS, "digests", word for word.
+    fn by_the_book(nonce: &[u8], bytes: &[u8]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, nonce);
+        if bytes.len() <= 2048 {
+            return bytes_of(hmac::sign(&key, bytes).as_ref());
+        }
+        let mut hashes = vec![0x01];
+        for block in bytes.chunks(2048) {
+            hashes.extend_from_slice(&plain(block));
+        }
+        bytes_of(hmac::sign(&key, &hashes).as_ref())
+    }
+
+    /// In whatever pieces they come, and at whatever length one looks.
+    #[test]
+    fn more_than_a_block_is_digested_by_the_hashes_of_blocks() {
+        let nonce = [7; 32];
+        let bytes: Vec<u8> = (0..=250).cycle().take(3 * GATHERED + 77).collect();
+        for piece in [1000, BLOCK, 5000, GATHERED - 1, GATHERED, GATHERED + 1, bytes.len()] {
+            let mut running = Running::new(&nonce);
+            let mut so_far = 0;
+            for bytes_now in bytes.chunks(piece) {
+                running.update(bytes_now);
+                so_far += bytes_now.len();
+                assert_eq!(running.so_far(), by_the_book(&nonce, &bytes[..so_far]), "{piece}, {so_far}");
+                assert!(running.pending.len() < GATHERED, "held back: {}", running.pending.len());
+            }
+        }
+        for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, GATHERED, GATHERED + 1] {
+            assert_eq!(of_request(&nonce, &bytes[..length]), by_the_book(&nonce, &bytes[..length]), "{length}");
+        }
     }
 
     #[test]

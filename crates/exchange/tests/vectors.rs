@@ -219,6 +219,17 @@ fn digests_part(out: &mut Writer) {
         out.hex(&format!("{name} response digest"), &running.clone().close(&status));
     }
 
+    // Messages of 256 bytes with their prefixes, up to the ends of blocks and beyond.
+    out.section("long answer");
+    for count in [7, 8, 15, 16, 128, 200] {
+        let mut running = digests::Running::new(&nonce());
+        let message = framing::framed(&[0x5a; 251]);
+        (0..count).for_each(|_| running.update(&message));
+        out.text(&format!("{count} messages"), &(count * message.len()).to_string());
+        out.hex(&format!("running digest {count}"), &running.so_far());
+        out.hex(&format!("response digest {count}"), &running.close(&Status::OK));
+    }
+
     out.section("fields");
     for (at, paths) in [&[][..], &["birth_date".to_owned(), "name.family".to_owned()]].iter().enumerate() {
         out.text(&format!("paths {at}"), &paths.join(" "));

@@ -21,6 +21,11 @@ impl Hash {
         Self::from_digest(&digest::digest(&digest::SHA256, bytes))
     }
 
+    /// Hashes each of `inputs`, side by side where the processor can.
+    pub(crate) fn of_each(inputs: &[&[u8]]) -> Vec<Self> {
+        sha256::each(inputs).into_iter().map(Self).collect()
+    }
+
     /// Hashes the concatenation of `parts` with SHA-256.
     #[must_use]
     pub fn of_parts(parts: &[&[u8]]) -> Self {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::Hash;
 use crate::append::{AppendError, Appended};
 use crate::files::on;
 use crate::journal::frame::{BATCH_HEADER, BatchHeader, MAX_BATCH_BYTES, NewFrame, SECTOR, SegmentKey, frame_length};
@@ -96,19 +97,15 @@ impl Writer {
         self.buffer.clear();
         self.buffer.reserve(padded);
         self.buffer.extend_from_slice(&header.encode());
-        let mut chain = self.chain;
-        for (at, pending) in batch.iter().enumerate() {
-            let frame = NewFrame {
-                index: chain.next,
-                leaf: &pending.leaf,
-                leaf_hash: &pending.leaf_hash,
-                seal: sealed(at),
-                body: &pending.body,
-            };
-            let link = frame.write(&mut self.buffer, &self.key, salt, &chain.link);
-            let link = link.ok_or_else(|| on("encrypt for", &self.segment.path)(refused()))?;
-            chain = Chain { next: chain.next + 1, link };
-        }
+        let frames = batch.iter().zip(self.chain.next..).enumerate().map(|(at, (pending, index))| NewFrame {
+            index,
+            leaf: &pending.leaf,
+            leaf_hash: &pending.leaf_hash,
+            seal: sealed(at),
+            body: &pending.body,
+        });
+        let chain = write_frames(&mut self.buffer, frames, &self.key, salt, self.chain)
+            .ok_or_else(|| on("encrypt for", &self.segment.path)(refused()))?;
         self.buffer.resize(padded, 0);
         let Segment { path, file, .. } = &self.segment;
         file.write_all_at(&self.buffer, self.offset).map_err(on("write", path))?;
@@ -162,6 +159,22 @@ impl Writer {
         self.begun = Some(self.chain.next);
         Ok(())
     }
+}
+
+/// Appends frames to `buffer` and returns the chain after them. `None` when the cryptographic library refuses.
+fn write_frames<'a>(
+    buffer: &mut Vec<u8>,
+    frames: impl Iterator<Item = NewFrame<'a>>,
+    key: &SegmentKey,
+    salt: [u8; 4],
+    mut chain: Chain,
+) -> Option<Chain> {
+    let frames = frames.map(|frame| frame.write(buffer, key, salt)).collect::<Option<Vec<_>>>()?;
+    let bodies: Vec<&[u8]> = frames.iter().map(|frame| frame.body(buffer)).collect();
+    for (frame, digest) in frames.iter().zip(Hash::of_each(&bodies)) {
+        chain = Chain { next: chain.next + 1, link: frame.link(buffer, &digest, &chain.link)? };
+    }
+    Some(chain)
 }
 
 /// Segments double, so that a small log stays small and a busy one seldom changes files.

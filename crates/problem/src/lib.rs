@@ -38,7 +38,7 @@ pub struct Problem {
     pub cause: Option<String>,
     /// How to mend it.
     pub help: Option<String>,
-    /// The line of the file that `line` names.
+    /// The line of the file that `line` names. `None` where that may hold a password.
     pub source_line: Option<String>,
 }
 
@@ -82,14 +82,15 @@ impl Problem {
 
     /// Adds where it is, as a span of bytes of the file's `text`, and the line it is on.
     ///
-    /// A span over several lines is cut at the end of its first line; one outside of `text` points to its end.
+    /// A span over several lines is cut at the end of its first line; one outside of `text` points to its end. A line that may hold a
+    /// password is not added, only its place.
     #[must_use]
     pub fn within(mut self, text: &str, span: &std::ops::Range<usize>) -> Self {
         let place = source::place(text, span);
         self.line = Some(place.line);
         self.column = Some(place.column);
         self.width = place.width;
-        self.source_line = Some(place.source_line.to_owned());
+        self.source_line = (!source::may_hold_a_secret(place.source_line)).then(|| place.source_line.to_owned());
         self
     }
 

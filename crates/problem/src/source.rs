@@ -36,6 +36,22 @@ pub(crate) fn place<'t>(text: &'t str, span: &Range<usize>) -> Place<'t> {
     }
 }
 
+/// Whether a line may hold a password or the like, so that it is not for the eyes of whoever reads about a problem on it: an
+/// application log, the status of a gateway. A name of a file that holds one is no secret.
+pub(crate) fn may_hold_a_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase().replace("password_file", "");
+    let named = ["password", "passwd", "secret", "token", "credential", "api_key", "apikey", "authorization"];
+    // A URL, or what was meant to be one, with somebody's name and more before the host, or with parameters.
+    let in_url = line.split(['"', '\'', ' ', ',']).any(|word| {
+        let (scheme, rest) = word.split_once("://").unwrap_or(("", word));
+        rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || (!scheme.is_empty() && rest.contains('?'))
+    });
+    in_url
+        || named.iter().any(|name| {
+            line.split(name).skip(1).any(|rest| rest.trim_start_matches(['"', '\'', ' ', '\t']).starts_with(['=', ':']))
+        })
+}
+
 /// Returns the last character boundary of `text` at or before `index`.
 fn floor(text: &str, index: usize) -> usize {
     text.floor_char_boundary(index)
@@ -61,6 +77,32 @@ mod tests {
         for (span, expected) in cases {
             let found = place(TEXT, &span);
             assert_eq!((found.line, found.column, found.width, found.source_line), expected, "{span:?}");
+        }
+    }
+
+    #[test]
+    fn lines_that_may_hold_a_secret_are_known() {
+        for line in [
+            "url = \"postgres://gateway:hunter2@db.internal/library\"",
+            "url = 'postgres://gateway:hun/ter2@db.internal/library'",
+            "url = \"postgres://gateway@db.internal/library?password=hunter2\"",
+            "endpoint = \"https://user:hunter2@collector.internal:4317\"",
+            "PassWord = \"hunter2\"",
+            "headers = { Authorization = \"Bearer hunter2\" }",
+            "endpoint = \"https://collector.internal?key=hunter2\"",
+            "endpoint = \"user:hunter2@collector.internal\"",
+            "a = \"https://a.example\", b = \"https://user:hunter2@b.example\"",
+        ] {
+            assert!(may_hold_a_secret(line), "{line}");
+        }
+        for line in [
+            "url = \"postgres://gateway@db.internal:5432/library\"",
+            "password_file = \"library.password\"",
+            "endpoint = \"https://collector.internal:4317/v1/traces\"",
+            "origin = \"trust.example/log\"",
+            "spiffe = \"spiffe://trust.example/gateway/main\"",
+        ] {
+            assert!(!may_hold_a_secret(line), "{line}");
         }
     }
 

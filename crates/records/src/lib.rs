@@ -22,7 +22,9 @@ pub use filter::Filter;
 pub use id::{ExchangeId, NotAnExchangeId};
 pub use receipt::{FORMAT as RECEIPT_FORMAT, Fault as ReceiptFault, Verified as VerifiedReceipt};
 pub use record::{Halves, Record, Unreadable};
-pub use store::{FindError, Found, Opened, Recorded, Records, STARTED, STOPPED, Unsettled, promises_checked};
+pub use store::{
+    FindError, Found, Opened, Recorded, Records, STARTED, STOPPED, Unsettled, checked_before, promises_checked,
+};
 pub use usage::Usage;
 
 /// The kinds and sides as they lie on disk.

@@ -120,8 +120,9 @@ pub fn promises_checked(time: u64) -> String {
     format!("{PROMISES_CHECKED} before={time}")
 }
 
-/// Reads what [`promises_checked`] writes.
-fn checked_before(detail: &str) -> Option<u64> {
+/// Reads what [`promises_checked`] writes, in milliseconds since the Unix epoch; `None` for any other detail.
+#[must_use]
+pub fn checked_before(detail: &str) -> Option<u64> {
     detail.strip_prefix(PROMISES_CHECKED)?.trim_start().strip_prefix("before=")?.parse().ok()
 }
 

@@ -13,7 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("note", &[]),
     ("problem", &[]),
     ("proto", &[]),
-    ("ledger", &["note"]),
+    ("sha256", &[]),
+    ("ledger", &["note", "sha256"]),
     ("contract", &["proto", "problem"]),
     ("federation", &["proto", "note", "problem"]),
     ("policy", &["contract", "federation", "note", "problem"]),
@@ -21,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("link", &["federation", "proto"]),
     ("connectors", &["contract", "link", "problem"]),
     ("rest", &["contract", "proto", "problem"]),
-    ("exchange", &["policy", "contract", "federation", "records", "ledger", "proto", "note"]),
+    ("exchange", &["policy", "contract", "federation", "records", "ledger", "proto", "note", "sha256"]),
     (
         "gateway",
         &[

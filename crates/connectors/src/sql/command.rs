@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use crate::bindings::{Complaint, Limits};
 use crate::sql::Misconfigured;
 use crate::sql::config::SqlBinding;
-use crate::sql::connector::named;
+use crate::sql::connector::{mend, named};
 use crate::sql::engine::{Engine, Fault, Order, PreparedCommand, Reply, Work};
 use crate::sql::parameters::Parameters;
 use crate::sql::plan::Plan;
@@ -52,7 +52,11 @@ impl SqlCommand {
                 Fault::Statement(at, text) => Complaint::new(
                     format!("statements[{at}]"),
                     format!("database `{}` does not take the statement: {text}", binding.database),
-                    "try the statement in the database's own shell, in a transaction that is rolled back",
+                    mend(
+                        &text,
+                        statements.get(at).map_or(&[], |statement| &statement.parameters),
+                        "try the statement in the database's own shell, in a transaction that is rolled back",
+                    ),
                 ),
             }]
         })?;

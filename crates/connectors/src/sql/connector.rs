@@ -78,7 +78,11 @@ impl SqlConnector {
                 complaints.push(Complaint::new(
                     "query",
                     format!("database `{}` does not take the statement: {text}", binding.database),
-                    "try the statement in the database's own shell, with `NULL` in place of the parameters",
+                    mend(
+                        &text,
+                        &statement.parameters,
+                        "try the statement in the database's own shell, with `NULL` in place of the parameters",
+                    ),
                 ));
                 return Err(complaints);
             }
@@ -163,4 +167,14 @@ async fn one(rows: &mut Rows) -> Result<Bytes, ConnectorError> {
 
 pub(super) fn named(method: &Method) -> &str {
     method.path().trim_start_matches('/')
+}
+
+/// How to mend a statement that the database does not take, by what it says of it.
+pub(super) fn mend(text: &str, parameters: &[String], otherwise: &str) -> String {
+    // PostgreSQL's "could not determine data type of parameter $1".
+    let untyped = text.rsplit_once("data type of parameter $").and_then(|(_, number)| number.parse::<usize>().ok());
+    match untyped.and_then(|number| parameters.get(number.checked_sub(1)?)) {
+        Some(name) => format!("say of what type the parameter is, as in `CAST(:{name} AS text)`"),
+        None => otherwise.to_owned(),
+    }
 }

@@ -15,6 +15,10 @@ async fn a_statement_that_the_server_does_not_take_is_told_in_its_words() {
         ),
         ("SELECT n AS nhs_number FROM nowhere", "relation \"nowhere\" does not exist"),
         ("SELECT n AS nhs_number FORM pat", "syntax error"),
+        (
+            "SELECT n AS nhs_number FROM pat WHERE :nhs_number IS NULL",
+            "of parameter $1 = help: say of what type the parameter is, as in `CAST(:nhs_number AS text)`",
+        ),
         ("SELECT secret AS nhs_number FROM pat", "permission denied for table pat"),
         ("SELECT n AS nhs_number FROM pat WHERE n = :nhs_number::integer", "operator does not exist: text = integer"),
         ("WITH gone AS (DELETE FROM pat RETURNING n) SELECT n AS nhs_number FROM gone", "permission denied"),

@@ -41,6 +41,32 @@ async fn a_stream_of_any_length_comes_whole_and_in_order() {
     assert_eq!(legacy.server.sessions("state <> 'idle'").await, 0);
 }
 
+/// Types of the database's own have numbers that a connection has to ask for: each new one, not only the one that checked the statement.
+#[tokio::test]
+async fn streams_of_types_of_its_own_come_on_every_connection() {
+    let legacy = Legacy::of(
+        "CREATE TYPE mood AS ENUM ('glad', 'sad');
+         CREATE DOMAIN named AS text;
+         CREATE TABLE pat (n named, m mood);
+         INSERT INTO pat SELECT i, 'sad' FROM generate_series(1, 300) i",
+    )
+    .with("connections = 3");
+    let all = legacy.ready("All", "SELECT n AS nhs_number, m AS \"name.family\" FROM pat").await;
+    for _ in 0..3 {
+        let answers = futures_util::future::join_all((0..3).map(|_| told(&all, "{}"))).await;
+        for answer in answers {
+            let answer = answer.unwrap();
+            assert_eq!((answer.len(), answer[7].as_str()), (300, r#"{"nhsNumber":"8","name":{"family":"sad"}}"#));
+        }
+        let cut = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE application_name = 'drawbridge' AND datname = '{}'",
+            legacy.name
+        );
+        assert!(legacy.server.told::<i64>(&cut).await > 1);
+    }
+}
+
 #[tokio::test]
 async fn the_server_rests_while_the_reader_does_and_then_keeps_the_connection() {
     let legacy = Legacy::of("");

@@ -139,7 +139,7 @@ impl Provider {
 pub(super) fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal> {
     match error {
         LegacyError::Status(status) => Ok(Answer::Status(status)),
-        LegacyError::Undone(error) => answered_or_refused(*error),
+        LegacyError::Undone(error) => answered_or_refused(*error).map_err(undone),
         LegacyError::Timeout
         | LegacyError::Unfit(_)
         | LegacyError::Failed(_)
@@ -164,9 +164,15 @@ pub(super) fn legacy_refusal(error: LegacyError) -> Refusal {
             let told = "the provider's system remembers that the command of this key was carried out; there is no answer of it";
             Refusal::new(Reason::AlreadyDone, Hop::Legacy, told)
         }
-        LegacyError::Undone(error) => legacy_refusal(*error),
+        LegacyError::Undone(error) => undone(legacy_refusal(*error)),
         LegacyError::Status(status) => failed(&format!("it ended with status {}", status.code)),
     }
+}
+
+/// Of a command: the caller learns that it can be asked for again.
+fn undone(mut refusal: Refusal) -> Refusal {
+    refusal.told.push_str("; nothing of the command was done, and its key may be used again");
+    refusal
 }
 
 /// The caller learns that it failed, the own record why.

@@ -114,7 +114,7 @@ impl Provider {
                 Ok(message) => (Ok(Answer::Message(message)), CommandStep::Done),
                 Err(refusal) => (Err(refusal.detail("the command was carried out").unknown()), CommandStep::Done),
             },
-            Err(LegacyError::Undone(error)) => (answered_or_refused(*error), CommandStep::Freed),
+            Err(undone @ LegacyError::Undone(_)) => (answered_or_refused(undone), CommandStep::Freed),
             Err(error) => match answered_or_refused(error) {
                 Ok(status) => (Ok(status), CommandStep::Done),
                 Err(refusal) if refusal.reason == Reason::AlreadyDone => (Err(refusal), CommandStep::Done),

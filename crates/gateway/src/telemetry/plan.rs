@@ -118,10 +118,17 @@ impl Plan {
 fn target(file: &ConfigFile, config: &TelemetryConfig, endpoint: &str) -> Result<Target, Problem> {
     let key = "telemetry.endpoint";
     let wrong = |what: String| file.toml.problem(key, what).help("write it as in \"https://collector.example:4317\"");
-    let uri: Uri = endpoint.parse().map_err(|_| wrong(format!("`{endpoint}` is not a URL")))?;
-    let (Some(scheme), Some(host)) = (uri.scheme(), uri.host()) else {
-        return Err(wrong(format!("`{endpoint}` does not name a scheme and a host")));
+    // The text of the URL is in no message: it may hold a secret.
+    let uri: Uri = endpoint.parse().map_err(|_| wrong("the endpoint is not a URL".to_owned()))?;
+    let (Some(scheme), Some(host), Some(authority)) = (uri.scheme(), uri.host(), uri.authority()) else {
+        return Err(wrong("the endpoint does not name a scheme and a host".to_owned()));
     };
+    if authority.as_str().contains('@') || uri.query().is_some() {
+        let what = "the endpoint holds more than scheme, host, port and path";
+        return Err(file.toml.problem(key, what).help(
+            "what opens the collector belongs in the file that `telemetry.headers` names, as in `authorization: Bearer …`",
+        ));
+    }
     if config.protocol == OtlpProtocol::Grpc && !matches!(uri.path(), "" | "/") {
         return Err(wrong("a collector that speaks gRPC has no path".to_owned()));
     }
@@ -256,6 +263,10 @@ mod tests {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert!(!told.contains("canary") && !told.contains("fine"), "{told}");
+        for secret in ["https://user:canary@collector", "https://collector?key=canary", "user:canary@collector"] {
+            let told = load(&format!("endpoint = \"{secret}\"\n")).unwrap_err();
+            assert!(told.contains("telemetry.endpoint") && !told.contains("canary"), "{told}");
+        }
         assert!(load("endpoint = \"https://collector:4317\"\n").unwrap_err().contains("verified against"));
         assert!(load("endpoint = \"http://localhost:4317/v1\"\n").unwrap_err().contains("has no path"));
     }

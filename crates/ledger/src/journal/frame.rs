@@ -3,6 +3,8 @@
 //! A batch begins on a sector boundary and never shares a sector with another, so rewriting the sector that the last batch
 //! ends in cannot harm what was acknowledged before.
 
+use std::ops::Range;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
@@ -187,8 +189,9 @@ impl NewFrame<'_> {
         frame_length(self.seal.map_or(0, Seal::encoded_len), self.body.len())
     }
 
-    /// Appends the frame to `buffer` and returns its link.
-    pub fn write(&self, buffer: &mut Vec<u8>, key: &SegmentKey, salt: [u8; 4], before: &Hash) -> Option<Hash> {
+    /// Appends the frame to `buffer`, but for the digest of its body and what hangs on that. `None` when the cryptographic library
+    /// refuses.
+    pub fn write(&self, buffer: &mut Vec<u8>, key: &SegmentKey, salt: [u8; 4]) -> Option<Unlinked> {
         let start = buffer.len();
         let body_length = self.body.len() + TAG_LEN;
         buffer.extend_from_slice(&[0; 4]);
@@ -207,11 +210,32 @@ impl NewFrame<'_> {
         buffer.extend_from_slice(self.body);
         let tag = key.seal(self.index, self.leaf, salt, buffer.get_mut(body..)?)?;
         buffer.extend_from_slice(&tag);
-        let digest = Hash::of(buffer.get(body..)?);
-        let link = link(before, self.leaf_hash, &digest);
+        Some(Unlinked { leaf_hash: *self.leaf_hash, start, hashes, body: body..buffer.len() })
+    }
+}
+
+/// Where in a buffer a frame lies that has no link yet: a batch's bodies are digested together first.
+#[derive(Debug)]
+pub(crate) struct Unlinked {
+    leaf_hash: Hash,
+    start: usize,
+    hashes: usize,
+    body: Range<usize>,
+}
+
+impl Unlinked {
+    /// Returns the encrypted body, whose digest [`Unlinked::link`] wants.
+    pub fn body<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        buffer.get(self.body.clone()).unwrap_or_default()
+    }
+
+    /// Completes the frame in the buffer that it was written to, and returns its link.
+    pub fn link(&self, buffer: &mut [u8], digest: &Hash, before: &Hash) -> Option<Hash> {
+        let link = link(before, &self.leaf_hash, digest);
+        let (start, hashes) = (self.start, self.hashes);
         buffer.get_mut(hashes..hashes + 32)?.copy_from_slice(&link.0);
         buffer.get_mut(hashes + 32..hashes + 64)?.copy_from_slice(&digest.0);
-        let crc = crc32fast::hash(buffer.get(start + 4..)?);
+        let crc = crc32fast::hash(buffer.get(start + 4..self.body.end)?);
         buffer.get_mut(start..start + 4)?.copy_from_slice(&crc.to_be_bytes());
         Some(link)
     }
@@ -317,7 +341,9 @@ mod tests {
         let leaf = Leaf { shared: Hash([1; 32]), private: Hash([2; 32]) };
         let frame = NewFrame { index: 7, leaf: &leaf, leaf_hash: &leaf.hash(), seal, body };
         let mut buffer = Vec::new();
-        frame.write(&mut buffer, &key(), SALT, &Hash([3; 32])).unwrap();
+        let unlinked = frame.write(&mut buffer, &key(), SALT).unwrap();
+        let digest = Hash::of(unlinked.body(&buffer));
+        unlinked.link(&mut buffer, &digest, &Hash([3; 32])).unwrap();
         assert_eq!(buffer.len(), frame.length());
         buffer
     }

@@ -11,6 +11,9 @@ use crate::{
     terminal::{colour_on_stderr, say, shown},
 };
 
+/// `UNKNOWN`, gRPC's code 2.
+const UNKNOWN: i32 = 2;
+
 /// Returns gRPC's name of a status code.
 pub(in crate::commands) fn status_name(code: i32) -> String {
     status::name(code).map_or_else(|| format!("STATUS_{code}"), str::to_owned)
@@ -53,16 +56,20 @@ fn text(status: &Status, hop: Option<&str>, exchange: Option<ExchangeId>, colour
         text = format!("{text}\n  {message}");
     }
     let Some(reason) = reason else { return text };
-    format!("{text}\n  {}\n  help: `drawbridge explain {reason}`", again(reason, status.retry_after()))
+    format!("{text}\n  {}\n  help: `drawbridge explain {reason}`", again(reason, status.code, status.retry_after()))
 }
 
-fn again(reason: Reason, told: Option<Duration>) -> String {
+fn again(reason: Reason, code: i32, told: Option<Duration>) -> String {
     match (reason.retry(), told) {
         (Retry::Later(_) | Retry::Told, Some(after)) | (Retry::Later(after), None) => {
             format!("ask again after {}", pause(after))
         }
         (Retry::No | Retry::Told, _) => "asking again does not help until something is changed".to_owned(),
-        (Retry::QueryOnly, _) => "a query may be asked again; a command only once its outcome is known".to_owned(),
+        // Of a command it would be `UNKNOWN` if anything of it could have been done.
+        (Retry::QueryOnly, _) if code != UNKNOWN => "it may be asked again".to_owned(),
+        (Retry::QueryOnly, _) => {
+            "a command is asked again, with another key, only once it is known that it was not done".to_owned()
+        }
     }
 }
 
@@ -132,6 +139,17 @@ mod tests {
 
     fn text_of(status: &Status) -> String {
         text(status, Some("consumer"), None, false)
+    }
+
+    /// `UNKNOWN` is the status of a command of which nobody can say whether it was done, and of no other refusal.
+    #[test]
+    fn a_command_that_may_have_been_done_is_not_asked_for_again() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let refusal = Refusal::new(Reason::ConnectorFailed, Hop::Legacy, "it could not answer");
+        let told = text_of(&refusal.status(id));
+        assert!(told.contains("(UNAVAILABLE,") && told.contains("it may be asked again"), "{told}");
+        let told = text_of(&Status { code: UNKNOWN, ..refusal.status(id) });
+        assert!(told.contains("(UNKNOWN,") && told.contains("only once it is known"), "{told}");
     }
 
     #[test]

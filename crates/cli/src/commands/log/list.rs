@@ -188,7 +188,10 @@ fn columns(wide: bool) -> Vec<Column> {
 fn row(view: &View, wide: bool) -> Vec<String> {
     let time = view.time.as_deref().map(|time| time.trim_end_matches('Z').replace('T', " ")).unwrap_or_default();
     let method = match view.kind {
-        "event" => view.detail.clone(),
+        "event" => match records::checked_before(&view.detail) {
+            Some(time) => format!("the promises in records from before {} are checked", moments::for_people(time)),
+            None => view.detail.clone(),
+        },
         "aggregate" => format!("{} refusals", view.count),
         _ => view.method.clone(),
     };

@@ -45,8 +45,13 @@ fn parse(text: &str) -> Result<Receipt, (String, &'static str)> {
     }
     let (format, rest) = text.split_once('\n').unwrap_or((text, ""));
     let format = format.trim_end();
+    let behind = format.strip_prefix(RECEIPT_FORMAT).unwrap_or_default();
+    if !behind.is_empty() && !behind.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(("the lines of the receipt were joined, or something stands behind the first".to_owned(), ANEW));
+    }
     if format != RECEIPT_FORMAT {
         return Err(if format.starts_with("drawbridge.receipt/") {
+            let format: String = format.chars().take(2 * RECEIPT_FORMAT.len()).collect();
             (format!("this version reads `{RECEIPT_FORMAT}`, not `{format}`"), "install a newer Drawbridge")
         } else {
             ("this is not a receipt".to_owned(), "a receipt begins with the line `drawbridge.receipt/v1`")
@@ -83,6 +88,9 @@ mod tests {
         let newer = text.replacen("/v1", "/v2", 1);
         let (what, help) = parse(&newer).unwrap_err();
         assert!(what.contains("not `drawbridge.receipt/v2`") && help.contains("newer"), "{what}");
+        let joined = text.lines().collect::<String>();
+        assert!(parse(&joined).unwrap_err().0.contains("were joined"));
+        assert!(parse(&text.replacen("/v1", "/v10", 1)).unwrap_err().0.contains("not `drawbridge.receipt/v10`"));
         assert_eq!(parse("").unwrap_err().0, "this is not a receipt");
         assert!(parse(&text.replacen('a', "!", 3)).is_err());
         let cut = text.lines().take(2).collect::<Vec<_>>().join("\n");

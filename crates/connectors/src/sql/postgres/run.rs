@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{AssertSqlSafe, Column as _, Either, Executor, Row as _};
+use sqlx::{AssertSqlSafe, Column as _, Either, Executor, Row as _, SqlSafeStr as _};
 
 use super::pool::{Lease, in_time};
 use super::prose::Prose;
@@ -97,6 +97,10 @@ impl Pump {
     }
 
     async fn declare(&self, lease: &mut Lease, arguments: PgArguments) -> Result<(), ConnectorError> {
+        // So a connection knows the types of the columns. It asks the server for those that it does not know yet, and with the first
+        // FETCH it could not: its questions would take the place of that statement, which has no name.
+        let known = lease.running()?.prepare(AssertSqlSafe(Arc::clone(&self.prose.sql)).into_sql_str()).await;
+        known.map_err(|error| lease.failed(&error))?;
         let begun = lease.running()?.execute("BEGIN READ ONLY").await.map(drop);
         let declared = match begun {
             Ok(()) => {
