@@ -4,7 +4,7 @@ use std::fs;
 
 use contract::Contracts;
 use drawbridge_tests::{
-    COUNCIL, Member, TRUST, TestFederation,
+    Agreement, COUNCIL, Member, TRUST, TestFederation, eventually,
     federation::{contracts, standard},
     process::run,
 };
@@ -113,6 +113,7 @@ async fn a_consumer_with_a_later_contract_asks_what_was_agreed_on_and_no_more() 
     let document: serde_json::Value = serde_json::from_str(&document).unwrap();
     let find = &document["paths"]["/test.v1.Records/Find"]["post"];
     assert_eq!(find["x-drawbridge-contract"], agreed.as_str());
+    assert_eq!(find["description"], "One record.", "what was kept has its comments");
     let shown = &document["components"]["schemas"]["test.v1.FindRequest"]["properties"];
     assert!(shown["id"].is_object() && shown["deep"].is_null(), "{shown}");
     // Contracts whose services did not change are beside it.
@@ -164,4 +165,40 @@ async fn what_was_kept_under_the_name_of_another_contract_permits_nothing_and_is
     let said = run(&federation.member(TRUST).folder, ["check", "gateway.toml"]);
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(text.contains("the one that was kept cannot be used"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_contract_is_shown_in_another_version_than_was_agreed_on_is_named_by_check_and_doctor() {
+    let federation = TestFederation::new().await.start();
+    let council = federation.member(COUNCIL);
+    rewrite(
+        council,
+        "message FindRequest {\n  int64 id = 1;",
+        "message FindRequest {\n  int64 id = 1;\n  bool deep = 2;",
+    );
+    council.reload().await;
+    let warned = || {
+        let said = run(&council.folder, ["check", "gateway.toml"]);
+        assert_eq!(said.status.code(), Some(0));
+        String::from_utf8_lossy(&said.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(!warned().contains("as it is loaded"), "one version is agreed on, and it is shown");
+    // Another agreement of the same system, about the version that is loaded now.
+    let digest = loaded(council).service("test.v1.Records").unwrap().digest.to_string();
+    let grants = Agreement::default().grants.replace("@digest:test.v1.Records@", &digest);
+    federation.agree_at(&Agreement { id: "newer".to_owned(), grants, ..Agreement::default() }, council);
+    let told = "`council.example/revenues` is shown `test.v1.Records` as it is loaded, not as `newer`, `standard` have it: the \
+                agreements name several versions of it";
+    let said = warned();
+    assert!(said.contains(told), "{said}");
+    let doctor = run(&council.folder, ["doctor", "--config", "gateway.toml", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let finding = findings.iter().find(|finding| finding["what"].as_str().unwrap().contains(told)).unwrap();
+    assert_eq!((finding["severity"].as_str(), finding["where"].as_str()), (Some("warning"), Some("contracts")));
+    council.reload().await;
+    eventually("the log says so", 10, async || {
+        council.process().log().contains("a contract is shown in another version than was agreed on").then_some(())
+    })
+    .await;
 }

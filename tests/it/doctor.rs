@@ -115,6 +115,22 @@ async fn each_thing_that_is_wrong_on_this_machine_is_found_with_its_cure() {
 }
 
 #[tokio::test]
+async fn a_back_end_whose_certificate_is_not_trusted_is_told_with_what_names_its_authority() {
+    let federation = TestFederation::new().await.start();
+    let trust = federation.member(TRUST);
+    // A server whose certificate another authority issued: it stands in for a back end.
+    let other = federation.member(COUNCIL).clients.port();
+    trust.configure(&format!(
+        "\n[[binding]]\nmethod = \"test.v1.Echo/Say\"\nconnector = {{ kind = \"grpc\", address = \"https://localhost:{other}\", ca = \"offline/authority.pem\" }}\n"
+    ));
+    let (findings, code) = examine(&trust.folder);
+    let legacy = found(&findings, "error", "legacy system", "is not trusted: its certificate is not accepted");
+    assert_eq!((legacy["where"].as_str(), code), (Some("test.v1.Echo/Say (grpc)"), 1));
+    let cure = legacy["cure"].as_str().unwrap();
+    assert!(cure.contains("the authority that issued its certificate as `ca`") && !cure.contains("runs"), "{cure}");
+}
+
+#[tokio::test]
 async fn a_configuration_that_no_gateway_starts_from_is_told_and_the_rest_is_examined_all_the_same() {
     let federation = TestFederation::new().await.start();
     let council = federation.member(COUNCIL);

@@ -35,3 +35,4 @@ mod restart;
 mod rules;
 mod status;
 mod telemetry;
+mod words;

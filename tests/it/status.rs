@@ -43,7 +43,15 @@ async fn a_running_gateway_tells_who_is_connected_and_how_its_log_stands() {
     assert_eq!(told["systems"][0]["system"], "council.example/revenues");
     // The standard agreement ends tomorrow.
     assert_eq!((told["agreements"]["in_force"].as_u64(), told["agreements"]["ended"].as_u64()), (Some(1), Some(0)));
-    assert_eq!(told["agreements"]["attention"][0]["agreement"], "standard");
+    let agreement = &told["agreements"]["each"][0];
+    assert_eq!(
+        (agreement["agreement"].as_str(), agreement["state"].as_str()),
+        (Some("standard"), Some("near_its_end"))
+    );
+    assert_eq!(
+        (agreement["look_at"].as_bool(), agreement["grants"][0]["contract"].as_str()),
+        (Some(true), Some("same"))
+    );
     let certificates: Vec<&str> =
         told["certificates"].as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
     assert_eq!(certificates[..2], ["this gateway's certificate", "the directory entry of `council.example`"]);
@@ -112,11 +120,84 @@ async fn agreements_past_their_review_are_told_and_those_that_ended_are_counted(
     let agreements = &told["agreements"];
     let counts = ["in_force", "to_come", "ended"].map(|count| agreements[count].as_u64().unwrap());
     assert_eq!(counts, [1, 1, 2], "{agreements}");
-    let attention: Vec<_> = agreements["attention"].as_array().unwrap().iter().collect();
-    let named: Vec<&str> = attention.iter().map(|one| one["agreement"].as_str().unwrap()).collect();
-    assert_eq!(named, ["ended-lately", "reviewed-late"], "{agreements}");
-    assert_eq!(attention[1]["review_overdue"], true);
-    assert!(attention[0]["ends_in_seconds"].as_i64().unwrap() < 0);
+    let each: Vec<_> = agreements["each"].as_array().unwrap().iter().collect();
+    let named: Vec<(&str, &str, bool)> = each
+        .iter()
+        .map(|one| (one["agreement"].as_str().unwrap(), one["state"].as_str().unwrap(), one["look_at"] == true))
+        .collect();
+    let expected = [
+        ("ended-lately", "ended", true),
+        ("reviewed-late", "in_force", true),
+        ("long-ago", "ended", false),
+        ("to-come", "to_come", false),
+    ];
+    assert_eq!(named, expected, "{agreements}");
+    assert_eq!(each[1]["review_overdue"], true);
+    assert!(each[0]["ends_in_seconds"].as_i64().unwrap() < 0);
+    let folder = &federation.member(TRUST).folder;
+    let table = succeed(folder, ["status", "--config", "gateway.toml"]);
+    for told in ["ended 2 days ago: its time is over", "OVERDUE since", "in force, ends in", "not in force yet, from"] {
+        assert!(table.contains(told), "{told}: {table}");
+    }
+    assert!(!table.contains("long-ago"), "{table}");
+    assert!(succeed(folder, ["status", "--config", "gateway.toml", "--all"]).contains("long-ago"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agreement_that_a_loaded_contract_keeps_from_being_served_is_told_by_status_and_by_agreement() {
+    let federation = TestFederation::new().await.start();
+    let council = federation.member(COUNCIL);
+    let file = council.folder.join("proto/test/v1/records.proto");
+    let rewrite = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+    };
+    rewrite("string note = 4", "string note = 9");
+    council.reload().await;
+    let told = status(&council.folder);
+    let agreement = &told["agreements"]["each"][0];
+    assert_eq!((agreement["state"].as_str(), agreement["look_at"].as_bool()), (Some("served_in_part"), Some(true)));
+    let grants = agreement["grants"].as_array().unwrap();
+    let contracts: Vec<_> = grants.iter().map(|grant| grant["contract"].as_str().unwrap()).collect();
+    assert_eq!(contracts, ["different", "different", "same"], "{agreement}");
+    assert!(grants[0]["agreed"] != grants[0]["loaded"] && grants[2]["agreed"] == grants[2]["loaded"], "{agreement}");
+    assert!(grants[0]["why"].as_str().unwrap().contains("renumbered from 4 to 9"), "{agreement}");
+    assert!(grants[0]["cure"].as_str().unwrap().contains("`drawbridge contract diff`"), "{agreement}");
+    assert_eq!((grants[0]["served"].as_bool(), grants[2]["served"].as_bool()), (Some(false), Some(true)));
+    let table = succeed(&council.folder, ["status", "--config", "gateway.toml"]);
+    let agreed = grants[0]["agreed"].as_str().unwrap();
+    for part in [
+        "1 in force (1 of them SERVED IN PART), 0 to come",
+        "SERVED IN PART, ends in",
+        &format!("grant 1, of {agreed}: "),
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+
+    rewrite("string text = 1", "string text = 8");
+    council.reload().await;
+    let told = status(&council.folder);
+    assert_eq!(told["agreements"]["each"][0]["state"], "not_served", "{told}");
+    let counts = ["in_force", "not_served"].map(|count| told["agreements"][count].as_u64().unwrap());
+    assert_eq!(counts, [0, 1], "{told}");
+    let table = succeed(&council.folder, ["status", "--config", "gateway.toml"]);
+    for part in ["0 in force, 1 CANNOT BE SERVED", "CANNOT BE SERVED, ends in", "renumbered from 4 to 9", "= help: "] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let told = |arguments: &[&str]| {
+        let output = run(&council.folder, [arguments, &["--config", "gateway.toml"]].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, shown) = told(&["agreement", "show", "standard"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("NEAR ITS END, in 23 hours; CANNOT BE SERVED here"), "{shown}");
+    assert!(shown.contains("NOT SERVED   the agreement is about another version of `test.v1.Records`"), "{shown}");
+    for (arguments, code) in [(&["agreement", "check", "agreements/standard.note"][..], 1), (&["agreement", "list"], 1)]
+    {
+        let (ended, said) = told(arguments);
+        assert!(ended == Some(code) && said.contains("CANNOT BE SERVED here"), "{arguments:?}: {ended:?}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 """A partner system of the council, asking through two gateways. Prints one JSON object: the exchanges that the logs must hold."""
 
 import json
+import pathlib
 import threading
 
 import grpc
@@ -355,8 +356,36 @@ def compressed(options):
     return {}
 
 
-CHECKS = [answers, refusals, link_down, overloaded, not_recorded, unanswered, declined, mismatch, cancels, deadline, reflection, health, compressed, violations]
+def turned_down(options):
+    """A certificate that is missing, or another member's, is told by TLS itself: never by a connection that is reset."""
+    root = (options.folder / "offline/authority.pem").read_bytes()
+    systems = pathlib.Path(options.other) / "systems"
+    foreign = [(systems / f"discharge{ending}.pem").read_bytes() for ending in (".key", "")]
+    for own in (), foreign:
+        for _ in range(10):
+            credentials = grpc.ssl_channel_credentials(root, *own)
+            with grpc.secure_channel(options.clients, credentials, options=partner.UNLIMITED) as channel:
+                records = records_pb2_grpc.RecordsStub(channel)
+                refusal = refused(lambda: records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS))
+                assert refusal.code == grpc.StatusCode.UNAVAILABLE, refusal
+                assert "Unwrap failed" in refusal.message and "reset" not in refusal.message, refusal
+    return {}
+
+
+def too_long(options):
+    """Metadata above the limit of the gateway is refused with a status of gRPC, and the connection lives on."""
+    with partner.channel(options, more=(("grpc.max_metadata_size", 1 << 20),)) as channel:
+        records = records_pb2_grpc.RecordsStub(channel)
+        given = (*STANDARD, ("x-long", "v" * 30_000))
+        refusal = refused(lambda: records.Find(Find(id=1), metadata=given, timeout=SECONDS))
+        check(refusal, "TOO_LARGE", grpc.StatusCode.RESOURCE_EXHAUSTED, "consumer")
+        assert "this gateway takes 16384" in refusal.message, refusal
+        assert records.Find(Find(id=1), metadata=STANDARD, timeout=SECONDS).id == 1
+    return {}
+
+
+CHECKS = [answers, refusals, link_down, overloaded, not_recorded, unanswered, declined, mismatch, cancels, deadline, reflection, health, compressed, violations, turned_down, too_long]
 
 if __name__ == "__main__":
-    given = partner.arguments("hop")
+    given = partner.arguments("hop", "other")
     print(json.dumps({check.__name__: check for check in CHECKS}[given.check](given)))

@@ -27,11 +27,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Asks other members' systems, and answers them, through gateways that sign and record every exchange.
 #[derive(Debug, Parser)]
-#[command(name = "drawbridge", version, disable_help_subcommand = true, max_term_width = 110)]
+#[command(name = "drawbridge", version, disable_help_subcommand = true, max_term_width = 110, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<commands::Command>,
 }
+
+/// What holds for every command.
+const EXIT_CODES: &str = "\
+Results go to standard output, words about them to standard error. Exit codes: 0 done, 1 refused or something is wrong, 2 the command \
+line itself is wrong.";
 
 /// What `drawbridge` alone says.
 const WELCOME: &str = "\

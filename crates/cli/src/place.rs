@@ -34,6 +34,11 @@ impl ConfigOption {
         read_config(self.config.as_deref())
     }
 
+    /// Returns how to name the same configuration in a command that comes next: nothing where none was named.
+    pub(crate) fn again(&self) -> String {
+        self.config.as_ref().map(|path| format!(" --config {}", path.display())).unwrap_or_default()
+    }
+
     /// Reads the configuration that is named, or `gateway.toml` where there is one.
     pub(crate) fn read_if_there(&self) -> Outcome<Option<ConfigFile>> {
         if self.config.is_none() && !Path::new(CONFIG).exists() {

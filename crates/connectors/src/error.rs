@@ -26,6 +26,13 @@ pub enum ConnectorError {
         why: Cow<'static, str>,
     },
 
+    /// Nothing was sent: the certificate that the legacy system presents is not accepted.
+    #[error("the legacy system is not trusted: {why}")]
+    Untrusted {
+        /// What is wrong with the certificate.
+        why: Cow<'static, str>,
+    },
+
     /// The legacy system does not accept what the gateway presents to be let in.
     #[error("the legacy system does not let the gateway in: {why}")]
     Credentials {

@@ -19,7 +19,7 @@ use crate::{options, rules};
 use crate::wire::plan::Planner;
 
 pub use earlier::{Kept, Unusable};
-pub use shown::Agreed;
+pub use shown::{Agreed, AsLoaded, Shown, Why};
 
 /// The contracts that were loaded together. Cloning it is cheap; it never changes.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ pub mod status;
 mod wire;
 
 pub use compare::{Change, Place, Version};
-pub use contracts::{Agreed, Contracts, Kept, Service, Unusable};
+pub use contracts::{Agreed, AsLoaded, Contracts, Kept, Service, Shown, Unusable, Why};
 pub use digest::{Digest, InvalidDigest};
 pub use json::{JsonProblem, UnreadableAnswer};
 pub use load::Source;

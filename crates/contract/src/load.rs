@@ -101,7 +101,13 @@ pub(crate) fn stripped(file: &FileDescriptor, keep: impl Fn(&str) -> bool) -> Ve
     compile::strip(&file.encode_to_vec(), &services)
 }
 
-/// Returns the services of an encoded file, encoded as fields of one.
-pub(crate) fn services_of(file: &[u8]) -> Vec<u8> {
-    compile::services(file)
+/// Encodes a file with comments, and without the services that `keep` turns down.
+pub(crate) fn pruned(file: &FileDescriptor, keep: impl Fn(&str) -> bool) -> Vec<u8> {
+    let services: Vec<_> = file.services().map(|service| keep(service.full_name())).collect();
+    compile::prune(&file.encode_to_vec(), &services)
+}
+
+/// Returns the services of an encoded file and their comments, encoded as fields of a file that has `there` services already.
+pub(crate) fn services_of(file: &[u8], there: usize) -> Vec<u8> {
+    compile::services(file, there)
 }

@@ -86,7 +86,8 @@ impl Directory {
         if text.len() > MAX_DIRECTORY_BYTES {
             return Err(vec![Problem::new(file, format!("the directory is larger than {MAX_DIRECTORY_BYTES} bytes"))]);
         }
-        let toml = TomlFile::parse(&file, text).map_err(|problem| vec![problem])?;
+        let told = |problem: Problem| vec![cut_off(&file, text, &problem).unwrap_or(problem)];
+        let toml = TomlFile::parse(&file, text).map_err(told)?;
         check_format(&toml, DIRECTORY_FORMAT).map_err(|problem| vec![problem])?;
         if toml.root().contains_key("roster") {
             let problem = toml.problem(
@@ -97,7 +98,7 @@ impl Directory {
                 problem.help("install a newer Drawbridge; to leave the roster out would admit whoever is in the file"),
             ]);
         }
-        let raw: RawDirectory = toml.read().map_err(|problem| vec![problem])?;
+        let raw: RawDirectory = toml.read().map_err(told)?;
         if raw.member.len() > MAX_MEMBERS {
             return Err(vec![toml.problem(
                 "member",
@@ -188,6 +189,46 @@ impl Directory {
         }
         out
     }
+}
+
+/// Says of a directory that cannot be read that it is the beginning of one, where that is so: every whole one ends with the end of an entry.
+/// One that was cut between two entries can be read, and lacks members.
+fn cut_off(file: &Path, text: &str, problem: &Problem) -> Option<Problem> {
+    const QUOTES: &str = "'''";
+    let begin = "format = \"drawbridge.directory/";
+    if !text.starts_with(begin) && !begin.starts_with(text.trim_end()) {
+        return None;
+    }
+    let inside = text.matches(QUOTES).count() % 2 == 1;
+    if !inside && text.trim_end().ends_with(QUOTES) {
+        return None;
+    }
+    let last = text.rfind(QUOTES);
+    // Behind the entry that ended last, another member may have begun.
+    let member = last.filter(|_| !inside).map_or(text, |at| text.get(at..).unwrap_or_default());
+    let begun = member.contains("\n[[member]]\n");
+    let id = if begun { id_in(member) } else { id_in(text) };
+    let whose = id.map(|id| format!(" of `{id}`")).unwrap_or_default();
+    let within = match last {
+        Some(at) if inside => {
+            let line = text.get(..at).map_or(0, |before| before.matches('\n').count()).saturating_add(1);
+            format!("in the midst of the entry{whose}, which begins on line {line}")
+        }
+        _ if begun => format!("before the entry{whose}"),
+        Some(_) => format!("behind the entry{whose}"),
+        None => "before its first member".to_owned(),
+    };
+    let end = text.len();
+    let told = Problem::new(file, format!("the directory ends too early, {within}")).within(text, &(end..end));
+    Some(told.cause(problem.what.clone()).help(
+        "the file was cut off on its way, or by a disk that is full: get it anew from whoever keeps it; a whole one ends with the line `'''`",
+    ))
+}
+
+/// Returns the id of the last member in a text.
+fn id_in(text: &str) -> Option<MemberId> {
+    let (_, member) = text.rsplit_once("\n[[member]]\nid = \"")?;
+    member.split_once('"')?.0.parse().ok()
 }
 
 /// Reads one member, with problems placed in the directory file.

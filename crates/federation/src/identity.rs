@@ -125,7 +125,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(crate) fn with_article(self) -> &'static str {
+    /// Returns the kind in words, as in `a gateway`.
+    #[must_use]
+    pub fn with_article(self) -> &'static str {
         match self {
             Self::Gateway => "a gateway",
             Self::System => "a system",

@@ -149,6 +149,23 @@ pub(crate) enum Unread {
     Unfit,
 }
 
+/// Returns the size of a request's header list as HTTP/2 counts it. Source: RFC 9113, section 6.5.2.
+pub(crate) fn header_list<B>(request: &http::Request<B>) -> usize {
+    const EACH: usize = 32;
+    let uri = request.uri();
+    let length = |part: Option<&str>| part.map_or(0, str::len);
+    let path = length(uri.path_and_query().map(http::uri::PathAndQuery::as_str));
+    let pseudo = [
+        (":method", request.method().as_str().len()),
+        (":scheme", length(uri.scheme_str())),
+        (":authority", length(uri.authority().map(http::uri::Authority::as_str))),
+        (":path", path),
+    ];
+    let fields = request.headers().iter().map(|(name, value)| (name.as_str(), value.len()));
+    let sizes = pseudo.into_iter().chain(fields).map(|(name, value)| name.len().saturating_add(value));
+    sizes.fold(0, |sum: usize, size| sum.saturating_add(size).saturating_add(EACH))
+}
+
 /// Returns the span of one exchange. Its fields are filled once they are known.
 pub(crate) fn span(side: &'static str) -> tracing::Span {
     use tracing::field::Empty;

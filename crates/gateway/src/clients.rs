@@ -66,6 +66,13 @@ impl Clients {
         self.grpc(caller, request).await
     }
 
+    /// Says of a request that its metadata is too long, where that is so.
+    pub(crate) fn long_header(&self, request: &Request<Incoming>) -> Option<String> {
+        let (size, most) = (calls::header_list(request), self.settings.load().header());
+        let told = "of metadata, each field counted with 32 more, and this gateway takes";
+        (size > most).then(|| format!("the request has {size} bytes {told} {most} (`header` in its `[limits]`)"))
+    }
+
     /// Largest message of a request, and the time to read one.
     pub(crate) fn request_limits(&self) -> (usize, Duration) {
         (self.house.limits.message(), self.settings.load().request_timeout())
@@ -95,6 +102,12 @@ impl Clients {
         if let Some(status) = unfit {
             read_on(request);
             return calls::bare(status).map(ClientBody::ours);
+        }
+        if let Some(told) = self.long_header(&request) {
+            read_on(request);
+            let refusal = Refusal::new(Reason::TooLarge, Hop::Consumer, told);
+            return calls::status_only(&self.house.unrecorded_status(&refusal), Some(Hop::Consumer))
+                .map(ClientBody::ours);
         }
         let path = request.uri().path();
         if Services::serve(path) {

@@ -7,6 +7,7 @@ mod files;
 mod fixed;
 mod in_force;
 mod own;
+mod shown;
 mod stand;
 mod trust;
 
@@ -35,6 +36,7 @@ pub(crate) use earlier::keep_contracts;
 pub(crate) use files::{Text, texts};
 pub(crate) use fixed::needs_restart;
 pub(crate) use own::{gateway, tls};
+pub(crate) use shown::{SHOWN_HELP, shown_as_loaded};
 pub(crate) use stand::Stand;
 pub(crate) use trust::{REVOCATION_ENDINGS, revocation_list, trust_with};
 pub use trust::{revocation_lists, trust, trust_in};

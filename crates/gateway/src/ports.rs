@@ -179,6 +179,7 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
         ConnectorError::Stalled => LegacyError::Stalled,
         unfit @ ConnectorError::Argument { .. } => LegacyError::Unfit(unfit.to_string()),
         other @ (ConnectorError::Unreachable { .. }
+        | ConnectorError::Untrusted { .. }
         | ConnectorError::Credentials { .. }
         | ConnectorError::Mapping { .. }
         | ConnectorError::TooManyRows
@@ -195,7 +196,10 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
 fn command_error(error: ConnectorError) -> LegacyError {
     let unsent = matches!(
         error,
-        ConnectorError::Unreachable { .. } | ConnectorError::Credentials { .. } | ConnectorError::Argument { .. }
+        ConnectorError::Unreachable { .. }
+            | ConnectorError::Untrusted { .. }
+            | ConnectorError::Credentials { .. }
+            | ConnectorError::Argument { .. }
     );
     let error = legacy_error(error);
     if unsent { LegacyError::Undone(Box::new(error)) } else { error }

@@ -72,6 +72,10 @@ impl Rest {
         if let Some(form) = connect::Form::of(request.headers()) {
             return connect::serve(self, clients, system, (form, request)).await;
         }
+        if let Some(told) = clients.long_header(&request) {
+            read_on(request);
+            return answers::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &told);
+        }
         let path = request.uri().path();
         if path == DOCUMENT {
             return match *request.method() {

@@ -51,7 +51,7 @@ impl Security {
     /// Notes that a certificate was not believed.
     pub(crate) fn distrusted(&self, distrust: &Distrust) {
         let kind = self.count(Kind::CertificateRefused);
-        tracing::warn!(event = SECURITY, kind, reason = %distrust, "a certificate was refused");
+        tracing::warn!(event = SECURITY, kind, reason = %distrust, help = distrust.help(), "a certificate was refused");
     }
 
     /// Notes that open connections were closed.

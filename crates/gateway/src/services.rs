@@ -101,7 +101,7 @@ impl Services {
             return Ok(routes.clone());
         }
         let services = agreed.keys().cloned().collect();
-        let routes = reflection_of(&rules.contracts.shown(&agreed), &services)
+        let routes = reflection_of(&rules.contracts.shown(&agreed).contracts, &services)
             .map_err(|error| Status::internal(format!("reflection is not available: {error}")))?;
         reflections.ready.insert(agreed, routes.clone());
         Ok(routes)

@@ -82,7 +82,14 @@ impl Settings {
 
     /// What the clients' port allows.
     pub(crate) fn clients_limits(&self) -> server::Limits {
-        server::Limits { http1: self.rest(), ..self.limits() }
+        let limits = self.limits();
+        let told_header_bytes = limits.http2.header_bytes.saturating_mul(TOLD_HEADERS);
+        server::Limits { http1: self.rest(), http2: Http2 { told_header_bytes, ..limits.http2 }, ..limits }
+    }
+
+    /// Largest header list of a request.
+    pub(crate) fn header(&self) -> usize {
+        self.file.config.limits.header.bytes()
     }
 
     fn limits(&self) -> server::Limits {
@@ -105,6 +112,9 @@ impl Settings {
         }
     }
 }
+
+/// How many times the limit a header list of a client may be to be refused in words; a longer one is answered with 431.
+const TOLD_HEADERS: u32 = 4;
 
 fn rest(config: &Config) -> bool {
     config.clients.as_ref().is_some_and(|clients| clients.rest)

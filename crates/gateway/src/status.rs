@@ -2,6 +2,7 @@
 //!
 //! Members, gateways, systems and ids of agreements are named; persons, cases, and what was asked never are.
 
+mod agreements;
 mod fetch;
 mod source;
 
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use fetch::{FetchError, fetch};
-pub(crate) use source::{Ending, Source};
+pub(crate) use source::{AgreementLabels, Ending, Source};
 
 /// The `format` of a status.
 pub const STATUS_FORMAT: &str = "drawbridge.status/v1";
@@ -171,12 +172,16 @@ pub struct System {
 pub struct Agreements {
     /// How many permit something now.
     pub in_force: usize,
+    /// How many would, and permit nothing since the contracts that are loaded do not fit.
+    #[serde(default)]
+    pub not_served: usize,
     /// How many will do so.
     pub to_come: usize,
     /// How many are over.
     pub ended: usize,
-    /// Those that somebody should look at: they end, or are to be reviewed, within 30 days, or that is past. The soonest end first.
-    pub attention: Vec<Attention>,
+    /// Each of them: first those that somebody should look at, the soonest end first.
+    #[serde(default)]
+    pub each: Vec<Agreement>,
     /// What is used today, by UTC, of limits that agreements in force set for a day, as this gateway counts it.
     #[serde(default)]
     pub limits: Vec<DayLimit>,
@@ -203,23 +208,85 @@ pub struct DayLimit {
     pub most: u64,
 }
 
-/// An agreement that somebody should look at.
+/// An agreement that both members have signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attention {
+pub struct Agreement {
     /// Its id.
     pub agreement: String,
     /// The member that may ask.
     pub consumer: String,
     /// The member that answers.
     pub provider: String,
-    /// When it ends.
+    /// How it stands.
+    pub state: AgreementState,
+    /// Whether somebody should look at it: it is not served, or not in full; it ends, or is to be reviewed, within 30 days, or that is
+    /// past since no more than 30 days. One that a member ended by a note needs no look.
+    pub look_at: bool,
+    /// From when it is in force.
+    pub from: String,
+    /// When it ends or ended.
     pub until: String,
     /// How long until then; negative when it is past.
     pub ends_in_seconds: i64,
+    /// The member that ended it, where one did.
+    pub ended_by: Option<String>,
     /// The day on which the two members look at it again.
     pub review_on: String,
     /// Whether that day is past.
     pub review_overdue: bool,
+    /// Its grants in the order of the text. Of one that is over there are none.
+    pub grants: Vec<Grant>,
+}
+
+/// How an agreement stands. What comes first counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgreementState {
+    /// It is over.
+    Ended,
+    /// Its time has not come.
+    ToCome,
+    /// Its time is now, and it permits nothing: the contracts that are loaded do not fit.
+    NotServed,
+    /// Its time is now, and some of its grants permit nothing.
+    ServedInPart,
+    /// It permits what it says, and ends within 30 days.
+    NearItsEnd,
+    /// It permits what it says.
+    InForce,
+}
+
+/// What one grant of an agreement comes to here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its service.
+    pub service: String,
+    /// The version of the service that was agreed on.
+    pub agreed: String,
+    /// The version that is loaded, where one is.
+    pub loaded: Option<String>,
+    /// How the one stands to the other.
+    pub contract: ContractMatch,
+    /// Whether the grant permits something.
+    pub served: bool,
+    /// Why not.
+    pub why: Option<String>,
+    /// How to mend it.
+    pub cure: Option<String>,
+}
+
+/// How a loaded contract stands to the one that was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContractMatch {
+    /// It is the same.
+    Same,
+    /// It came after it, and is backward compatible.
+    Later,
+    /// It is another one.
+    Different,
+    /// There is none with this service.
+    NotLoaded,
 }
 
 /// Something with an end.

@@ -27,6 +27,10 @@ pub struct Http2 {
     /// Bytes of a header block as they are sent, compressed, above which an answer counts as too long, whatever HTTP/2 makes of it.
     /// Default: none. A client that reads trailers should set it: h2 leaves out of them what is beyond `header_bytes`, and says nothing.
     pub header_block: Option<usize>,
+    /// Size up to which a header list above `header_bytes` is handed to the service of a server all the same, so that it can refuse the
+    /// request in the words of its protocol: a gRPC client makes `UNKNOWN` of 431. Default: none. Limits of h2 that follow from the size
+    /// then follow from this one.
+    pub told_header_bytes: u32,
     /// Time from the first byte of a header block (or of any other frame but `DATA`) to its last. Default: 10 s. Also the time within
     /// which a connection must begin to speak.
     pub header_timeout: Duration,
@@ -87,6 +91,7 @@ impl Default for Http2 {
             streams: 128,
             header_bytes: 16 * 1024,
             header_block: None,
+            told_header_bytes: 0,
             header_timeout: Duration::from_secs(10),
             stream_window: 128 * 1024,
             connection_window: 16 * 1024 * 1024,
@@ -132,7 +137,7 @@ impl Http2 {
         let mut builder = h2::server::Builder::new();
         builder
             .max_concurrent_streams(self.streams)
-            .max_header_list_size(self.header_bytes)
+            .max_header_list_size(self.header_bytes.max(self.told_header_bytes))
             .initial_window_size(self.stream_window.min(Self::LARGEST_WINDOW))
             .initial_connection_window_size(self.connection_window.min(Self::LARGEST_WINDOW))
             .max_frame_size(self.frame_bytes_within_bounds())

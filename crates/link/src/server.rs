@@ -14,7 +14,7 @@
 //! | handshakes that stall | [`Handshakes::timeout`], [`Handshakes::at_once`] | closed |
 //! | connections, in all and of one peer | [`Limits::connections`], [`Limits::connections_of_one`] | closed |
 //! | a header block that trickles in | [`Http2::header_timeout`] | closed |
-//! | header lists that are long, or unpack to long ones | [`Http2::header_bytes`] | 431; beyond four times, `GOAWAY` |
+//! | header lists that are long, or unpack to long ones | [`Http2::header_bytes`], [`Http2::told_header_bytes`] | the service's; 431; beyond four times, `GOAWAY` |
 //! | `CONTINUATION` without end | what the header list needs and a quarter more (h2) | `GOAWAY` |
 //! | streams at once | [`Http2::streams`] | `REFUSED_STREAM`; after 1,024 of them `GOAWAY` |
 //! | streams opened and reset | [`Http2::resets`] | closed |

@@ -20,6 +20,7 @@ use crate::end::End;
 use crate::file::Signed;
 use crate::grant::MetadataKey;
 use crate::plan::Plan;
+use crate::standing::Standing;
 
 /// An immutable snapshot of all agreements that both members have signed. Cloning it is cheap; a change makes a new one.
 #[derive(Clone, Default)]
@@ -41,6 +42,7 @@ type Purposes = HashMap<Arc<str>, Vec<Candidate>>;
 struct Known {
     agreement: Arc<Agreement>,
     ended: Option<Ended>,
+    standings: Vec<Standing>,
 }
 
 /// A call that asks to be permitted, with what the decision is made on.
@@ -127,7 +129,8 @@ impl Agreements {
             }
             let end = ended.get(&agreement.digest()).filter(|end| end.ends(agreement));
             let ended = end.map(|end| Ended::ByNote { by: end.ended_by().clone(), at: end.ended_at() });
-            for compiled in agreement_plans(agreement, contracts, projections, &mut problems) {
+            let plans = agreement_plans(agreement, contracts, projections, &mut problems);
+            for compiled in plans.compiled {
                 let candidate =
                     Candidate { agreement: Arc::clone(agreement), ended: ended.clone(), outcome: compiled.outcome };
                 inner
@@ -142,7 +145,8 @@ impl Agreements {
                     .or_default()
                     .push(candidate);
             }
-            inner.agreements.insert(agreement.digest(), Known { agreement: Arc::clone(agreement), ended });
+            let known = Known { agreement: Arc::clone(agreement), ended, standings: plans.standings };
+            inner.agreements.insert(agreement.digest(), known);
         }
         let methods = inner.index.values_mut().flat_map(HashMap::values_mut).flat_map(HashMap::values_mut);
         for candidates in methods.flat_map(HashMap::values_mut) {
@@ -275,6 +279,13 @@ impl Agreements {
     #[must_use]
     pub fn get(&self, digest: &Digest) -> Option<&Arc<Agreement>> {
         self.0.agreements.get(digest).map(|known| &known.agreement)
+    }
+
+    /// Returns what the grants of an agreement come to with the contracts that are loaded, in the order of the text: one that is in force
+    /// may permit nothing for their sake. Nothing for one that is not known.
+    #[must_use]
+    pub fn standings(&self, digest: &Digest) -> &[Standing] {
+        self.0.agreements.get(digest).map(|known| known.standings.as_slice()).unwrap_or_default()
     }
 
     /// Returns how an agreement ended, if it has: by an end note, or by `now`. `None` also for one that is not known.

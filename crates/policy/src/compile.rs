@@ -11,6 +11,7 @@ use problem::{KeyPath, Problem, TomlFile, nearest};
 use crate::agreement::Agreement;
 use crate::grant::Grant;
 use crate::plan::{Plan, fields_digest};
+use crate::standing::{ContractState, Hindrance, Standing};
 
 /// Returns what is wrong with `agreement` when it is held against `contracts`: services, methods and fields that are not there, a contract
 /// that is not the one agreed on, methods of no known kind.
@@ -20,6 +21,14 @@ pub fn check_contracts(agreement: &Agreement, contracts: &Contracts) -> Vec<Prob
     agreement_plans(&Arc::new(agreement.clone()), contracts, &mut Projections::default(), &mut problems);
     Problem::sort(&mut problems);
     problems
+}
+
+/// What an agreement compiles to.
+#[derive(Default)]
+pub(crate) struct Plans {
+    pub(crate) compiled: Vec<Compiled>,
+    /// What each grant comes to, in the order of the text.
+    pub(crate) standings: Vec<Standing>,
 }
 
 /// What one grant allows for one method: plans by purpose, or why there are none.
@@ -92,13 +101,32 @@ pub(crate) fn agreement_plans(
     contracts: &Contracts,
     projections: &mut Projections,
     problems: &mut Vec<Problem>,
-) -> Vec<Compiled> {
+) -> Plans {
     let mut compiler = Compiler { agreement, contracts, projections, problems, file: OnceCell::new() };
-    let mut made = Vec::new();
+    let mut plans = Plans::default();
     for (place, grant) in agreement.grants().iter().enumerate() {
-        compiler.grant(place, grant, &mut made);
+        let before = compiler.problems.len();
+        compiler.grant(place, grant, &mut plans.compiled);
+        let found = compiler.problems.get(before..).unwrap_or_default();
+        plans.standings.push(Standing {
+            service: Arc::clone(&grant.service),
+            agreed: grant.digest,
+            contract: contract_state(grant, contracts),
+            hindrance: Hindrance::of(found),
+        });
     }
-    made
+    plans
+}
+
+fn contract_state(grant: &Grant, contracts: &Contracts) -> ContractState {
+    match contracts.service(&grant.service) {
+        None => ContractState::NotLoaded,
+        Some(service) if service.digest == grant.digest => ContractState::Same,
+        Some(service) if contracts.agreed(service, &grant.digest).is_ok() => {
+            ContractState::Later { loaded: service.digest }
+        }
+        Some(service) => ContractState::Different { loaded: service.digest },
+    }
 }
 
 struct Compiler<'a> {

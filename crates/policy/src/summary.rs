@@ -10,6 +10,7 @@ use crate::agreement::Agreement;
 use crate::end::End;
 use crate::file::{AgreementFile, Signatures, State};
 use crate::grant::{Grant, Limits, MetadataKey};
+use crate::standing::{ContractState, Hindrance, Served, Standing, Told};
 use crate::time::shown;
 
 /// What an agreement says, with the state it is in. `Display` writes it for people.
@@ -27,6 +28,10 @@ pub struct Summary {
     pub signatures: Signatures,
     /// What it is now.
     pub state: State,
+    /// When that was looked at.
+    pub now: SystemTime,
+    /// How much of it the loaded contracts let a gateway serve.
+    pub served: Served,
     /// From when it is in force.
     pub valid_from: SystemTime,
     /// Until when it is in force.
@@ -50,6 +55,8 @@ pub struct GrantSummary {
     pub digest: Digest,
     /// Whether the loaded contract is that one.
     pub contract: ContractState,
+    /// Why the grant permits nothing, where that is so.
+    pub hindrance: Option<Hindrance>,
     /// Names of the consumer's systems, sorted.
     pub systems: Vec<String>,
     /// Names of purposes.
@@ -77,25 +84,6 @@ pub struct MethodSummary {
     pub withheld: Vec<String>,
 }
 
-/// How the loaded contract stands to the one that was agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContractState {
-    /// It is the same.
-    Same,
-    /// It came after it, and is backward compatible: what was agreed on goes on.
-    Later {
-        /// Its digest.
-        loaded: Digest,
-    },
-    /// It is another one, and what was agreed on does not go on under it.
-    Different {
-        /// Its digest.
-        loaded: Digest,
-    },
-    /// There is none with this service.
-    NotLoaded,
-}
-
 impl Summary {
     /// Sums up an agreement. `signatures` are what [`AgreementFile::signatures`] found, `ends` the verified end notes at hand.
     #[must_use]
@@ -108,6 +96,9 @@ impl Summary {
     ) -> Summary {
         let agreement: &Agreement = file.agreement();
         let purposes = agreement.purposes().iter();
+        let standings = Standing::of(file.agreement(), contracts);
+        let served = Served::of(&standings);
+        let grants = agreement.grants().iter().zip(standings);
         Summary {
             id: agreement.id().to_owned(),
             digest: agreement.digest(),
@@ -115,6 +106,8 @@ impl Summary {
             provider: agreement.provider().clone(),
             signatures,
             state: file.state(signatures, ends, now),
+            now,
+            served,
             valid_from: agreement.valid_from(),
             valid_until: agreement.valid_until(),
             review_on: agreement.review_on().to_string(),
@@ -122,22 +115,14 @@ impl Summary {
             purposes: purposes
                 .map(|(name, purpose)| (name.to_string(), purpose.legal_basis.to_string(), purpose.description.clone()))
                 .collect(),
-            grants: agreement.grants().iter().map(|grant| GrantSummary::of(grant, contracts)).collect(),
+            grants: grants.map(|(grant, standing)| GrantSummary::of(grant, standing, contracts)).collect(),
         }
     }
 }
 
 impl GrantSummary {
-    fn of(grant: &Grant, contracts: &Contracts) -> GrantSummary {
+    fn of(grant: &Grant, standing: Standing, contracts: &Contracts) -> GrantSummary {
         let service = contracts.service(&grant.service);
-        let contract = match service {
-            None => ContractState::NotLoaded,
-            Some(service) if service.digest == grant.digest => ContractState::Same,
-            Some(service) if contracts.agreed(service, &grant.digest).is_ok() => {
-                ContractState::Later { loaded: service.digest }
-            }
-            Some(service) => ContractState::Different { loaded: service.digest },
-        };
         let agreed = service.and_then(|service| contracts.agreed(service, &grant.digest).ok());
         let methods = grant.methods.iter().map(|name| {
             let method =
@@ -153,7 +138,8 @@ impl GrantSummary {
         GrantSummary {
             service: grant.service.to_string(),
             digest: grant.digest,
-            contract,
+            contract: standing.contract,
+            hindrance: standing.hindrance,
             systems: grant.systems.iter().map(|system| system.name().to_owned()).collect(),
             purposes: grant.purposes.iter().map(ToString::to_string).collect(),
             requires: grant.required.keys().collect(),
@@ -174,7 +160,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signed = |yes: bool| if yes { "signed" } else { "not signed" };
         writeln!(f, "agreement {}", self.id)?;
-        writeln!(f, "  state        {}", self.state)?;
+        let told = Told { state: &self.state, served: self.served, now: self.now };
+        writeln!(f, "  state        {told}")?;
         writeln!(f, "  consumer     {}, {}", self.consumer, signed(self.signatures.consumer))?;
         writeln!(f, "  provider     {}, {}", self.provider, signed(self.signatures.provider))?;
         writeln!(f, "  in force     {} until {}", shown(self.valid_from), shown(self.valid_until))?;
@@ -207,11 +194,15 @@ impl GrantSummary {
                 writeln!(f, "  contract     {}; {loaded} is loaded, and compatible", self.digest)?;
             }
             ContractState::Different { loaded } => {
-                writeln!(f, "  contract     {}, but {loaded} is loaded: nothing is permitted", self.digest)?;
+                writeln!(f, "  contract     {}, but {loaded} is loaded", self.digest)?;
             }
             ContractState::NotLoaded => {
-                writeln!(f, "  contract     {}, which is not loaded: nothing is permitted", self.digest)?;
+                writeln!(f, "  contract     {}, which is not loaded", self.digest)?;
             }
+        }
+        if let Some(Hindrance { what, help }) = &self.hindrance {
+            writeln!(f, "  NOT SERVED   {what}")?;
+            writeln!(f, "  help         {help}")?;
         }
         if !self.requires.is_empty() {
             let keys: Vec<String> = self.requires.iter().map(ToString::to_string).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -48,6 +48,18 @@ pub(crate) fn shown(instant: SystemTime) -> String {
 pub(crate) fn written(instant: SystemTime) -> String {
     let seconds = Timestamp::try_from(instant).map_or(0, Timestamp::as_second);
     Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
+/// Writes a length of time in its largest unit: `3 days`, `1 hour`.
+pub(crate) fn length(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }
 
 /// How long both members keep the records of exchanges under an agreement: `"6 years"`, `"90 days"`.
@@ -115,8 +127,6 @@ impl fmt::Display for Retention {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     place::{ConfigOption, federation_of},
 };
 
-/// Drafts, checks, signs, shows and ends agreements: who may ask whom for what
+/// Drafts, checks, signs, shows, lists and ends agreements: who may ask whom for what
 #[derive(Debug, Subcommand)]
 pub(crate) enum Agreement {
     New(new::New),

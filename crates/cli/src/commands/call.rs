@@ -45,18 +45,19 @@ const MAX_RECEIPT_BYTES: usize = 1024 * 1024;
 
 /// Asks another member, and writes the answer as JSON; a stream as one JSON object a line
 #[derive(Debug, Args)]
+#[command(after_help = NOTE)]
 pub(crate) struct Call {
     /// The member that is asked
     member: MemberId,
     /// The method, as in housing.v1.Tenancies/Find
     #[arg(value_name = "SERVICE/METHOD")]
     method: String,
-    /// The request as JSON, `@FILE`, or `-` for standard input
+    /// The request as JSON; `@FILE` reads it from a file, `-` from standard input
     #[arg(value_name = "JSON|@FILE|-", default_value = "{}")]
     request: String,
     #[command(flatten)]
     metadata: Metadata,
-    /// How long the answer may take, as in 5s
+    /// How long the answer may take, as in 5s. Default: what the contract says, else the gateway's own
     #[arg(long, visible_alias = "timeout", value_name = "TIME", value_parser = moments::parse_duration)]
     deadline: Option<Duration>,
     #[command(flatten)]
@@ -68,6 +69,12 @@ pub(crate) struct Call {
     #[arg(long, short)]
     verbose: bool,
 }
+
+/// What is to be known about all of it.
+const NOTE: &str = "\
+It asks as a partner system does: through the clients' port of the own gateway, which has to run, and with the certificate of one of the \
+own member's systems. The request is one message; methods that take a stream of them are for programs. A refusal says on standard error \
+who refused and why, and the exit code is 1.";
 
 impl Call {
     pub(crate) fn run(self) -> Outcome {
@@ -194,7 +201,8 @@ impl Call {
             say(format_args!("receipt: {}, covered by checkpoints of both logs", path.display()));
         } else {
             say(format_args!("receipt: {}, not covered by a checkpoint of each log yet", path.display()));
-            warn(format_args!("later, `drawbridge receipt fetch {exchange}` gets one that is"));
+            let again = self.caller.again();
+            warn(format_args!("later, `drawbridge receipt fetch {exchange}{again}` gets one that is"));
         }
         Ok(())
     }

@@ -44,8 +44,8 @@ struct AuthorityOption {
 pub(crate) struct Gateway {
     #[command(flatten)]
     authority: AuthorityOption,
-    /// A host name or IP address by which the member's systems reach the gateway. Default: those of the directory's address and
-    /// of this machine itself
+    /// A host name or IP address by which the member's systems reach the gateway. May be given more than once, and all have to be
+    /// named again. Default: those of the directory's address and of this machine itself
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Revoke {
     authority: AuthorityOption,
 }
 
-/// Lists the certificates in the folder of the configuration
+/// Lists the certificates that lie beside the configuration, the gateway's and those of systems, and until when each is good
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]

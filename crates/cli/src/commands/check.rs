@@ -14,6 +14,10 @@ use crate::{
 };
 
 /// Checks a configuration and everything that it names, without starting anything
+///
+/// Looked at are the configuration itself, directory, keys, certificates, contracts, bindings with their databases, agreements and the
+/// log. The exit code is 1 when `drawbridge run` would refuse to start, and also when an agreement cannot be used, which would start all
+/// the same and permit nothing under it. Warnings do not count.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// The configuration file, as an alternative to `--config`
@@ -56,6 +60,7 @@ pub(super) fn warnings(prepared: &Prepared) -> Vec<String> {
     let mut warnings = prepared.warnings.clone();
     warnings.extend(prepared.tls.warning(now).map(|warning| warning.to_string()));
     warnings.extend(prepared.unanswered(now));
+    warnings.extend(prepared.shown_as_loaded(now));
     warnings
 }
 

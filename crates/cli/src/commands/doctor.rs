@@ -14,7 +14,7 @@ use crate::{
 /// Examines configuration, machine, peers and legacy systems, and says what mends each thing that is wrong
 ///
 /// It starts nothing and changes nothing, and can be run beside the running gateway, best as the gateway's own user. Peers are
-/// dialled with the gateway's own certificate. The exit code is 0 when there are no errors; warnings are none.
+/// dialled with the gateway's own certificate. The exit code is 1 when there is an error; warnings do not count.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]

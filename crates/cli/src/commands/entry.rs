@@ -57,7 +57,7 @@ pub(crate) struct Sign {
     /// The member's name for people
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// The certificate of a further authority of the member, in PEM: that of the one to change to
+    /// The certificate, in PEM, of an authority to change to: it is listed beside the present roots, and certificates of either are taken
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
     /// The entry file. Default: `entry.note` beside the configuration

@@ -10,10 +10,11 @@ use crate::{
     terminal::Out,
 };
 
-/// Explains a refusal: what it means, and what to do
+/// Explains why a call is refused: what the reason means, who refuses, whether to try again, and what to do
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The reason, as in `NO_AGREEMENT`. Without one, all are listed
+    /// The reason that came with the refusal, as in `NO_AGREEMENT`, in capitals or not. Without one, all are listed, each with its gRPC
+    /// status and whether a caller may try again
     reason: Option<String>,
 }
 

@@ -40,13 +40,14 @@ pub(crate) struct Init {
     /// The member's name for people. Default: its id
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Where other members' gateways reach this one. Without it, the gateway asks and answers nobody
+    /// Where other members' gateways reach this one. Without it, the gateway only asks, and answers nobody
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<Address>,
-    /// A system of the member that will ask others; one certificate each
+    /// A system of the member that will ask others, and gets a certificate. May be given more than once
     #[arg(long = "system", value_name = "NAME")]
     systems: Vec<String>,
-    /// A further host name or IP address by which the member's systems reach the gateway
+    /// A further host name or IP address by which the member's systems reach the gateway, for its certificate. May be given more than
+    /// once
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     /// Where to listen for other gateways. Default: the port of `--address` on every interface
@@ -135,7 +136,7 @@ impl Init {
         out.line(format_args!("  {folder}/entry.note tells other members who this is; its member key is"))?;
         out.line(format_args!("    {}", made.entry.member_key))?;
         if made.entry.gateways.iter().all(|gateway| gateway.address.is_none()) {
-            out.line("  the gateway asks, and answers nobody; `drawbridge entry sign --address HOST:PORT` and `[links]` change that")?;
+            out.line("  the gateway only asks, and answers nobody; `drawbridge entry sign --address HOST:PORT` and `[links]` change that")?;
         }
         for (system, _) in &made.systems {
             out.line(format_args!(

@@ -55,7 +55,7 @@ impl std::str::FromStr for Which {
             return Ok(Self::Index(index));
         }
         text.parse().map(Self::Exchange).map_err(|_| {
-            "expected an exchange's id or the index of a record; `drawbridge log list` shows both".to_owned()
+            "expected an exchange's id or the index of a record; `drawbridge log list --wide` shows both".to_owned()
         })
     }
 }

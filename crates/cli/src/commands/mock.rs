@@ -14,7 +14,7 @@ pub(crate) struct Mock {
     /// The contract: a folder of .proto files, one of them, or a descriptor set
     #[arg(value_name = "CONTRACT", required = true)]
     contracts: Vec<PathBuf>,
-    /// A service to mock, as in housing.v1.Tenancies. Default: all of the contract
+    /// A service to mock, as in housing.v1.Tenancies. May be given more than once. Default: all of the contract
     #[arg(long = "service", value_name = "SERVICE")]
     services: Vec<String>,
     /// JSON or TOML file with examples, by method; they come before what is made up
@@ -32,10 +32,10 @@ pub(crate) struct Mock {
     /// The member that asks
     #[arg(long, value_name = "MEMBER", default_value = "partner.example", conflicts_with = "entry")]
     consumer: MemberId,
-    /// A system of the member that asks. Default: app
+    /// A system of the member that asks. May be given more than once. Default: app
     #[arg(long = "system", value_name = "NAME")]
     systems: Vec<String>,
-    /// A purpose to ask for. Default: development
+    /// A purpose to ask for. May be given more than once. Default: development
     #[arg(long = "purpose", value_name = "PURPOSE")]
     purposes: Vec<String>,
     /// Where systems of the asking member ask. Default: a free port

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use gateway::{
-    status::{self, Attention, Certificate, DayLimit, FetchError, Peer, Reload, Status},
+    status::{self, Agreement, AgreementState, Certificate, DayLimit, FetchError, Peer, Reload, Status},
     when,
 };
 use problem::Problem;
@@ -18,18 +18,25 @@ use crate::{
 
 /// Certificates are told that end within this, in seconds; with `--all` every one is.
 const NEAR: i64 = 30 * 86_400;
+/// Most agreements that are told; with `--all` every one is.
+const MOST_AGREEMENTS: usize = 50;
 
 /// Tells how the running gateway stands: exchanges, peers, agreements, log, certificates
+///
+/// It asks the gateway's operations port, so the gateway has to run on this machine or that port has to be reached. Of each agreement it
+/// says whether it is in force, near its end, over, yet to come, or cannot be served because the contract that is loaded is another one.
+/// The exit code is 1 when the gateway takes no exchanges, or does not answer.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     #[command(flatten)]
     config: ConfigOption,
 
     /// The gateway's operations port, in place of the configuration's `operations.listen`
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "config")]
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "config")]
     address: Option<SocketAddr>,
 
-    /// Also certificates and entries that do not end within 30 days
+    /// Also certificates and entries that do not end within 30 days, agreements that ended longer ago than that, and more than 50
+    /// agreements
     #[arg(long, conflicts_with = "json")]
     all: bool,
 
@@ -83,7 +90,7 @@ fn tell(status: &Status, all: bool, out: &mut Out) -> Outcome {
     head(status, out)?;
     peers(&status.peers, out)?;
     systems(status, out)?;
-    agreements(status, out)?;
+    agreements(&status.agreements.each, all, out)?;
     limits(&status.agreements.limits, out)?;
     certificates(&status.certificates, all, out)
 }
@@ -126,8 +133,14 @@ fn head(status: &Status, out: &mut Out) -> Outcome {
     let rest = if rest == 0 { String::new() } else { format!("; {} not covered yet", grouped(rest)) };
     out.line(format_args!("  checkpoint  covers {}{age}{rest}", some(log.checkpoint_records, "record")))?;
     let agreements = &status.agreements;
+    let in_part = agreements.each.iter().filter(|one| one.state == AgreementState::ServedInPart).count();
+    let in_part = if in_part == 0 { String::new() } else { format!(" ({in_part} of them SERVED IN PART)") };
+    let not_served = match agreements.not_served {
+        0 => String::new(),
+        count => format!(" {count} CANNOT BE SERVED,"),
+    };
     out.line(format_args!(
-        "  agreements  {} in force, {} to come, {} ended",
+        "  agreements  {} in force{in_part},{not_served} {} to come, {} ended",
         agreements.in_force, agreements.to_come, agreements.ended
     ))
 }
@@ -202,25 +215,62 @@ fn systems(status: &Status, out: &mut Out) -> Outcome {
     table.finish(out)
 }
 
-fn agreements(status: &Status, out: &mut Out) -> Outcome {
-    if status.agreements.attention.is_empty() {
+/// Each agreement; below one that cannot be served, why not and what mends it.
+fn agreements(agreements: &[Agreement], all: bool, out: &mut Out) -> Outcome {
+    let is_history = |one: &&Agreement| one.state == AgreementState::Ended && one.ends_in_seconds < -NEAR;
+    let mut told: Vec<&Agreement> = agreements.iter().filter(|one| all || !is_history(one)).collect();
+    let more = if all { 0 } else { told.len().saturating_sub(MOST_AGREEMENTS) };
+    told.truncate(told.len().saturating_sub(more));
+    if told.is_empty() {
         return Ok(());
     }
     out.line("")?;
     let mut table = Table::new([
-        Column::left("AGREEMENT TO LOOK AT"),
+        Column::left("AGREEMENT"),
         Column::left("CONSUMER"),
         Column::left("PROVIDER"),
-        Column::left("END"),
         Column::left("REVIEW"),
+        Column::left("STATE"),
     ]);
-    for Attention { agreement, consumer, provider, ends_in_seconds, review_on, review_overdue, .. } in
-        &status.agreements.attention
-    {
-        let review = if *review_overdue { format!("OVERDUE since {review_on}") } else { format!("due on {review_on}") };
-        table.row([agreement.clone(), consumer.clone(), provider.clone(), when::end(*ends_in_seconds), review], out)?;
+    for one in told {
+        let review = match (one.state, one.review_overdue) {
+            (AgreementState::Ended, _) => String::new(),
+            (_, true) => format!("OVERDUE since {}", one.review_on),
+            (_, false) => format!("due on {}", one.review_on),
+        };
+        let cells = [one.agreement.clone(), one.consumer.clone(), one.provider.clone(), review, state(one)];
+        table.row(cells, out)?;
+        for (at, grant) in one.grants.iter().enumerate() {
+            let Some(why) = &grant.why else { continue };
+            let number = at.saturating_add(1);
+            let under = |text: String| [String::new(), String::new(), String::new(), String::new(), text];
+            table.row(under(format!("grant {number}, of {}: {why}", grant.agreed)), out)?;
+            table.row(under(format!("= help: {}", grant.cure.as_deref().unwrap_or_default())), out)?;
+        }
     }
-    table.finish(out)
+    table.finish(out)?;
+    if more == 0 {
+        Ok(())
+    } else {
+        out.line(format_args!("and {}: `--all` tells them too", some(more as u64, "agreement")))
+    }
+}
+
+fn state(one: &Agreement) -> String {
+    let end = when::end(one.ends_in_seconds);
+    let hindered = one.grants.iter().any(|grant| !grant.served);
+    match (one.state, &one.ended_by) {
+        (AgreementState::Ended, Some(by)) => format!("{end}, by {by}"),
+        (AgreementState::Ended, None) => format!("{end}: its time is over"),
+        (AgreementState::ToCome, _) if hindered => {
+            format!("not in force yet, from {}; CANNOT BE SERVED as it is", one.from)
+        }
+        (AgreementState::ToCome, _) => format!("not in force yet, from {}", one.from),
+        (AgreementState::NotServed, _) => format!("CANNOT BE SERVED, {end}"),
+        (AgreementState::ServedInPart, _) => format!("SERVED IN PART, {end}"),
+        (AgreementState::NearItsEnd, _) => format!("in force, NEAR ITS END: {end}"),
+        (AgreementState::InForce, _) => format!("in force, {end}"),
+    }
 }
 
 fn limits(limits: &[DayLimit], out: &mut Out) -> Outcome {

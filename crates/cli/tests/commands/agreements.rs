@@ -50,6 +50,14 @@ fn signed() -> Place {
 }
 
 #[test]
+fn what_to_type_after_a_draft_names_the_same_configuration() {
+    let place = Place::with_two_members();
+    let draft = ["agreement", "new", "--config", "county/gateway.toml", "--provider", "trust.example"];
+    let said = place.does(draft.iter().chain(&["--service", "housing.v1.Tenancies", "-o", "draft.toml"]));
+    assert!(said.contains("`drawbridge agreement check draft.toml --config county/gateway.toml`"), "{said}");
+}
+
+#[test]
 fn a_draft_is_refused_until_it_is_filled_in() {
     let place = drafted();
     let said = place.refuses(["agreement", "check", "draft.toml", "--config", "county/gateway.toml"]);

@@ -55,6 +55,14 @@ fn a_receipt_without_a_checkpoint_says_that_it_proves_less() {
 }
 
 #[test]
+fn who_has_a_receipt_and_no_gateway_is_told_to_name_a_directory() {
+    let Exchanged { place, receipt, .. } = exchanged();
+    place.write("the.receipt", &text(&receipt));
+    let ran = place.run(["receipt", "verify", "the.receipt"]);
+    assert!(ran.code == 2 && ran.err.contains("`--directory FILE`") && !ran.err.contains("init"), "{}", ran.err);
+}
+
+#[test]
 fn every_way_of_changing_a_receipt_is_found() {
     let Exchanged { place, receipt, .. } = exchanged();
     let flip = |bytes: &[u8]| {

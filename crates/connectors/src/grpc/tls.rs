@@ -90,12 +90,10 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Option<Connec
             ConnectorError::Unreachable { why: format!("it refused the TLS handshake ({alert:?})").into() }
         });
     }
-    let why = if let rustls::Error::InvalidCertificate(reason) = error {
-        format!("its certificate is not accepted: {reason}").into()
-    } else {
-        "the TLS handshake failed".into()
-    };
-    Some(ConnectorError::Unreachable { why })
+    if let rustls::Error::InvalidCertificate(reason) = error {
+        return Some(ConnectorError::Untrusted { why: format!("its certificate is not accepted: {reason}").into() });
+    }
+    Some(ConnectorError::Unreachable { why: "the TLS handshake failed".into() })
 }
 
 fn about_our_certificate(alert: AlertDescription) -> bool {

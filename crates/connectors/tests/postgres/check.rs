@@ -163,7 +163,7 @@ async fn tls_is_verified_against_the_authority_named() {
     let problems = prepare(&server.table(&database, "ca = \"stranger.pem\""), "Find", query, server.folder()).await;
     let told = told_problems(&problems.err().unwrap());
     assert!(
-        told.contains("cannot reach the legacy system: no TLS with the server: invalid peer certificate"),
+        told.contains("the legacy system is not trusted: no TLS with the server: invalid peer certificate"),
         "{told}"
     );
     assert!(told.contains("`ca` names who may have signed its certificate"), "{told}");

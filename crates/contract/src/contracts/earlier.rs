@@ -80,14 +80,14 @@ impl Contracts {
         }
     }
 
-    /// Returns a service and all that it needs as a descriptor set, to be kept for when a later version is loaded: with options, without
+    /// Returns a service and all that it needs as a descriptor set, to be kept for when a later version is loaded: with options and
     /// comments, and without the files that gateways bring.
     #[must_use]
     pub fn kept_set(&self, service: &str) -> Vec<u8> {
         let mut set = Vec::new();
-        for (name, encoded) in self.encoded_files(&[service.to_owned()].into()) {
-            if !load::is_built_in(&name) {
-                prost::encoding::bytes::encode(1, &encoded, &mut set);
+        for file in self.files(&[service.to_owned()].into()) {
+            if !load::is_built_in(file.name()) {
+                prost::encoding::bytes::encode(1, &load::pruned(&file, |name| name == service), &mut set);
             }
         }
         set

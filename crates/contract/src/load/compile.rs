@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use problem::Problem;
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, Value};
+use prost_types::FileDescriptorProto;
 
 use crate::load::{Unit, errors, same};
 use crate::wire::reader::{self, Wire};
@@ -158,9 +159,54 @@ pub(super) fn strip(encoded: &[u8], keep: &[bool]) -> Vec<u8> {
     })
 }
 
-/// Takes all but the services out of an encoded file.
-pub(super) fn services(encoded: &[u8]) -> Vec<u8> {
-    filtered(encoded, |field| field == SERVICE)
+/// Takes the services that are not kept out of an encoded file, and of what is told of its source all but the comments of what stays.
+pub(super) fn prune(encoded: &[u8], keep: &[bool]) -> Vec<u8> {
+    let place = |service: i32| {
+        let service = usize::try_from(service).ok().filter(|service| keep.get(*service) == Some(&true))?;
+        let before = keep.iter().take(service).filter(|keep| **keep).count();
+        i32::try_from(before).ok()
+    };
+    let mut pruned = strip(encoded, keep);
+    pruned.extend(comments(encoded, |path| match service_in(path) {
+        Some(at) => place(*at).inspect(|place| *at = *place).is_some(),
+        None => true,
+    }));
+    pruned
+}
+
+/// Takes all but the services and their comments out of an encoded file, to be put behind the `there` services of another.
+pub(super) fn services(encoded: &[u8], there: usize) -> Vec<u8> {
+    let mut services = filtered(encoded, |field| field == SERVICE);
+    services.extend(comments(encoded, |path| {
+        let Some(at) = service_in(path) else { return false };
+        let behind = i32::try_from(there).ok().and_then(|there| at.checked_add(there));
+        behind.inspect(|behind| *at = *behind).is_some()
+    }));
+    services
+}
+
+/// Returns which service the path of an element leads into, if it leads into one.
+fn service_in(path: &mut [i32]) -> Option<&mut i32> {
+    match path {
+        [field, at, ..] if u32::try_from(*field) == Ok(SERVICE) => Some(at),
+        _ => None,
+    }
+}
+
+/// Returns the comments in an encoded file, encoded as a field of one: those of the elements for whose paths `keep` says so, which may
+/// change them.
+fn comments(encoded: &[u8], keep: impl Fn(&mut [i32]) -> bool) -> Vec<u8> {
+    let told = filtered(encoded, |field| field == SOURCE_CODE_INFO);
+    let file = FileDescriptorProto::decode(told.as_slice()).unwrap_or_default();
+    let Some(mut info) = file.source_code_info else { return Vec::new() };
+    info.location.retain_mut(|location| {
+        let says = location.leading_comments.is_some() || location.trailing_comments.is_some();
+        says && keep(&mut location.path)
+    });
+    if info.location.is_empty() {
+        return Vec::new();
+    }
+    FileDescriptorProto { source_code_info: Some(info), ..FileDescriptorProto::default() }.encode_to_vec()
 }
 
 /// Keeps the fields of an encoded file whose numbers `keep` takes; of fields that are not messages or texts all.

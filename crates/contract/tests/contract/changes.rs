@@ -1,6 +1,6 @@
 //! What a later version of a contract may change, so that agreements about the earlier one go on.
 
-use drawbridge_contract::{Agreed, Change, Contracts, Digest, Kept, Source, Unusable, Version};
+use drawbridge_contract::{Agreed, Change, Contracts, Digest, Kept, Shown, Source, Unusable, Version, Why};
 
 use super::fixtures::{FIXTURES, one, protos};
 
@@ -269,12 +269,14 @@ fn what_was_agreed_on_is_what_is_shown_beside_what_is_loaded() {
         };
         versions.iter().map(one).collect()
     };
-    let check = |agreed: &[(&str, &[&Contracts])], expected: &[(&str, &Contracts)]| {
+    let check = |agreed: &[(&str, &[&Contracts])], expected: &[(&str, &Contracts)], why: Option<Why>| {
         let agreed = of(agreed);
-        let shown = contracts.shown(&agreed);
+        let Shown { contracts: shown, as_loaded } = contracts.shown(&agreed);
         for (name, version) in expected {
             assert_eq!(digest(&shown, name), digest(version, name), "{name} of {agreed:?}");
         }
+        let told: Vec<_> = as_loaded.iter().map(|one| (one.service.as_str(), one.why)).collect();
+        assert_eq!(told, why.map(|why| (expected[0].0, why)).into_iter().collect::<Vec<_>>(), "{agreed:?}");
         // What reflection hands out can be read as it is.
         let names = agreed.keys().cloned().collect();
         let mut pool = prost_reflect::DescriptorPool::global();
@@ -284,17 +286,73 @@ fn what_was_agreed_on_is_what_is_shown_beside_what_is_loaded() {
         assert!(names.iter().all(|name| pool.get_service_by_name(name).is_some()));
     };
     let (houses, yards, fences) = ("t.Houses", "t.Yards", "t.Fences");
-    check(&[(houses, &[&earlier])], &[(houses, &earlier)]);
-    check(&[(houses, &[&loaded])], &[(houses, &loaded)]);
-    check(&[(houses, &[&earlier]), (yards, &[&earlier])], &[(houses, &earlier), (yards, &earlier)]);
+    check(&[(houses, &[&earlier])], &[(houses, &earlier)], None);
+    check(&[(houses, &[&loaded])], &[(houses, &loaded)], None);
+    check(&[(houses, &[&earlier]), (yards, &[&earlier])], &[(houses, &earlier), (yards, &earlier)], None);
     // Agreements that name several versions have no one to show.
-    check(&[(houses, &[&earlier, &loaded])], &[(houses, &loaded)]);
+    check(&[(houses, &[&earlier, &loaded])], &[(houses, &loaded)], Some(Why::Several));
     // `Yard` cannot be there twice, and so each is shown as it is loaded.
-    check(&[(yards, &[&earlier]), (fences, &[&loaded])], &[(yards, &loaded), (fences, &loaded)]);
+    check(&[(yards, &[&earlier]), (fences, &[&loaded])], &[(yards, &loaded), (fences, &loaded)], Some(Why::Clash));
     // What is not at hand cannot be shown.
     let never = two_services("int32 doors = 3;", "");
-    check(&[(houses, &[&never])], &[(houses, &loaded)]);
-    assert!(contracts.shown(&of(&[(houses, &[&earlier])])).service(yards).is_none());
+    check(&[(houses, &[&never])], &[(houses, &loaded)], Some(Why::Unusable));
+    assert!(contracts.shown(&of(&[(houses, &[&earlier])])).contracts.service(yards).is_none());
+}
+
+/// Returns the comment before an element, without the blank at its beginning.
+fn comment(file: &prost_reflect::FileDescriptor, path: &[i32]) -> Option<String> {
+    let info = file.file_descriptor_proto().source_code_info.as_ref()?;
+    let found = info.location.iter().find(|location| location.path == path)?;
+    found.leading_comments.as_deref().map(|comment| comment.trim().to_owned())
+}
+
+#[test]
+fn what_is_shown_of_an_earlier_version_has_its_comments() {
+    let text = |house: &str| {
+        format!(
+            "// The first, which nobody agreed on.\n\
+             service Barns {{ rpc Find(Yard) returns (Yard) {{ option idempotency_level = NO_SIDE_EFFECTS; }} }}\n\
+             // Asks about yards.\n\
+             service Yards {{\n// Finds a yard.\nrpc Find(Yard) returns (Yard) {{ option idempotency_level = NO_SIDE_EFFECTS; }} }}\n\
+             // Asks about houses.\n\
+             service Houses {{\n// Finds a house.\nrpc Find(House) returns (House) {{ option idempotency_level = NO_SIDE_EFFECTS; }} }}\n\
+             // A yard.\n\
+             message Yard {{ string id = 1; }}\n\
+             // A house.\n\
+             message House {{\n// Which one.\nstring id = 1; {house} }}"
+        )
+    };
+    let (earlier, loaded) = (one(&text("")), one(&text("// How many.\nint32 rooms = 2;")));
+    let digest = |name: &str| earlier.service(name).unwrap().digest;
+    // As it was kept, and as it was loaded beside the present one.
+    let kept = Kept {
+        service: "t.Houses".to_owned(),
+        digest: digest("t.Houses"),
+        source: Source::DescriptorSet { name: "kept".to_owned(), bytes: earlier.kept_set("t.Houses") },
+    };
+    for contracts in
+        [loaded.clone().with_earlier(&[], [kept]), loaded.clone().with_earlier(std::slice::from_ref(&earlier), [])]
+    {
+        let agreed: Agreed =
+            ["t.Houses", "t.Yards"].map(|name| (name.to_owned(), [digest(name)].into())).into_iter().collect();
+        let shown = contracts.shown(&agreed);
+        assert_eq!(shown.as_loaded, []);
+        for (name, service, method) in [
+            ("t.Houses", "Asks about houses.", "Finds a house."),
+            // A neighbour in the same file, which did not change.
+            ("t.Yards", "Asks about yards.", "Finds a yard."),
+        ] {
+            let found = shown.contracts.service(name).unwrap();
+            let (file, of) = (found.descriptor().parent_file(), found.methods[0].descriptor());
+            assert_eq!(comment(&file, found.descriptor().path()).as_deref(), Some(service), "{name}");
+            assert_eq!(comment(&file, of.path()).as_deref(), Some(method), "{name}");
+        }
+        let house = shown.contracts.method("/t.Houses/Find").unwrap().output().clone();
+        let (file, id) = (house.parent_file(), house.get_field(1).unwrap());
+        assert_eq!(comment(&file, house.path()).as_deref(), Some("A house."));
+        assert_eq!(comment(&file, id.path()).as_deref(), Some("Which one."));
+        assert!(house.get_field(2).is_none() && shown.contracts.service("t.Barns").is_none());
+    }
 }
 
 #[test]
@@ -304,7 +362,7 @@ fn a_service_that_did_not_change_is_shown_in_the_file_of_one_that_did() {
     let names = ["t.Houses", "t.Yards"];
     let agreed: Agreed =
         names.iter().map(|name| ((*name).to_owned(), [earlier.service(name).unwrap().digest].into())).collect();
-    let shown = contracts.shown(&agreed);
+    let shown = contracts.shown(&agreed).contracts;
     let found: Vec<_> = shown.services().map(|service| service.name.as_str()).collect();
     assert_eq!(found, ["t.Houses", "t.Yards"]);
     assert!(shown.method("/t.Houses/Find").unwrap().output().get_field_by_name("rooms").is_none());

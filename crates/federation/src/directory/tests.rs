@@ -92,6 +92,44 @@ fn each_problem_is_told_with_its_place_and_cure() {
 }
 
 #[test]
+fn one_that_was_cut_off_says_that_it_ends_too_early_and_where() {
+    let mut directory = golden();
+    directory.add(Member::new("trust.example", 7).entry()).unwrap();
+    let text = directory.to_text();
+    let second = text.rfind("[[member]]").unwrap();
+    let entry = second + text[second..].find("'''").unwrap();
+    let opened = text[..entry].matches('\n').count() + 1;
+    let within = format!("in the midst of the entry of `trust.example`, which begins on line {opened}");
+    for (length, expected) in [
+        (text.len() - "'''\n".len(), within.as_str()),
+        (text.len() - 200, &within),
+        (entry + 4, &within),
+        (entry, "before the entry of `trust.example`"),
+        (second + text[second..].find("digest").unwrap() + 30, "before the entry of `trust.example`"),
+        (second + "[[member]]".len() + 1, "before the entry"),
+        (second + 5, "behind the entry of `county.example`"),
+        (60, "before the entry"),
+        (30, "before its first member"),
+    ] {
+        let problems = Directory::parse("directory.note", &text[..length]).unwrap_err();
+        let [problem] = problems.try_into().unwrap();
+        let last = text[..length].matches('\n').count() + 1;
+        assert_eq!(problem.what, format!("the directory ends too early, {expected}"));
+        assert!(problem.line.is_some_and(|line| line.abs_diff(last) <= 1), "{problem}");
+    }
+    // What is another file, or was mended by hand, is not taken for one that was cut.
+    for text in ["member = 1", &text.replacen("[[member]]", "[[member]", 1), &text.replacen("version", "verson", 1)] {
+        let problem = Directory::parse("directory.note", text).unwrap_err().remove(0);
+        assert!(!problem.what.contains("too early"), "{problem}");
+    }
+    let note = directory.entries().next().unwrap().note().to_string();
+    for length in [note.len() - 1, note.len() - 60, note.len() - 100, note.len() / 2] {
+        let problem = Entry::parse("entry.note", &note[..length]).unwrap_err().remove(0);
+        assert!(problem.what.starts_with("the entry ends too early, on line "), "{length}: {problem}");
+    }
+}
+
+#[test]
 fn a_directory_without_members_is_a_directory() {
     let empty = Directory::parse("directory.note", &Directory::new().to_text()).unwrap();
     assert_eq!(empty.entries().len(), 0);

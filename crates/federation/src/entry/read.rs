@@ -1,10 +1,10 @@
 //! From the text of an entry to an [`Entry`], with every problem at once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use note::{Note, VerifierKey};
+use note::{Note, NoteError, VerifierKey};
 use problem::{Problem, TomlFile};
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
@@ -73,11 +73,7 @@ pub(super) fn entry(file: PathBuf, text: &str) -> Result<Entry, Vec<Problem>> {
     if text.len() > MAX_ENTRY_BYTES {
         return Err(vec![Problem::new(file, format!("the entry is larger than {MAX_ENTRY_BYTES} bytes"))]);
     }
-    let note = Note::parse(text).map_err(|error| {
-        vec![Problem::new(&file, "this is not a signed entry").cause(error.to_string()).help(
-            "an entry is a text, a blank line and the signature of its member key, as `drawbridge init` writes it",
-        )]
-    })?;
+    let note = Note::parse(text).map_err(|error| vec![unsigned(&file, text, &error)])?;
     let toml = TomlFile::parse(&file, note.text()).map_err(|problem| vec![problem])?;
     check_format(&toml, ENTRY_FORMAT).map_err(|problem| vec![problem])?;
     let raw: RawEntry = toml.read().map_err(|problem| vec![problem])?;
@@ -88,6 +84,32 @@ pub(super) fn entry(file: PathBuf, text: &str) -> Result<Entry, Vec<Problem>> {
         Some(entry) if check.problems.is_empty() => Ok(entry),
         Some(_) | None => Err(check.problems),
     }
+}
+
+/// Says what is wrong with a note that is none. One that begins as an entry does and has no signature at its end was cut off.
+fn unsigned(file: &Path, text: &str, error: &NoteError) -> Problem {
+    let family = ENTRY_FORMAT.trim_end_matches(|c: char| c.is_ascii_digit());
+    let begins = text.starts_with(&format!("format = \"{family}"));
+    let lines = text.lines().count();
+    let at_its_end = match error {
+        NoteError::NoBlankLine | NoteError::NoNewline | NoteError::Unsigned => true,
+        NoteError::SignatureLine { line } => *line == lines,
+        NoteError::TooLarge
+        | NoteError::TooManySignatures
+        | NoteError::Control { .. }
+        | NoteError::Signature(_)
+        | NoteError::Ambiguous { .. } => false,
+    };
+    if begins && at_its_end {
+        let what =
+            format!("the entry ends too early, on line {lines}: the signature of its member is missing or cut off");
+        return Problem::new(file, what)
+            .cause(error.to_string())
+            .help("get it anew from whoever signed it; it is copied as it is, byte for byte");
+    }
+    Problem::new(file, "this is not a signed entry")
+        .cause(error.to_string())
+        .help("an entry is a text, a blank line and the signature of its member key, as `drawbridge init` writes it")
 }
 
 /// Refuses a text whose `format` is not `expected`, and tells a later version from another kind of text.

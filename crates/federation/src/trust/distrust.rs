@@ -167,7 +167,10 @@ impl Distrust {
             Self::WrongKind { expected: Expected::Links, .. } => "systems connect to the clients' port of their own member's gateway".to_owned(),
             Self::WrongKind { expected: Expected::Clients, .. } => "gateways connect to the port for links; a system needs a certificate of its own".to_owned(),
             Self::WrongKind { expected: Expected::Gateway(_), .. } => "check the address; something other than a gateway answers there".to_owned(),
-            Self::ForeignMember { own, .. } => format!("connect to the gateway of one's own member; this one is of `{own}`"),
+            Self::ForeignMember { presented, own } => format!(
+                "`{presented}` connects to a gateway of its own member `{}`; whoever connects to this one needs a certificate of the authority of `{own}`",
+                presented.member()
+            ),
             Self::OtherGateway { wanted, .. } => format!("ask `{}` to correct the address in its directory entry", wanted.member()),
             Self::UnknownMember { member } => format!("if `{member}` is to be trusted, add its entry with `drawbridge directory add`"),
             Self::RetiredGateway { gateway } => format!("`{}` took it out of service; ask them which gateway serves now", gateway.member()),

@@ -83,6 +83,9 @@ fn sound(file: &ConfigFile, prepared: &Prepared, now: SystemTime) -> Vec<Finding
         let cure = "bind the method with a `[[binding]]`, or agree anew without it";
         findings.push(Finding::warning(CHECK, "binding", what, cure));
     }
+    for what in prepared.shown_as_loaded(now) {
+        findings.push(Finding::warning(CHECK, "contracts", what, load::SHOWN_HELP));
+    }
     if file.config.development {
         let what = "development mode: keys that say NOT FOR PRODUCTION are taken";
         findings.push(Finding::warning(

@@ -31,6 +31,10 @@ fn cure(error: &ConnectorError) -> &'static str {
         ConnectorError::Unreachable { .. } => {
             "see that the legacy system runs and that this machine reaches its address, as the binding names it"
         }
+        ConnectorError::Untrusted { .. } => {
+            "name the authority that issued its certificate as `ca`, in the binding's `connector` or in `[database.…]`, and the host by a \
+             name that stands in the certificate; one that has expired has to be renewed at the legacy system"
+        }
         ConnectorError::Timeout => "see how busy the legacy system is, and whether a firewall drops what is sent to it",
         ConnectorError::Credentials { .. } => {
             "give the gateway what the legacy system asks for: certificate and key, or user and password, in the binding or its database"

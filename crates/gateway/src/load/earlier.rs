@@ -127,8 +127,10 @@ pub(crate) fn keep_contracts(file: &ConfigFile, contracts: &Contracts) -> std::i
     std::fs::create_dir_all(&folder)?;
     for service in contracts.services() {
         let path = folder.join(name(&service.name, &service.digest));
-        if !path.exists() {
-            crate::ends::write_bytes_atomically(&path, &closed(&contracts.kept_set(&service.name)))?;
+        let kept = closed(&contracts.kept_set(&service.name));
+        // A version has one digest, and its comments may change.
+        if std::fs::read(&path).ok().as_ref() != Some(&kept) {
+            crate::ends::write_bytes_atomically(&path, &kept)?;
         }
     }
     Ok(())

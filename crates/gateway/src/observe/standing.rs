@@ -9,7 +9,7 @@ use std::{
 
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use crate::status::{Ending, Source};
+use crate::status::{AgreementLabels, Ending, Source};
 
 /// One series of a gauge.
 type Point = (u64, Vec<KeyValue>);
@@ -68,12 +68,23 @@ pub(super) fn gauges(meter: &Meter, source: &Arc<Source>) {
         },
     );
     gauge("drawbridge.agreement.end_timestamp", "s", "When an agreement in force or to come ends", |source| {
-        let point = |(agreement, consumer, provider, end): (String, String, String, SystemTime)| {
-            let labels = [("agreement", agreement), ("consumer", consumer), ("provider", provider)];
-            (unix(end), labels.map(|(name, value)| KeyValue::new(name, value)).to_vec())
-        };
+        let point = |(labels, end): (AgreementLabels, SystemTime)| (unix(end), named(labels));
         source.agreements_in_force().into_iter().map(point).collect()
     });
+    gauge(
+        "drawbridge.agreement.served",
+        "",
+        "1 for an agreement in force whose grants all permit what they say, 0 while a loaded contract keeps one from that",
+        |source| {
+            let served = |(labels, served): (AgreementLabels, bool)| (u64::from(served), named(labels));
+            source.agreements_served().into_iter().map(served).collect()
+        },
+    );
+}
+
+fn named(AgreementLabels { agreement, consumer, provider }: AgreementLabels) -> Vec<KeyValue> {
+    let labels = [("agreement", agreement), ("consumer", consumer), ("provider", provider)];
+    labels.map(|(name, value)| KeyValue::new(name, value)).to_vec()
 }
 
 fn one(value: u64) -> Vec<Point> {

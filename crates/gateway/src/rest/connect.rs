@@ -50,6 +50,10 @@ pub(super) async fn serve(
             return answers::wrong_verb(&["POST"]);
         }
     }
+    if let Some(told) = clients.long_header(&request) {
+        read_on(request);
+        return unrecorded(&clients, form, &Refusal::new(Reason::TooLarge, Hop::Consumer, told));
+    }
     let path = request.uri().path().to_owned();
     let routes = rest.routes(&clients.house);
     let route = match routes.find("POST", &path) {

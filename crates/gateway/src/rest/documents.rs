@@ -74,8 +74,12 @@ impl Rest {
             server: None,
         };
         let services = agreed.keys().cloned().collect();
-        // An earlier version was looked at when it was loaded, maybe by an earlier gateway.
-        let shown = Routes::of(&rules.contracts.shown(&agreed)).map_or_else(|_| ready.routes.clone(), Arc::new);
+        let shown = Routes::of(&rules.contracts.shown(&agreed).contracts).unwrap_or_else(|problems| {
+            // An earlier version was looked at when it was loaded, maybe by a gateway that did not speak JSON over HTTP.
+            let problem = problems.first().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(%system, problem, "the contracts that were agreed on have no routes together; those that are loaded are shown");
+            Routes::of(&rules.contracts).unwrap_or_default()
+        });
         let document = rest::document(&shown, &services, &title, &reasons());
         let document = Bytes::from(document.to_string());
         if ready.documents.len() >= MAX_DOCUMENTS {

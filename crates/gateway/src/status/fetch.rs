@@ -18,8 +18,8 @@ use crate::load::chain;
 
 /// How long the gateway may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest status that is read, in bytes: some 50,000 peers.
-const MAX_STATUS_BYTES: usize = 16 * 1024 * 1024;
+/// Largest status that is read, in bytes: some 50,000 agreements.
+const MAX_STATUS_BYTES: usize = 64 * 1024 * 1024;
 
 /// A gateway did not tell how it stands.
 #[derive(Debug, Error)]

@@ -10,11 +10,10 @@ use std::{
 use exchange::Rules;
 use federation::{Entry, GatewayId, MemberId, SystemId, certificate::Facts};
 use link::{client::Links, server::Server};
-use policy::{Agreement, Limit, Meters};
+use policy::{Agreement, Served};
 
 use super::{
-    Agreements, Attention, Certificate, DayLimit, Dialled, Down, Exchanges, Health, Log, Open, Peer, Ports,
-    STATUS_FORMAT, Status, System,
+    Certificate, Dialled, Down, Exchanges, Health, Log, Open, Peer, Ports, STATUS_FORMAT, Status, System, agreements,
 };
 use crate::{dialling, when, workers::Shared};
 
@@ -50,7 +49,7 @@ impl Source {
             log: self.log(now).await,
             peers: self.peers(),
             systems: self.systems(),
-            agreements: agreements(&rules, own, now, &self.shared.house.meters),
+            agreements: agreements::of(&rules, own, now, &self.shared.house.meters),
             certificates: self.certificates(&rules, own, now),
         }
     }
@@ -105,18 +104,27 @@ impl Source {
         std::iter::once(ending("gateway", own, self.shared.settings.load().tls.ends())).chain(members).collect()
     }
 
-    /// Returns id, consumer, provider and end of each agreement of this member that is in force or to come.
-    pub(crate) fn agreements_in_force(&self) -> Vec<(String, String, String, SystemTime)> {
+    /// Returns the end of each agreement of this member that is in force or to come.
+    pub(crate) fn agreements_in_force(&self) -> Vec<(AgreementLabels, SystemTime)> {
         let (rules, now) = (self.shared.rules.load(), SystemTime::now());
-        let own = self.shared.house.gateway.member();
-        let lives = |agreement: &&Agreement| {
-            agreement.is_party(own) && rules.agreements.ended(&agreement.digest(), now).is_none()
+        let lives = |agreement: &&Agreement| rules.agreements.ended(&agreement.digest(), now).is_none();
+        let own = rules.agreements.iter().map(|agreement| &**agreement).filter(|agreement| self.is_own(agreement));
+        own.filter(lives).map(|agreement| (AgreementLabels::of(agreement), agreement.valid_until())).collect()
+    }
+
+    /// Returns of each agreement of this member that is in force whether the loaded contracts let it be served in full.
+    pub(crate) fn agreements_served(&self) -> Vec<(AgreementLabels, bool)> {
+        let (rules, now) = (self.shared.rules.load(), SystemTime::now());
+        let served = |agreement: &Agreement| {
+            let standings = rules.agreements.standings(&agreement.digest());
+            (AgreementLabels::of(agreement), Served::of(standings) == Served::Whole)
         };
-        let told = |agreement: &Agreement| {
-            let (consumer, provider) = (agreement.consumer().to_string(), agreement.provider().to_string());
-            (agreement.id().to_owned(), consumer, provider, agreement.valid_until())
-        };
-        rules.agreements.iter().map(|agreement| &**agreement).filter(lives).map(told).collect()
+        let own = rules.agreements.iter().map(|agreement| &**agreement).filter(|agreement| self.is_own(agreement));
+        own.filter(|agreement| rules.agreements.in_force(&agreement.digest(), now)).map(served).collect()
+    }
+
+    fn is_own(&self, agreement: &Agreement) -> bool {
+        agreement.is_party(self.shared.house.gateway.member())
     }
 
     fn peers(&self) -> Vec<Peer> {
@@ -180,6 +188,23 @@ impl Shared {
     }
 }
 
+/// Which agreement a number is of.
+pub(crate) struct AgreementLabels {
+    pub(crate) agreement: String,
+    pub(crate) consumer: String,
+    pub(crate) provider: String,
+}
+
+impl AgreementLabels {
+    fn of(agreement: &Agreement) -> Self {
+        Self {
+            agreement: agreement.id().to_owned(),
+            consumer: agreement.consumer().to_string(),
+            provider: agreement.provider().to_string(),
+        }
+    }
+}
+
 /// Something that ends.
 pub(crate) struct Ending {
     /// `gateway`, `entry` or `root`.
@@ -214,75 +239,6 @@ impl Seen {
             checkpoint_age: made.and_then(|made| now.duration_since(made).ok()).map(|age| age.as_secs()),
         }
     }
-}
-
-fn agreements(rules: &Rules, own: &MemberId, now: SystemTime, meters: &Meters) -> Agreements {
-    let mut told = Agreements::default();
-    for agreement in rules.agreements.iter().filter(|agreement| agreement.is_party(own)) {
-        let over = rules.agreements.ended(&agreement.digest(), now);
-        let noted = over.as_ref().is_some_and(|ended| matches!(ended, policy::Ended::ByNote { .. }));
-        match over {
-            Some(_) => told.ended = told.ended.saturating_add(1),
-            None if agreement.valid_from() > now => told.to_come = told.to_come.saturating_add(1),
-            None => {
-                told.in_force = told.in_force.saturating_add(1);
-                told.limits.extend(limits(agreement, now, meters));
-            }
-        }
-        // Who ended it by a note knows that it is over.
-        if !noted && let Some(attention) = attention(agreement, now) {
-            told.attention.push(attention);
-        }
-    }
-    told.limits.sort_by(|a, b| (&a.agreement, a.grant, &a.limit).cmp(&(&b.agreement, b.grant, &b.limit)));
-    told.attention.sort_by(|a, b| (a.ends_in_seconds, &a.agreement).cmp(&(b.ends_in_seconds, &b.agreement)));
-    told
-}
-
-/// Tells how much is used of the limits that an agreement sets for a day.
-fn limits(agreement: &Agreement, now: SystemTime, meters: &Meters) -> Vec<DayLimit> {
-    let mut told = Vec::new();
-    for (position, grant) in agreement.grants().iter().enumerate() {
-        let (calls, rows) = (grant.limits.calls_per_day, grant.limits.rows_per_day);
-        if calls.is_none() && rows.is_none() {
-            continue;
-        }
-        let used = meters.of(agreement.digest(), position).used(now);
-        for (limit, most, used) in [(Limit::CallsPerDay, calls, used.calls), (Limit::RowsPerDay, rows, used.rows)] {
-            let Some(most) = most else { continue };
-            told.push(DayLimit {
-                agreement: agreement.id().to_owned(),
-                consumer: agreement.consumer().to_string(),
-                provider: agreement.provider().to_string(),
-                grant: position.saturating_add(1),
-                service: grant.service.to_string(),
-                limit: limit.key().to_owned(),
-                used,
-                most,
-            });
-        }
-    }
-    told
-}
-
-/// Says whether somebody should look at an agreement. One that ended more than 30 days ago is history.
-fn attention(agreement: &Agreement, now: SystemTime) -> Option<Attention> {
-    let near = i64::try_from(NEAR.as_secs()).unwrap_or(i64::MAX);
-    let ends_in = when::seconds_until(agreement.valid_until(), now);
-    let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::try_from(now).ok()?).date();
-    let review = agreement.review_on();
-    let overdue = review < today;
-    let soon = today.checked_add(jiff::Span::new().days(30)).is_ok_and(|soon| review <= soon);
-    let matters = ends_in >= -near && (ends_in <= near || overdue || soon);
-    matters.then(|| Attention {
-        agreement: agreement.id().to_owned(),
-        consumer: agreement.consumer().to_string(),
-        provider: agreement.provider().to_string(),
-        until: when::rfc3339(agreement.valid_until()),
-        ends_in_seconds: ends_in,
-        review_on: review.to_string(),
-        review_overdue: overdue,
-    })
 }
 
 /// The ends in a member's entry.

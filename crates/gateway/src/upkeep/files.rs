@@ -12,13 +12,14 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use contract::Contracts;
 use exchange::Rules;
 use federation::{
     GatewayId, MemberId, SystemId,
     trust::{Expected, RevocationList},
 };
 use link::{client::Links, server::Server};
-use policy::{End, Loader};
+use policy::{Agreements, End, Loader};
 use problem::Problem;
 use rustls_pki_types::CertificateDer;
 use tokio::{
@@ -175,6 +176,7 @@ impl Files {
         let loaded = self.loader.load(self.agreements.texts(), &keys, &rules.contracts);
         let before = rules.agreements.iter().len();
         tell_agreements(&loaded, before);
+        tell_shown(&rules.contracts, &loaded.agreements, self.shared.house.gateway.member());
         self.ends.send_replace(loaded.ends);
         self.shared.rules.store(Arc::new(Rules {
             contracts: rules.contracts.clone(),
@@ -253,6 +255,13 @@ fn lists_of(lists: &Folder) -> Vec<RevocationList> {
 fn refresh_agreements(agreements: &mut Folder) {
     for problem in agreements.refresh(load::AGREEMENT_ENDINGS, |_, _| Ok(())) {
         tracing::error!(%problem, "a file cannot be read; what it said before stays in force");
+    }
+}
+
+/// Says whom contracts are shown otherwise than it was agreed on.
+fn tell_shown(contracts: &Contracts, agreements: &Agreements, own: &MemberId) {
+    for what in load::shown_as_loaded(contracts, agreements, own, SystemTime::now()) {
+        tracing::warn!(what, help = load::SHOWN_HELP, "a contract is shown in another version than was agreed on");
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use rustls_pki_types::CertificateDer;
-use tokio::io::BufReader;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,6 +24,11 @@ use crate::body::Incoming;
 /// Bytes that are read from a socket at once. rustls alone asks for 4 KiB, which costs a busy connection a system call for every few
 /// frames, and one more to learn that nothing is left.
 pub(crate) const READ_AT_ONCE: usize = 32 * 1024;
+
+/// Time that a peer has to read why it is refused.
+const PARTING: Duration = Duration::from_secs(2);
+/// What such a peer may still send, in bytes: the requests that it was about to make.
+const MOST_READ_ON: u64 = 1024 * 1024;
 
 /// Time without accepting after the system gave no connection.
 const BREATHER: Duration = Duration::from_millis(100);
@@ -163,7 +168,7 @@ impl<P: Send + Sync + 'static> Arrival<P> {
         stream: BufReader<TcpStream>,
     ) -> Option<(TlsStream<BufReader<TcpStream>>, Vec<CertificateDer<'static>>, Protocol)> {
         let limits = self.shared.limits();
-        let handshake = tokio::time::timeout(limits.handshakes.timeout, acceptor.accept(stream));
+        let handshake = tokio::time::timeout(limits.handshakes.timeout, acceptor.accept(stream).into_fallible());
         let outcome = tokio::select! {
             outcome = handshake => outcome,
             () = poll_fn(|context| self.place.poll_lost(context)) => {
@@ -171,6 +176,7 @@ impl<P: Send + Sync + 'static> Arrival<P> {
                 return None;
             }
         };
+        let mut refused = None;
         let cause: Box<dyn Error + Send + Sync> = match outcome {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
@@ -187,12 +193,35 @@ impl<P: Send + Sync + 'static> Arrival<P> {
                 }
                 "the peer does not speak `h2`".into()
             }
-            Ok(Err(error)) => error.into(),
+            Ok(Err((error, stream))) => {
+                refused = Some(stream);
+                error.into()
+            }
             Err(late) => late.into(),
         };
         count(&self.shared.counters.handshakes_failed);
         (self.shared.observe)(Event::HandshakeFailed { address: self.address, cause });
+        if let Some(stream) = refused {
+            self.part(stream).await;
+        }
         None
+    }
+
+    /// Lets a peer read the alert that says why it is refused.
+    ///
+    /// With TLS 1.3 a client has finished the handshake by the time that its certificate, or that it has none, is turned down, and goes on to
+    /// send its first requests. To close a connection on unread data resets it, and what a client has not read by then is lost to it, the
+    /// alert among it: so all is read on until the client ends, which it does once it has read the alert. As a handshake, it makes room for
+    /// newer ones.
+    async fn part(&self, mut stream: BufReader<TcpStream>) {
+        let ended = async {
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream.take(MOST_READ_ON), &mut tokio::io::sink()).await
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(PARTING, ended) => {}
+            () = poll_fn(|context| self.place.poll_lost(context)) => {}
+        }
     }
 
     /// Finds out whose the connection is, and whether there is room for it.

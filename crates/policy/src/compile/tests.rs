@@ -61,7 +61,7 @@ fn a_grant_with_a_problem_grants_nothing_and_leaves_the_others() {
     let text = text().replacen("methods = [\"Find\", \"List\"]", "methods = [\"Find\", \"Lsit\"]", 1);
     let agreement = Arc::clone(parse(&text).agreement());
     let mut problems = Vec::new();
-    let compiled = agreement_plans(&agreement, &contracts(), &mut Projections::default(), &mut problems);
+    let compiled = agreement_plans(&agreement, &contracts(), &mut Projections::default(), &mut problems).compiled;
     assert_eq!(problems.len(), 1);
     let paths: Vec<&str> = compiled.iter().map(|compiled| compiled.path.as_str()).collect();
     assert_eq!(paths, ["/health.v1.Patients/Find"]);
@@ -85,7 +85,7 @@ fn a_command_of_unknown_kind_is_what_the_agreement_says() {
         1,
     );
     let agreement = Arc::clone(parse(&text).agreement());
-    let compiled = agreement_plans(&agreement, &contracts(), &mut Projections::default(), &mut Vec::new());
+    let compiled = agreement_plans(&agreement, &contracts(), &mut Projections::default(), &mut Vec::new()).compiled;
     let Some(Outcome::Plan(plan)) = compiled.first().map(|compiled| compiled.outcome.clone()) else { panic!("a plan") };
     assert_eq!(plan.kind, Kind::Command);
 }
@@ -96,7 +96,7 @@ fn projections_are_made_once_and_forgotten_when_unused() {
     let mut projections = Projections::default();
     let plan = |projections: &mut Projections, contracts: &Contracts| {
         projections.begin();
-        let compiled = agreement_plans(&agreement, contracts, projections, &mut Vec::new());
+        let compiled = agreement_plans(&agreement, contracts, projections, &mut Vec::new()).compiled;
         projections.end();
         compiled.into_iter().find_map(|compiled| match compiled.outcome {
             Outcome::Plan(plan) => Some(plan),

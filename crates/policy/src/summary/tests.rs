@@ -22,7 +22,7 @@ fn a_draft_against_another_contract_is_summed_up() {
 fn a_summary_without_contracts_names_what_the_text_names() {
     let none = Contracts::load(&[]).unwrap();
     let text = summary(&parse(&text()), &none);
-    assert!(text.contains("which is not loaded: nothing is permitted"));
+    assert!(text.contains("which is not loaded") && text.contains("NOT SERVED   no loaded contract has the service"));
     assert!(text.contains("  fields       id, name.family, addresses.postcode"));
     assert!(text.contains("  fields       all official fields"));
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use federation::MemberId;
+use policy::{AgreementFile, Served, Standing, Told};
 
 use super::{Known, read};
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 };
 
 /// Checks agreements: their text, and with a configuration the contracts, the members and the signatures
+///
+/// Of each it says how it stands: draft, in force, near its end, over, and whether it can be served with the contracts that are loaded
+/// here. The exit code is 1 when something is wrong with one.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// The agreements, drafts or signed
@@ -32,31 +36,36 @@ impl Check {
             );
         }
         let mut problems = Vec::new();
-        let mut fine = Vec::new();
-        for path in &self.files {
-            match read(path) {
-                Err(failure) => problems.extend(failure.into_problems()),
-                Ok(agreement) => {
-                    let found = known.as_ref().map(|known| known.problems(&agreement)).unwrap_or_default();
-                    if found.is_empty() {
-                        fine.push((path, agreement));
-                    }
-                    problems.extend(found);
-                }
-            }
-        }
         let mut out = Out::new();
-        for (path, agreement) in fine {
-            let state = match &known {
-                None => "its text is in order".to_owned(),
-                Some(known) => {
-                    let signatures = agreement.signatures(&|member: &MemberId| known.keys(member))?;
-                    agreement.state(signatures, &super::ends(&agreement, known)?, moments::now()).to_string()
+        for path in &self.files {
+            let agreement = match read(path) {
+                Ok(agreement) => agreement,
+                Err(failure) => {
+                    problems.extend(failure.into_problems());
+                    continue;
                 }
             };
-            out.line(format_args!("{}: agreement {}, {state}", path.display(), agreement.agreement().id()))?;
+            let state = match &known {
+                None => Some("its text is in order".to_owned()),
+                Some(known) => {
+                    problems.extend(known.problems(&agreement));
+                    state(&agreement, known)?
+                }
+            };
+            if let Some(state) = state {
+                out.line(format_args!("{}: agreement {}, {state}", path.display(), agreement.agreement().id()))?;
+            }
         }
         out.flush()?;
         if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
+}
+
+/// Says how an agreement stands by signatures, time and contracts; nothing where its signatures are wrong.
+fn state(agreement: &AgreementFile, known: &Known) -> Outcome<Option<String>> {
+    let Ok(signatures) = agreement.signatures(&|member: &MemberId| known.keys(member)) else { return Ok(None) };
+    let now = moments::now();
+    let state = agreement.state(signatures, &super::ends(agreement, known)?, now);
+    let served = Served::of(&Standing::of(agreement.agreement(), &known.contracts));
+    Ok(Some(Told { state: &state, served, now }.to_string()))
 }

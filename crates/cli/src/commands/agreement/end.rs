@@ -15,9 +15,13 @@ use crate::{
 };
 
 /// Ends an agreement at once. One member's key is enough
+///
+/// It writes an end note into the gateway's folder of agreements, which the running gateway notices and passes on to the other member's.
+/// With a file and no `--config` the note is written beside that file, to be put into the folder by hand. There is no way back but a new
+/// agreement.
 #[derive(Debug, Args)]
 pub(crate) struct End {
-    /// The agreement's file, or its id
+    /// The agreement's file; or its id or digest, where it lies in the gateway's folder of agreements
     #[arg(value_name = "FILE|ID")]
     agreement: String,
     /// The member key, `offline/member.key` for most

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::SystemTime};
 
 use clap::Args;
-use policy::{Agreement, Ended, Loaded};
+use policy::{Agreement, Ended, Loaded, Served, State, Told};
 
 use super::Known;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     terminal::{Out, colour_on_stderr, say},
 };
 
-/// Lists the agreements in the gateway's folder, with the state of each
+/// Lists the agreements in the gateway's folder, with the state of each, and what is wrong with them
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
@@ -82,12 +82,12 @@ fn row(agreement: &Agreement, state: String) -> [String; 6] {
 }
 
 fn state(loaded: &Loaded, agreement: &Agreement, now: SystemTime) -> String {
-    match loaded.agreements.ended(&agreement.digest(), now) {
-        Some(Ended::ByNote { by, at }) => format!("ended by {by} at {}", moments::to_the_minute(at)),
-        Some(Ended::Expired { at }) => format!("expired at {}", moments::to_the_minute(at)),
-        None if now < agreement.valid_from() => {
-            format!("in force from {}", moments::to_the_minute(agreement.valid_from()))
-        }
-        None => format!("in force until {}", moments::to_the_minute(agreement.valid_until())),
-    }
+    let state = match loaded.agreements.ended(&agreement.digest(), now) {
+        Some(Ended::ByNote { by, at }) => State::Ended { by, at, reason: None },
+        Some(Ended::Expired { at }) => State::Expired { at },
+        None if now < agreement.valid_from() => State::NotYetInForce { from: agreement.valid_from() },
+        None => State::InForce { until: agreement.valid_until() },
+    };
+    let served = Served::of(loaded.agreements.standings(&agreement.digest()));
+    Told { state: &state, served, now }.to_string()
 }

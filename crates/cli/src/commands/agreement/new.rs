@@ -25,13 +25,13 @@ pub(crate) struct New {
     /// The member that answers. Default: the configuration's own, where it is not the consumer
     #[arg(long, value_name = "MEMBER")]
     provider: Option<MemberId>,
-    /// A service whose methods all may be asked, as in housing.v1.Tenancies
+    /// A service, all of whose methods may be asked, as in housing.v1.Tenancies. May be given more than once, as may `--method`
     #[arg(long = "service", value_name = "SERVICE")]
     services: Vec<String>,
     /// A method that may be asked, as in housing.v1.Tenancies/Find
     #[arg(long = "method", value_name = "SERVICE/METHOD")]
     methods: Vec<String>,
-    /// A system of the consumer that may ask
+    /// A system of the consumer that may ask, by its name alone. May be given more than once, as may `--purpose`
     #[arg(long = "system", value_name = "NAME")]
     systems: Vec<String>,
     /// A purpose to ask for
@@ -68,8 +68,9 @@ impl New {
         let mut out = Out::new();
         let name = path.display();
         out.line(format_args!("wrote {name}"))?;
+        let config = self.config.again();
         out.line(format_args!(
-            "next: fill it in, then `drawbridge agreement check {name}`, then both members sign it"
+            "next: fill it in, then `drawbridge agreement check {name}{config}`, then both members sign it"
         ))?;
         out.flush()
     }

@@ -7,10 +7,10 @@ use policy::Summary;
 use super::{Known, ends, find};
 use crate::{failure::Outcome, moments, place::ConfigOption, terminal::Out};
 
-/// Shows an agreement: who may ask what, for which purpose, and which fields are withheld
+/// Shows an agreement: how it stands, who may ask what, for which purpose, and which fields are withheld
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// The agreement's file, or its id
+    /// The agreement's file; or its id or digest, where it lies in the gateway's folder of agreements
     #[arg(value_name = "FILE|ID")]
     agreement: String,
     #[command(flatten)]

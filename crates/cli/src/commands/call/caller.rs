@@ -15,7 +15,7 @@ use gateway::ConfigFile;
 use problem::Problem;
 use rustls_pki_types::ServerName;
 
-use super::channel::{Target, Tls};
+use super::channel::{Parties, Target, Tls};
 use crate::{
     failure::{Failure, Outcome, because},
     files,
@@ -51,6 +51,19 @@ pub(super) struct Caller {
 }
 
 impl CallerOption {
+    /// Returns how to name the same caller in a command that comes next.
+    pub(super) fn again(&self) -> String {
+        let file = |path: &PathBuf| path.display().to_string();
+        let given = [
+            ("system", self.system.clone()),
+            ("certificate", self.certificate.as_ref().map(file)),
+            ("key", self.key.as_ref().map(file)),
+            ("gateway", self.gateway.map(|address| address.to_string())),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some(format!(" --{name} {}", value?)));
+        self.config.again() + &given.collect::<String>()
+    }
+
     pub(super) fn read(&self) -> Outcome<Caller> {
         let file = self.config.read()?;
         let contracts = gateway::load::contracts(&file)?;
@@ -69,7 +82,7 @@ impl CallerOption {
         }
         if let Some(plain) = &clients.dangerous_plaintext_system {
             let system = SystemId::new(own.member().clone(), plain).ok();
-            return Ok(Caller { contracts, system, target: Target { address, tls: None }, file });
+            return Ok(Caller { contracts, system, target: Target { address, tls: None, parties: None }, file });
         }
         let (certificate, key) = self.credentials(&file)?;
         let identity = TlsIdentity::from_pem(&files::read(&certificate)?, &files::read_secret(&key)?)
@@ -83,7 +96,9 @@ impl CallerOption {
             Identity::Gateway(_) | Identity::Auditor(_) => None,
         };
         let tls = Tls { config, name: ServerName::from(address.ip()) };
-        Ok(Caller { contracts, system, target: Target { address, tls: Some(tls) }, file })
+        let parties = Parties { presented: identity.identity().clone(), own: own.member().clone() };
+        let target = Target { address, tls: Some(tls), parties: Some(parties) };
+        Ok(Caller { file, contracts, system, target })
     }
 
     /// The files of certificate and key.

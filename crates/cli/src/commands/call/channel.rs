@@ -13,7 +13,10 @@ use std::{
 use bytes::{Buf as _, Bytes, BytesMut};
 use contract::framing::PREFIX;
 use exchange::{Status, headers};
-use federation::trust::explain_io;
+use federation::{
+    Identity, MemberId,
+    trust::{Explanation, explain_io},
+};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
@@ -42,6 +45,40 @@ pub(super) struct Target {
     pub(super) address: SocketAddr,
     /// None for plain text.
     pub(super) tls: Option<Tls>,
+    /// Who asks whom, as far as certificates say so.
+    pub(super) parties: Option<Parties>,
+}
+
+/// Whose certificate is presented, and whose gateway is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Parties {
+    pub(super) presented: Identity,
+    pub(super) own: MemberId,
+}
+
+impl Parties {
+    /// Says why a gateway turns the certificate down, where that shows on this side already.
+    fn explain(&self) -> Option<Explanation> {
+        let Self { presented, own } = self;
+        let member = presented.member();
+        let whose = match presented {
+            Identity::System(_) if member == own => return None,
+            Identity::System(_) => format!("is for a system of `{member}`"),
+            Identity::Gateway(_) | Identity::Auditor(_) => format!("is for {}", presented.kind().with_article()),
+        };
+        let elsewhere = match presented {
+            Identity::System(_) => format!("; with this one, ask through a gateway of `{member}`"),
+            Identity::Gateway(_) | Identity::Auditor(_) => String::new(),
+        };
+        Some(Explanation {
+            cause: format!(
+                "this port takes certificates of systems of `{own}`, and `{presented}`, which is presented, {whose}"
+            ),
+            help: format!(
+                "present one of a system of `{own}`, with `--system` or with `--certificate` and `--key`{elsewhere}"
+            ),
+        })
+    }
 }
 
 /// How TLS is spoken with it.
@@ -57,6 +94,7 @@ pub(super) struct Channel {
     address: SocketAddr,
     scheme: &'static str,
     refused: Refused,
+    parties: Option<Parties>,
 }
 
 /// What TLS said when it broke, which HTTP/2 does not pass on.
@@ -89,9 +127,9 @@ impl Channel {
             }
         };
         match tokio::time::timeout(CONNECT, opened).await {
-            Ok(Ok(channel)) => Ok(Self { refused, ..channel }),
-            Ok(Err(error)) => Err(unreachable(address, &error)),
-            Err(_) => Err(unreachable(address, &io::ErrorKind::TimedOut.into())),
+            Ok(Ok(channel)) => Ok(Self { refused, parties: target.parties.clone(), ..channel }),
+            Ok(Err(error)) => Err(unreachable(address, &error, target.parties.as_ref())),
+            Err(_) => Err(unreachable(address, &io::ErrorKind::TimedOut.into(), None)),
         }
     }
 
@@ -106,7 +144,8 @@ impl Channel {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| io_of(&error))?;
-        Ok(Self { sender, driver: tokio::spawn(connection), address, scheme, refused: Refused::default() })
+        let driver = tokio::spawn(connection);
+        Ok(Self { sender, driver, address, scheme, refused: Refused::default(), parties: None })
     }
 
     /// Asks with one message, and returns the answer as soon as it begins.
@@ -151,8 +190,11 @@ impl Channel {
         };
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
         match refused {
-            Some(tls) => unreachable(self.address, &io::Error::new(io::ErrorKind::InvalidData, tls)),
-            None => unreachable(self.address, &io_of(&error)),
+            Some(tls) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, tls);
+                unreachable(self.address, &error, self.parties.as_ref())
+            }
+            None => unreachable(self.address, &io_of(&error), None),
         }
     }
 }
@@ -252,8 +294,12 @@ impl Reply {
     }
 }
 
-fn unreachable(address: SocketAddr, error: &io::Error) -> Failure {
-    let explanation = explain_io(error);
+/// `parties` are given where the certificate may be the reason.
+fn unreachable(address: SocketAddr, error: &io::Error, parties: Option<&Parties>) -> Failure {
+    let turned_down = error.get_ref().and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>());
+    let turned_down = matches!(turned_down, Some(tokio_rustls::rustls::Error::AlertReceived(_)));
+    let explained = parties.filter(|_| turned_down).and_then(Parties::explain);
+    let explanation = explained.unwrap_or_else(|| explain_io(error));
     Problem::new("", format!("cannot ask the own gateway at {address}"))
         .cause(explanation.cause)
         .help(explanation.help)

@@ -19,7 +19,7 @@ const MAX_TIMEOUT: u128 = 99_999_999;
 /// Why the system asks, and for whom.
 #[derive(Debug, Args)]
 pub(super) struct Metadata {
-    /// Why it asks, as the agreement names it
+    /// Why it asks: one of the purposes that the agreement names
     #[arg(long)]
     pub(super) purpose: Option<String>,
     /// The person for whom the system asks; `ID;role=ROLE` says both
@@ -28,10 +28,10 @@ pub(super) struct Metadata {
     /// That person's role
     #[arg(long, requires = "actor")]
     role: Option<String>,
-    /// The case in which it asks
+    /// The case in which it asks, where the agreement wants one
     #[arg(long, value_name = "CASE")]
     pub(super) case: Option<String>,
-    /// Why, in free text
+    /// Why this once, in free text, where the agreement wants it
     #[arg(long, value_name = "TEXT")]
     pub(super) justification: Option<String>,
     /// Of a command: a text of your own for this one, the same each time that you ask for it again

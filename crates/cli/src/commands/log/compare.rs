@@ -20,7 +20,7 @@ pub(crate) struct Compare {
     #[arg(value_name = "DATA")]
     left: PathBuf,
     /// The data folder of the other
-    #[arg(value_name = "DATA")]
+    #[arg(value_name = "OTHER")]
     right: PathBuf,
     /// Write JSON
     #[arg(long)]

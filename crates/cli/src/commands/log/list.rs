@@ -21,13 +21,14 @@ use crate::{
 
 /// Lists what was asked, refusals included; the newest last
 #[derive(Debug, Args)]
+#[command(after_help = NOTE)]
 pub(crate) struct List {
     #[command(flatten)]
     log: LogOption,
-    /// Not before: a moment (2027-11-24T09:30:00Z), a day (2027-11-24), or how long ago (2h)
+    /// Not before: a moment (2027-11-24T09:30:00Z), the beginning of a day in UTC (2027-11-24), or how long ago (2h, 7days)
     #[arg(long, value_name = "WHEN", value_parser = moments::parse)]
     from: Option<u64>,
-    /// Before: as for `--from`
+    /// Only before this moment, written as for `--from`
     #[arg(long, value_name = "WHEN", value_parser = moments::parse)]
     until: Option<u64>,
     /// The member that asked or was asked
@@ -36,37 +37,43 @@ pub(crate) struct List {
     /// The system that asked: its name, or member/name
     #[arg(long, value_name = "SYSTEM")]
     system: Option<String>,
-    /// The method, as in housing.v1.Tenancies/Find, or a whole service
+    /// The method, as in housing.v1.Tenancies/Find, or all of a service, as in housing.v1.Tenancies
     #[arg(long, value_name = "SERVICE[/METHOD]")]
     method: Option<String>,
-    /// The purpose
+    /// The purpose, as the call named it
     #[arg(long)]
     purpose: Option<String>,
-    /// The person for whom the system says it asked
+    /// The id of the person for whom the system says it asked
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
-    /// The case
+    /// The case, as the call named it
     #[arg(long)]
     case: Option<String>,
-    /// How it ended: answered, refused, cancelled, unanswered or failed; or a reason as `NO_AGREEMENT`
+    /// How it ended: answered, refused, cancelled, unanswered or failed; or the reason, as in `NO_AGREEMENT` (`drawbridge explain` lists
+    /// them)
     #[arg(long, value_parser = outcome)]
     outcome: Option<String>,
-    /// One exchange, with its intent and progress
+    /// One exchange by its id, with its intent and progress
     #[arg(long, value_name = "ID")]
     exchange: Option<ExchangeId>,
-    /// Also intents, progress, and what the gateway itself did
+    /// Also intents, progress, and what the gateway itself did, such as starts and reloads; also records that were erased
     #[arg(long)]
     all_kinds: bool,
-    /// Only the newest so many
+    /// Only the newest N of what is found
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Also agreement, person, case, messages and exchange id
+    /// Also how many messages, agreement, person, case and the exchange's id
     #[arg(long, conflicts_with = "json")]
     wide: bool,
-    /// Write one JSON object a line
+    /// Write one JSON object a line, with all that `--wide` shows and more
     #[arg(long)]
     json: bool,
 }
+
+/// What is to be known about all of the options.
+const NOTE: &str = "\
+A row tells of one exchange, as the gateway whose log this is settled it. Several conditions have to be met together. Moments are in UTC. \
+Persons and cases are what the asking member says they are.";
 
 impl List {
     pub(super) fn run(self) -> Outcome {

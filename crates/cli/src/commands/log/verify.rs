@@ -16,6 +16,8 @@ use crate::{
 };
 
 /// Verifies a log: every record, every tile, the checkpoint, and with a directory every signature
+///
+/// The gateway may run meanwhile. The exit code is 1 when the log is not whole, and the file and the record are named.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     #[command(flatten)]

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::file;
 use crate::{
     commands::{call::status_name, log::claims},
-    failure::Outcome,
+    failure::{Failure, Outcome},
     moments,
     place::{ConfigOption, federation_of, read_federation},
     terminal::{Out, warn},
@@ -37,7 +37,7 @@ impl Verify {
         let receipt = file::read(&self.file)?;
         let federation = match &self.directory {
             Some(path) => read_federation(path)?,
-            None => federation_of(&self.config.read()?)?,
+            None => federation_of(&self.config.read_if_there()?.ok_or_else(no_directory)?)?,
         };
         let verified = receipt::verify(&receipt, &federation).map_err(|fault| {
             Problem::new(&self.file, "the receipt does not verify")
@@ -58,6 +58,13 @@ impl Verify {
         }
         Ok(())
     }
+}
+
+fn no_directory() -> Failure {
+    Failure::usage(
+        "no directory is named to verify with, and there is no `gateway.toml` here",
+        "name a directory file with `--directory FILE`: whoever has the receipt needs no gateway, and no more than that file",
+    )
 }
 
 fn covered(verified: &VerifiedReceipt) -> bool {

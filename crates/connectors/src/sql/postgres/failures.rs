@@ -80,7 +80,12 @@ pub(super) fn cannot_connect(error: &sqlx::Error) -> ConnectorError {
 }
 
 fn no_tls(error: &dyn std::fmt::Display) -> ConnectorError {
-    ConnectorError::Unreachable { why: format!("no TLS with the server: {error}").into() }
+    let why = format!("no TLS with the server: {error}");
+    // As rustls words every fault of the certificate of the other end; the driver keeps no more than the words.
+    if why.contains("invalid peer certificate") {
+        return ConnectorError::Untrusted { why: why.into() };
+    }
+    ConnectorError::Unreachable { why: why.into() }
 }
 
 fn no_connection(kind: std::io::ErrorKind) -> ConnectorError {

@@ -9,7 +9,7 @@ use exchange::Rules;
 use federation::{Federation, MemberId};
 use problem::Problem;
 
-use super::{Files, Folder, lists_of, refresh_agreements, refresh_lists, tell_agreements};
+use super::{Files, Folder, lists_of, refresh_agreements, refresh_lists, tell_agreements, tell_shown};
 use crate::{
     accepted,
     load::{self, Parts, Prepared},
@@ -110,6 +110,7 @@ impl Files {
             .map_err(|error| failed("cannot keep the contracts in the data folder", error.to_string()))?;
         let before = shared.rules.load().agreements.iter().len();
         tell_agreements(&prepared.agreements, before);
+        tell_shown(&prepared.contracts, &prepared.agreements.agreements, shared.house.gateway.member());
         let settings = Arc::new(settings);
         shared.rules.store(Arc::new(Rules {
             contracts: prepared.contracts,
