@@ -1,6 +1,7 @@
 //! From files to everything a gateway runs on: each file read once, every problem of all of them reported together.
 
 mod agreements;
+mod bounds;
 mod contracts;
 mod earlier;
 mod files;
@@ -26,7 +27,7 @@ use note::SigningKey;
 use policy::{Loaded as LoadedAgreements, Loader};
 use problem::Problem;
 
-use crate::{config::ConfigFile, telemetry};
+use crate::{access, config::ConfigFile, logging, telemetry};
 
 pub(crate) use agreements::AGREEMENT_ENDINGS;
 pub use agreements::load_agreements;
@@ -118,6 +119,8 @@ impl Parts {
         let tls = keep(&mut problems, tls(&file));
         let systems = keep(&mut problems, own::systems(&file, gateway.as_ref()));
         problems.extend(own::settings(&file));
+        problems.extend(bounds::problems(&file));
+        problems.extend(logging::problem(&file));
         let telemetry = keep_all(&mut problems, telemetry::Plan::load(&file)).flatten();
         let federation = keep_all(&mut problems, trust::directory(&file));
         let contracts = keep_all(&mut problems, contracts(&file));
@@ -189,7 +192,7 @@ impl Parts {
             }
             _ => None,
         };
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = access::open_secrets(&file).into_iter().map(open_secret).collect();
         if let (Some(gateway), Some(trust), Some(tls)) = (&gateway, &trust, &tls) {
             problems.extend(own::identity(&file, gateway, trust, tls, (gateway_key.as_ref(), log_key.as_ref()), now));
             warnings.extend(trust.warnings(now).iter().map(ToString::to_string));
@@ -244,6 +247,13 @@ fn agreement_warnings(gateway: &GatewayId, loaded: &LoadedAgreements) -> Vec<Str
     let foreign = loaded.agreements.iter().filter(|agreement| !agreement.is_party(gateway.member()));
     let foreign = foreign.map(|agreement| format!("the agreement `{}` is between other members", agreement.id()));
     broken.chain(waiting).chain(foreign).collect()
+}
+
+fn open_secret((setting, path, mode): (String, std::path::PathBuf, u32)) -> String {
+    let place = path.display();
+    format!(
+        "others than its owner can read the password in `{place}` (`{setting}`, mode {mode:03o}): `chmod 600 {place}`, and if they may have read it, set another"
+    )
 }
 
 fn keep<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T> {

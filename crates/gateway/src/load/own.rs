@@ -10,7 +10,7 @@ use note::SigningKey;
 use problem::Problem;
 
 use super::{chain, files::read};
-use crate::config::ConfigFile;
+use crate::{access, config::ConfigFile};
 
 pub(crate) fn gateway(file: &ConfigFile) -> Result<GatewayId, Problem> {
     let config = &file.config;
@@ -30,7 +30,8 @@ pub(super) fn key(file: &ConfigFile, setting: &str, path: &Path) -> Result<Signi
     SigningKey::read_file(&path).map_err(|error| {
         let problem =
             file.toml.problem(setting, format!("cannot use the key in `{}`", path.display())).cause(chain(&error));
-        problem.help("`drawbridge init` makes keys; only the gateway's user may read them (`chmod 600`)")
+        let missing = "`drawbridge init` makes keys; only the gateway's user may read them (`chmod 600`)";
+        problem.help(access::cure_of_key(&path, &error).unwrap_or_else(|| missing.to_owned()))
     })
 }
 
