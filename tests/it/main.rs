@@ -31,6 +31,7 @@ mod receipts;
 mod reload;
 mod rest;
 mod restart;
+mod rotation;
 mod rules;
 mod status;
 mod telemetry;

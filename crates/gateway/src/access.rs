@@ -76,11 +76,20 @@ pub fn name_of(user: u32) -> String {
     named.unwrap_or_else(|| user.to_string())
 }
 
-/// Files that others can read though they hold what lets a program in somewhere, with their settings and modes.
-///
-/// They do not hinder the start, other than the gateway's own keys.
+/// Says which secrets others can read. They do not hinder the start, other than the gateway's own keys.
 #[must_use]
-pub fn open_secrets(file: &ConfigFile) -> Vec<(String, PathBuf, u32)> {
+pub fn warnings(file: &ConfigFile) -> Vec<String> {
+    let told = |(setting, path, mode): (String, PathBuf, u32)| {
+        let place = path.display();
+        format!(
+            "others than its owner can read the password in `{place}` (`{setting}`, mode {mode:03o}): `chmod 600 {place}`, and if they may have read it, set another"
+        )
+    };
+    open_secrets(file).into_iter().map(told).collect()
+}
+
+/// Files that others can read though they hold what lets a program in somewhere, with their settings and modes.
+pub(crate) fn open_secrets(file: &ConfigFile) -> Vec<(String, PathBuf, u32)> {
     let passwords = file.config.database.iter().filter_map(|(name, database)| {
         Some((format!("database.{name}.password_file"), file.path(database.password_file.as_ref()?)))
     });

@@ -35,7 +35,7 @@ pub use contracts::{contract_source, contracts};
 pub(crate) use earlier::keep_contracts;
 pub(crate) use files::{Text, texts};
 pub(crate) use fixed::needs_restart;
-pub(crate) use own::{gateway, tls};
+pub(crate) use own::{counts_until, gateway, tls};
 pub(crate) use stand::Stand;
 pub(crate) use trust::{REVOCATION_ENDINGS, revocation_list, trust_with};
 pub use trust::{revocation_lists, trust, trust_in};
@@ -192,9 +192,11 @@ impl Parts {
             }
             _ => None,
         };
-        let mut warnings: Vec<String> = access::open_secrets(&file).into_iter().map(open_secret).collect();
+        let mut warnings = access::warnings(&file);
         if let (Some(gateway), Some(trust), Some(tls)) = (&gateway, &trust, &tls) {
             problems.extend(own::identity(&file, gateway, trust, tls, (gateway_key.as_ref(), log_key.as_ref()), now));
+            let own = trust.federation().gateway(gateway);
+            warnings.extend(own.and_then(|own| own::former_key(own, gateway_key.as_ref(), now)));
             warnings.extend(trust.warnings(now).iter().map(ToString::to_string));
         }
         if let (Some(gateway), Some(loaded)) = (&gateway, &loaded) {
@@ -247,13 +249,6 @@ fn agreement_warnings(gateway: &GatewayId, loaded: &LoadedAgreements) -> Vec<Str
     let foreign = loaded.agreements.iter().filter(|agreement| !agreement.is_party(gateway.member()));
     let foreign = foreign.map(|agreement| format!("the agreement `{}` is between other members", agreement.id()));
     broken.chain(waiting).chain(foreign).collect()
-}
-
-fn open_secret((setting, path, mode): (String, std::path::PathBuf, u32)) -> String {
-    let place = path.display();
-    format!(
-        "others than its owner can read the password in `{place}` (`{setting}`, mode {mode:03o}): `chmod 600 {place}`, and if they may have read it, set another"
-    )
 }
 
 fn keep<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T> {

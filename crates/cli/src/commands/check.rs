@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gateway::{ConfigFile, Prepared, obstacles};
+use gateway::{ConfigFile, Prepared, access, obstacles};
 use problem::Problem;
 
 use crate::{
@@ -33,6 +33,7 @@ impl Check {
         let path = self.file.or(self.config.config);
         let file = read_config(path.as_deref())?;
         let name = file.toml.name().display().to_string();
+        let secrets = access::warnings(&file);
         let (prepared, obstacles) = super::block_on(async {
             let obstacles = Box::pin(obstacles::look(&file)).await;
             Ok((Box::pin(Prepared::load(file, moments::now())).await, obstacles))
@@ -41,6 +42,7 @@ impl Check {
             Ok(prepared) => prepared,
             Err(mut problems) => {
                 problems.extend(obstacles.problems);
+                secrets.iter().for_each(warn);
                 return Err(sorted(problems));
             }
         };
