@@ -159,6 +159,11 @@ async fn a_configuration_that_no_gateway_starts_from_is_told_and_the_rest_is_exa
         let (findings, code) = examine(&council.folder);
         assert_eq!(code, 1);
         let own = found(&findings, "error", "configuration", here);
+        assert_eq!(
+            here.contains("expired"),
+            own["cure"].as_str().unwrap().contains("drawbridge certificate gateway"),
+            "{own}"
+        );
         assert!(own["where"].as_str().unwrap().contains("gateway.toml"), "{own}");
         // The reason of the other end, over a real handshake.
         found(&findings, "warning", "peers", there);

@@ -107,8 +107,16 @@ async fn agreements_past_their_review_are_told_and_those_that_ended_are_counted(
     federation.agree(&agreement("ended-lately", now - 300 * day, now - 2 * day));
     federation.agree(&agreement("long-ago", now - 300 * day, now - 200 * day));
     federation.agree(&agreement("to-come", now + 100 * day, now + 300 * day));
+    std::fs::write(federation.member(TRUST).folder.join("agreements/broken.note"), "no agreement\n").unwrap();
     let federation = federation.start();
-    let told = status(&federation.member(TRUST).folder);
+    let told = eventually("the broken note is told", 10, async || {
+        let told = status(&federation.member(TRUST).folder);
+        (!told["agreements"]["broken"].as_array().unwrap().is_empty()).then_some(told)
+    })
+    .await;
+    assert!(told["agreements"]["broken"][0].as_str().unwrap().contains("agreements/broken.note"), "{told}");
+    let table = succeed(&federation.member(TRUST).folder, ["status", "--config", "gateway.toml"]);
+    assert!(table.contains("BROKEN") && table.contains("broken.note"), "{table}");
     let agreements = &told["agreements"];
     let counts = ["in_force", "to_come", "ended"].map(|count| agreements[count].as_u64().unwrap());
     assert_eq!(counts, [1, 1, 2], "{agreements}");

@@ -16,6 +16,7 @@ mod dialling;
 pub mod doctor;
 mod ends;
 mod gateway;
+pub mod lifeline;
 mod lingering;
 mod links;
 mod listening;

@@ -175,6 +175,9 @@ pub struct Agreements {
     pub to_come: usize,
     /// How many are over.
     pub ended: usize,
+    /// Files in their folder that cannot be used, each as `drawbridge check` tells it: they permit nothing.
+    #[serde(default)]
+    pub broken: Vec<String>,
     /// Those that somebody should look at: they end, or are to be reviewed, within 30 days, or that is past. The soonest end first.
     pub attention: Vec<Attention>,
     /// What is used today, by UTC, of limits that agreements in force set for a day, as this gateway counts it.

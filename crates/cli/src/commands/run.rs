@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use gateway::{Gateway, Prepared, Serving, config::LogFormat, logging, running};
+use gateway::{Gateway, Prepared, Serving, config::LogFormat, lifeline, logging, running};
 use problem::Problem;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -30,10 +30,19 @@ pub(crate) struct Run {
     /// the system with `:0`
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
+
+    /// End once the process of this number is gone, which has started this one: of `drawbridge demo` and `drawbridge mock`
+    #[arg(long, value_name = "PROCESS", hide = true)]
+    ends_with: Option<u32>,
 }
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
+        if let Some(parent) = self.ends_with
+            && !lifeline::end_with(parent).map_err(|error| because("cannot tie this process to another", &error))?
+        {
+            return Err(Failure::told());
+        }
         let file = self.config.read()?;
         let log = logging::start(&file)?;
         let people = file.config.log.format == LogFormat::Human;

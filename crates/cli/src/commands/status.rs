@@ -153,7 +153,19 @@ fn head(status: &Status, out: &mut Out) -> Outcome {
     out.line(format_args!(
         "  agreements  {} in force, {} to come, {} ended",
         agreements.in_force, agreements.to_come, agreements.ended
-    ))
+    ))?;
+    broken(&agreements.broken, out)
+}
+
+fn broken(problems: &[String], out: &mut Out) -> Outcome {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    out.line("  BROKEN      these files permit nothing:")?;
+    problems
+        .iter()
+        .flat_map(|problem| problem.lines())
+        .try_for_each(|line| out.line(format_args!("              {line}")))
 }
 
 fn reload(reload: &Reload, out: &mut Out) -> Outcome {

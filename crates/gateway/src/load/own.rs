@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::SystemTime};
 
 use federation::{
     GatewayEntry, GatewayId, MemberId, SystemId,
-    trust::{TlsIdentity, Trust},
+    trust::{Distrust, TlsIdentity, Trust},
 };
 use note::SigningKey;
 use problem::Problem;
@@ -165,11 +165,19 @@ pub(super) fn identity(
     }
     match trust.check_own(tls, now) {
         Err(distrust) => {
+            let help = if matches!(distrust, Distrust::Expired { .. }) {
+                format!(
+                    "issue the next one with `drawbridge certificate gateway --config {} --authority <folder>`, where `offline/` of this member is; a running gateway takes it up by itself",
+                    file.toml.name().display()
+                )
+            } else {
+                distrust.help()
+            };
             problems.push(
                 file.toml
                     .problem("tls.certificate", "others would refuse the TLS certificate")
                     .cause(distrust.to_string())
-                    .help(distrust.help()),
+                    .help(help),
             );
         }
         Ok(presented) if presented != *gateway => {

@@ -50,7 +50,10 @@ impl Source {
             log: self.log(now).await,
             peers: self.peers(),
             systems: self.systems(),
-            agreements: agreements(&rules, own, now, &self.shared.house.meters),
+            agreements: Agreements {
+                broken: self.shared.reloads.broken(),
+                ..agreements(&rules, own, now, &self.shared.house.meters)
+            },
             certificates: self.certificates(&rules, own, now),
         }
     }

@@ -174,7 +174,7 @@ impl Files {
         let keys = |member: &MemberId| rules.federation.member_keys(member);
         let loaded = self.loader.load(self.agreements.texts(), &keys, &rules.contracts);
         let before = rules.agreements.iter().len();
-        tell_agreements(&loaded, before);
+        self.tell_agreements(&loaded, before);
         self.ends.send_replace(loaded.ends);
         self.shared.rules.store(Arc::new(Rules {
             contracts: rules.contracts.clone(),
@@ -182,6 +182,19 @@ impl Files {
             federation: rules.federation.clone(),
             legacy: rules.legacy.clone(),
         }));
+    }
+
+    fn tell_agreements(&self, loaded: &policy::Loaded, before: usize) {
+        for problem in &loaded.problems {
+            tracing::error!(%problem, "an agreement cannot be used; it permits nothing");
+        }
+        self.shared.reloads.break_agreements(&loaded.problems);
+        tracing::info!(
+            agreements = loaded.agreements.iter().len(),
+            before,
+            ends = loaded.ends.len(),
+            "agreements were read"
+        );
     }
 
     /// Has the other files read once they have changed and come to rest.
@@ -254,16 +267,4 @@ fn refresh_agreements(agreements: &mut Folder) {
     for problem in agreements.refresh(load::AGREEMENT_ENDINGS, |_, _| Ok(())) {
         tracing::error!(%problem, "a file cannot be read; what it said before stays in force");
     }
-}
-
-fn tell_agreements(loaded: &policy::Loaded, before: usize) {
-    for problem in &loaded.problems {
-        tracing::error!(%problem, "an agreement cannot be used; it permits nothing");
-    }
-    tracing::info!(
-        agreements = loaded.agreements.iter().len(),
-        before,
-        ends = loaded.ends.len(),
-        "agreements were read"
-    );
 }

@@ -9,7 +9,7 @@ use exchange::Rules;
 use federation::{Federation, MemberId};
 use problem::Problem;
 
-use super::{Files, Folder, lists_of, refresh_agreements, refresh_lists, tell_agreements};
+use super::{Files, Folder, lists_of, refresh_agreements, refresh_lists};
 use crate::{
     accepted,
     load::{self, Parts, Prepared},
@@ -118,7 +118,7 @@ impl Files {
         load::keep_contracts(&prepared.file, &prepared.contracts)
             .map_err(|error| failed("cannot keep the contracts in the data folder", error.to_string()))?;
         let before = shared.rules.load().agreements.iter().len();
-        tell_agreements(&prepared.agreements, before);
+        self.tell_agreements(&prepared.agreements, before);
         let settings = Arc::new(settings);
         shared.rules.store(Arc::new(Rules {
             contracts: prepared.contracts,
