@@ -89,8 +89,14 @@ async fn each_thing_that_is_wrong_on_this_machine_is_found_with_its_cure() {
     let trust = federation.member(TRUST);
     let closed = free_ports::<2>();
     trust.reconfigure("[operations]", "[clients.unknown]\n[operations]");
-    let output = run(&trust.folder, ["doctor", "--config", "gateway.toml"]);
-    assert_eq!(output.status.code(), Some(1), "a configuration that cannot be read");
+    let (findings, code) = examine(&trust.folder);
+    assert_eq!(code, 1);
+    let unknown = found(&findings, "error", "configuration", "unknown");
+    assert!(unknown["where"].as_str().unwrap().contains("gateway.toml:"), "{unknown}");
+    // The rest is examined all the same.
+    found(&findings, "fine", "gateway", "and serves");
+    found(&findings, "fine", "peers", "reached in");
+    found(&findings, "fine", "legacy system", "answers");
     trust.reconfigure("[clients.unknown]\n", "");
     // A key that others can read, a port that another holds, a back end that is not there, a method that nothing answers.
     fs::set_permissions(trust.folder.join("tls/gateway.key.pem"), Permissions::from_mode(0o644)).unwrap();
@@ -105,7 +111,7 @@ async fn each_thing_that_is_wrong_on_this_machine_is_found_with_its_cure() {
     assert_eq!(code, 1);
     let key = found(&findings, "error", "files", "others can use the private key (mode 644)");
     assert!(key["cure"].as_str().unwrap().contains("chmod 600"), "{key}");
-    let port = found(&findings, "error", "ports", &format!("cannot listen on {}", closed[0]));
+    let port = found(&findings, "warning", "ports", &format!("listens on {}, not on {}", trust.operations, closed[0]));
     assert_eq!(port["where"], "operations.listen");
     let legacy = found(&findings, "error", "legacy system", "cannot reach the legacy system");
     assert_eq!(legacy["where"], "test.v1.Echo/Say (grpc)");
@@ -131,6 +137,27 @@ async fn a_back_end_whose_certificate_is_not_trusted_is_told_with_what_names_its
 }
 
 #[tokio::test]
+async fn a_password_that_others_can_read_is_told_by_check_and_doctor() {
+    let federation = TestFederation::new().await;
+    let trust = federation.member(TRUST);
+    fs::write(trust.folder.join("password"), "canary").unwrap();
+    trust.configure("\n[database.other]\nurl = \"postgres://reader@127.0.0.1:1/none\"\npassword_file = \"password\"\n");
+    for (mode, told) in [(0o644, true), (0o640, true), (0o600, false)] {
+        fs::set_permissions(trust.folder.join("password"), Permissions::from_mode(mode)).unwrap();
+        let (findings, _) = examine(&trust.folder);
+        let found =
+            findings.iter().find(|finding| finding["what"].as_str().unwrap().contains("others can read the password"));
+        assert_eq!(found.is_some(), told, "{mode:o}: {findings:#?}");
+        if let Some(found) = found {
+            assert!(found["cure"].as_str().unwrap().contains("chmod 600") && found["severity"] == "warning", "{found}");
+        }
+        let checked = run(&trust.folder, ["check", "--config", "gateway.toml"]);
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(said.contains("`database.other.password_file`, mode"), told, "{mode:o}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_configuration_that_no_gateway_starts_from_is_told_and_the_rest_is_examined_all_the_same() {
     let federation = TestFederation::new().await.start();
     let council = federation.member(COUNCIL);
@@ -148,6 +175,11 @@ async fn a_configuration_that_no_gateway_starts_from_is_told_and_the_rest_is_exa
         let (findings, code) = examine(&council.folder);
         assert_eq!(code, 1);
         let own = found(&findings, "error", "configuration", here);
+        assert_eq!(
+            here.contains("expired"),
+            own["cure"].as_str().unwrap().contains("drawbridge certificate gateway"),
+            "{own}"
+        );
         assert!(own["where"].as_str().unwrap().contains("gateway.toml"), "{own}");
         // The reason of the other end, over a real handshake.
         found(&findings, "warning", "peers", there);

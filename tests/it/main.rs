@@ -32,6 +32,7 @@ mod receipts;
 mod reload;
 mod rest;
 mod restart;
+mod rotation;
 mod rules;
 mod status;
 mod telemetry;

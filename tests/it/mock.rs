@@ -57,6 +57,12 @@ impl Serving {
         self.child.wait().unwrap().success()
     }
 
+    /// Kills the mock alone, and none of its gateways.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     fn signal(&self, signal: &str) {
         let group = format!("-{}", self.child.id());
         let _ = Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
@@ -287,4 +293,20 @@ fn what_is_made_up_is_refused_outside_development() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && complaint.contains("for development only"), "{complaint}");
     assert!(complaint.contains("binding[0].connector.kind"), "{complaint}");
+}
+
+#[test]
+fn the_gateways_of_a_mock_that_is_killed_end_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let contract = proto("proto");
+    let arguments = [contract.as_str(), "--data", "kept", "--service", "health.v1.Patients"];
+    Serving::of(root.path(), &arguments).kill();
+    // Nothing tells when they have drained but that the logs are free again.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let is_open = |member: &str| ledger::in_use(&root.path().join(format!("kept/{member}/data/ledger")));
+    while is_open("provider") || is_open("partner") {
+        assert!(std::time::Instant::now() < until, "a gateway is left");
+        std::thread::yield_now();
+    }
+    assert!(Serving::of(root.path(), &arguments).stop());
 }

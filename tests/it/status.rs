@@ -115,8 +115,16 @@ async fn agreements_past_their_review_are_told_and_those_that_ended_are_counted(
     federation.agree(&agreement("ended-lately", now - 300 * day, now - 2 * day));
     federation.agree(&agreement("long-ago", now - 300 * day, now - 200 * day));
     federation.agree(&agreement("to-come", now + 100 * day, now + 300 * day));
+    std::fs::write(federation.member(TRUST).folder.join("agreements/broken.note"), "no agreement\n").unwrap();
     let federation = federation.start();
-    let told = status(&federation.member(TRUST).folder);
+    let told = eventually("the broken note is told", 10, async || {
+        let told = status(&federation.member(TRUST).folder);
+        (!told["agreements"]["broken"].as_array().unwrap().is_empty()).then_some(told)
+    })
+    .await;
+    assert!(told["agreements"]["broken"][0].as_str().unwrap().contains("agreements/broken.note"), "{told}");
+    let table = succeed(&federation.member(TRUST).folder, ["status", "--config", "gateway.toml"]);
+    assert!(table.contains("BROKEN") && table.contains("broken.note"), "{table}");
     let agreements = &told["agreements"];
     let counts = ["in_force", "to_come", "ended"].map(|count| agreements[count].as_u64().unwrap());
     assert_eq!(counts, [1, 1, 2], "{agreements}");
@@ -207,4 +215,47 @@ async fn a_gateway_that_does_not_run_is_told_as_such() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("nothing listens on") && said.contains("drawbridge doctor"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_file_is_broken_is_found_and_tells_what_is_refused() {
+    let federation = TestFederation::new().await.start();
+    let council = federation.member(COUNCIL);
+    let good = std::fs::read_to_string(council.folder.join("gateway.toml")).unwrap();
+    let listen = format!("[operations]\nlisten = \"{}\"", council.operations);
+    let elsewhere = good.replace(&listen, "[operations]\nlisten = \"127.0.0.1:1\"");
+    for (broken, named) in [
+        (format!("{good}unknwon = 3\n"), "unknwon"),
+        (good.replace("drain = \"2s\"", "drain = 2"), "(limits.drain)"),
+        (format!("{good}[clients\n"), "gateway.toml:"),
+        // Not where it says any more: the running gateway has left its addresses in its data folder.
+        (good.replace(&listen, "[operations]\nlisten = \"nowhere\""), "nowhere"),
+        (elsewhere, "(operations.listen)"),
+        (format!("{good}= = =\n").replace(&listen, ""), "gateway.toml:"),
+    ] {
+        std::fs::write(council.folder.join("gateway.toml"), &broken).unwrap();
+        // The same word as before is no news to wait for.
+        let output = eventually("the refusal is told", 20, async || {
+            let output = run(&council.folder, ["status", "--config", "gateway.toml"]);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            (said.contains("REFUSED") && said.contains(named)).then_some(output)
+        })
+        .await;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{broken}\n{out}\n{err}");
+        assert!(out.contains("council.example/main: serving"), "{out}");
+        let examined = run(&council.folder, ["doctor", "--config", "gateway.toml"]);
+        let found = String::from_utf8_lossy(&examined.stdout).into_owned();
+        assert_eq!(examined.status.code(), Some(1), "{found}");
+        assert!(found.contains("ERROR") && found.contains(named), "{found}");
+        // The rest is examined all the same: the harness leaves the member's own keys there.
+        assert!(found.contains("the member's own keys lie on this machine"), "{found}");
+    }
+    federation.member(COUNCIL).process().signal("-KILL");
+    eventually("nobody answers", 10, async || {
+        let output = run(&council.folder, ["status", "--config", "gateway.toml"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code() == Some(1) && said.contains("nothing listens on")).then_some(())
+    })
+    .await;
 }

@@ -381,6 +381,13 @@ impl Member {
         }
     }
 
+    /// Writes its entry of this version into its folder, as `drawbridge init` does, and returns the text.
+    pub fn write_entry(&self, version: u64) -> String {
+        let text = self.entry(version).sign(&self.member_key, &[]).unwrap().note().to_string();
+        fs::write(self.folder.join("entry.note"), &text).unwrap();
+        text
+    }
+
     fn entry(&self, version: u64) -> EntryDraft {
         let log: note::VerifierKey = fs::read_to_string(self.folder.join("log.vkey")).unwrap().parse().unwrap();
         EntryDraft {

@@ -40,6 +40,16 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads a length of time that may be none, as in `1day` or `0s`.
+pub(crate) fn parse_overlap(text: &str) -> Result<Duration, String> {
+    const MOST: Duration = Duration::from_hours(24 * 90);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= MOST => Ok(duration),
+        Ok(_) => Err("90 days are the most".to_owned()),
+        Err(_) => Err("write it with its unit, as in 1day or 0s".to_owned()),
+    }
+}
+
 /// Writes milliseconds since the Unix epoch for a table: `2027-11-24 09:30:00.123`.
 pub(crate) fn for_people(millis: u64) -> String {
     stamp(millis).map_or_else(|| millis.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string())

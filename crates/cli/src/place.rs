@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use federation::{Directory, Federation, GatewayId, MemberId};
-use gateway::ConfigFile;
+use gateway::{ConfigFile, Salvaged, access};
 use ledger::Reader;
 use note::SigningKey;
 use problem::Problem;
@@ -39,6 +39,20 @@ impl ConfigOption {
         self.config.as_ref().map(|path| format!(" --config {}", path.display())).unwrap_or_default()
     }
 
+    /// Reads the configuration that is named, or `gateway.toml`, as far as it can be read.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, where nothing of it can be read.
+    pub(crate) fn salvage(&self) -> Outcome<(ConfigFile, Salvaged)> {
+        let path = self.config.as_deref().unwrap_or(Path::new(CONFIG));
+        let salvaged = Salvaged::read(path, environment());
+        match &salvaged.file {
+            Some(file) => Ok((file.clone(), salvaged)),
+            None => Err(salvaged.problems.into()),
+        }
+    }
+
     /// Reads the configuration that is named, or `gateway.toml` where there is one.
     pub(crate) fn read_if_there(&self) -> Outcome<Option<ConfigFile>> {
         if self.config.is_none() && !Path::new(CONFIG).exists() {
@@ -51,10 +65,12 @@ impl ConfigOption {
 /// Reads a configuration, with the environment laid over it.
 pub(crate) fn read_config(path: Option<&Path>) -> Outcome<ConfigFile> {
     let path = path.unwrap_or(Path::new(CONFIG));
-    // A variable whose name or value is not text cannot be a setting; `vars` would panic at it.
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(ConfigFile::read(path, environment)?)
+    Ok(ConfigFile::read(path, environment())?)
+}
+
+/// A variable whose name or value is not text cannot be a setting; `vars` would panic at it.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Returns the gateway that a configuration is for.
@@ -85,8 +101,13 @@ pub(crate) fn federation_of(file: &ConfigFile) -> Outcome<Federation> {
 
 /// Reads a signing key. `what` is what it is for.
 pub(crate) fn read_key(path: &Path, what: &str) -> Outcome<SigningKey> {
-    SigningKey::read_file(path)
-        .map_err(|error| because(format!("cannot use {what} in `{}`", path.display()), &error).into())
+    SigningKey::read_file(path).map_err(|error| {
+        let problem = because(format!("cannot use {what} in `{}`", path.display()), &error);
+        match access::cure_of_key(path, &error) {
+            Some(help) => problem.help(help).into(),
+            None => problem.into(),
+        }
+    })
 }
 
 /// Returns the parent of a file as a folder that can be opened.

@@ -2,6 +2,8 @@
 //!
 //! Every key has a default that is safe to run, or has to be given. What is unsafe is named `dangerous_…`.
 
+mod salvage;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -12,6 +14,9 @@ use connectors::{BindingConfig, DatabaseConfig, Size, Timeout};
 use problem::{Problem, TomlFile};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+pub use salvage::Salvaged;
+
+use crate::access::{self, Kept};
 pub use crate::telemetry::config::{OtlpProtocol, TelemetryConfig};
 
 /// First line of a configuration file.
@@ -189,7 +194,7 @@ pub struct ContractsConfig {
 pub struct LogConfig {
     /// `human` or `json`. Default: `human`.
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter of `tracing`. Default: `info`.
+    /// `off`, `error`, `warn`, `info`, `debug`, `trace`; or with levels of parts, as in `info,drawbridge_link=debug`. Default: `info`.
     pub level: Option<String>,
 }
 
@@ -338,24 +343,15 @@ impl ConfigFile {
     ///
     /// Every unknown key, and the first [`Problem`] of syntax or type, with their lines; or that of a variable, with its name.
     pub fn read(file: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            vec![
-                Problem::new(file, "cannot read the configuration")
-                    .cause(error.to_string())
-                    .help("`drawbridge init` makes one"),
-            ]
-        })?;
+        let bytes = std::fs::read(file).map_err(|error| vec![unreadable(file, &error)])?;
+        let text = String::from_utf8(bytes).map_err(|error| vec![not_text(file, error.as_bytes())])?;
         let toml = TomlFile::parse(file, text).map_err(|problem| vec![problem])?;
         let config: Config = toml.read_all()?;
         if config.format != FORMAT {
             let what = format!("this version reads `{FORMAT}`, not `{}`", config.format);
             return Err(vec![toml.problem("format", what).help(format!("set it to \"{FORMAT}\""))]);
         }
-        let prefix = format!("{ENVIRONMENT_PREFIX}__");
-        let variables: BTreeMap<String, String> =
-            environment.into_iter().filter(|(name, _)| name.starts_with(&prefix)).collect();
-        let folder =
-            file.parent().map(Path::to_owned).filter(|f| !f.as_os_str().is_empty()).unwrap_or_else(|| ".".into());
+        let (variables, folder) = (variables_of(environment), folder_of(file));
         let overridden: Vec<String> = variables.keys().cloned().collect();
         let config = if overridden.is_empty() { config } else { layered(file, &toml, variables.clone())? };
         Ok(Self { config, toml, folder, overridden, variables })
@@ -370,11 +366,52 @@ impl ConfigFile {
         Self::read(self.toml.name(), self.variables.clone())
     }
 
+    /// Returns a problem of a setting, which is in the file or in the variable of the environment that lies over it.
+    pub fn problem(&self, setting: &str, what: impl Into<String>) -> Problem {
+        let variable = format!("{ENVIRONMENT_PREFIX}__{}", setting.replace('.', "__"));
+        let Some(name) = self.overridden.iter().find(|name| name.eq_ignore_ascii_case(&variable)) else {
+            return self.toml.problem(setting, what);
+        };
+        let mut problem = Problem::new(self.toml.name(), what.into())
+            .cause(format!("`{name}` in the environment lies over the file"));
+        problem.key = Some(setting.to_owned());
+        problem
+    }
+
     /// Returns a path of the configuration, made absolute or relative to the working directory.
     #[must_use]
     pub fn path(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
+}
+
+/// Returns those variables that lie over a configuration.
+fn variables_of(environment: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let prefix = format!("{ENVIRONMENT_PREFIX}__");
+    environment.into_iter().filter(|(name, _)| name.starts_with(&prefix)).collect()
+}
+
+/// Returns the folder that relative paths in a configuration are relative to.
+fn folder_of(file: &Path) -> PathBuf {
+    file.parent().map(Path::to_owned).filter(|f| !f.as_os_str().is_empty()).unwrap_or_else(|| ".".into())
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
+    let problem = Problem::new(file, "cannot read the configuration").cause(error.to_string());
+    match access::cure(file, error, Kept::Open) {
+        Some(help) => problem.help(help),
+        None if error.kind() == std::io::ErrorKind::NotFound => problem.help("`drawbridge init` makes one"),
+        None => problem,
+    }
+}
+
+/// A file that holds bytes which are no text, with the place of the first.
+fn not_text(file: &Path, bytes: &[u8]) -> Problem {
+    let before = bytes.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes);
+    Problem::new(file, "the configuration is not UTF-8 text")
+        .within(&text, &(before.len()..before.len()))
+        .help("save the file as UTF-8; in an editor, or with `iconv -f latin1 -t utf-8`")
 }
 
 fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {

@@ -17,7 +17,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use self::configuration::Parts;
-use crate::config::ConfigFile;
+pub(crate) use self::{files::existing, ports::cure as cure_of_port};
+use crate::config::{ConfigFile, Salvaged};
 
 /// The `format` of a report.
 pub const REPORT_FORMAT: &str = "drawbridge.doctor/v1";
@@ -87,10 +88,12 @@ impl Finding {
 ///
 /// Peers are dialled with the gateway's own certificate and asked for a session, which they do not record; legacy systems are
 /// tried without a question. A temporary file in the data folder measures the disk.
-pub async fn examine(file: &ConfigFile, now: SystemTime) -> Report {
-    let (parts, mut findings) = Box::pin(configuration::examine(file, now)).await;
+///
+/// Of a configuration with errors, everything is examined that can be read of it.
+pub async fn examine(file: &ConfigFile, salvaged: &Salvaged, now: SystemTime) -> Report {
+    let (parts, mut findings) = Box::pin(configuration::examine(file, salvaged, now)).await;
     let Parts { gateway, trust, tls, bindings, asked } = parts;
-    findings.extend(ports::examine(file, gateway.as_ref()).await);
+    findings.extend(ports::examine(file).await);
     findings.extend(files::examine(file));
     findings.extend(disk::examine(file).await);
     if let (Some(gateway), Some(trust)) = (&gateway, trust) {

@@ -27,6 +27,7 @@ use crate::{
     ports::Legacy,
     recovery,
     reloads::{Asked, Reloaded, Reloads},
+    running,
     security::Security,
     services,
     settings::{self, Read, Settings},
@@ -289,6 +290,7 @@ impl Gateway {
         shared.observer.watch(&source);
         let upkeep = tokio::spawn(upkeep.run());
         let operations = tokio::spawn(operations::serve(operations_listener, source));
+        running::leave(&data_folder(&shared), &serving);
         tracing::info!(
             event = "gateway-started",
             gateway = %serving.gateway,
@@ -345,6 +347,7 @@ impl Gateway {
         };
         let (clients, links) = tokio::join!(clients, links);
         self.upkeep.abort();
+        running::take_away(&data_folder(&self.shared));
         self.operations.abort();
         // Exchanges whose connections are gone still settle: their tasks run on the workers' runtimes.
         self.shared.settle_rest(Duration::from_secs(5)).await;
@@ -363,6 +366,11 @@ impl Gateway {
         }
         clients.saturating_add(links)
     }
+}
+
+fn data_folder(shared: &Shared) -> std::path::PathBuf {
+    let file = &shared.settings.load().file;
+    file.path(&file.config.data.folder)
 }
 
 /// Where the ledger lies: a folder of its own in the data folder.

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
 
 mod accepted;
+pub mod access;
 mod answers;
 mod calls;
 mod clients;
@@ -15,12 +16,14 @@ mod dialling;
 pub mod doctor;
 mod ends;
 mod gateway;
+pub mod lifeline;
 mod lingering;
 mod links;
 mod listening;
 pub mod load;
 pub mod logging;
 mod observe;
+pub mod obstacles;
 mod operations;
 mod places;
 mod ports;
@@ -28,6 +31,7 @@ mod promises;
 mod recovery;
 mod reloads;
 mod rest;
+pub mod running;
 mod security;
 mod services;
 mod settings;
@@ -38,7 +42,7 @@ pub mod web;
 pub mod when;
 mod workers;
 
-pub use config::{Config, ConfigFile};
+pub use config::{Config, ConfigFile, Salvaged};
 pub use ends::write_atomically;
 pub use gateway::{Gateway, Serving, StartError};
 pub use load::Prepared;

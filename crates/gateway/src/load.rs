@@ -1,6 +1,7 @@
 //! From files to everything a gateway runs on: each file read once, every problem of all of them reported together.
 
 mod agreements;
+mod bounds;
 mod contracts;
 mod earlier;
 mod files;
@@ -27,7 +28,7 @@ use note::SigningKey;
 use policy::{Loaded as LoadedAgreements, Loader};
 use problem::Problem;
 
-use crate::{config::ConfigFile, telemetry};
+use crate::{access, config::ConfigFile, logging, telemetry};
 
 pub(crate) use agreements::AGREEMENT_ENDINGS;
 pub use agreements::load_agreements;
@@ -35,7 +36,7 @@ pub use contracts::{contract_source, contracts};
 pub(crate) use earlier::keep_contracts;
 pub(crate) use files::{Text, texts};
 pub(crate) use fixed::needs_restart;
-pub(crate) use own::{gateway, tls};
+pub(crate) use own::{counts_until, gateway, tls};
 pub(crate) use shown::{SHOWN_HELP, shown_as_loaded};
 pub(crate) use stand::Stand;
 pub(crate) use trust::{REVOCATION_ENDINGS, revocation_list, trust_with};
@@ -120,6 +121,8 @@ impl Parts {
         let tls = keep(&mut problems, tls(&file));
         let systems = keep(&mut problems, own::systems(&file, gateway.as_ref()));
         problems.extend(own::settings(&file));
+        problems.extend(bounds::problems(&file));
+        problems.extend(logging::problem(&file));
         let telemetry = keep_all(&mut problems, telemetry::Plan::load(&file)).flatten();
         let federation = keep_all(&mut problems, trust::directory(&file));
         let contracts = keep_all(&mut problems, contracts(&file));
@@ -191,9 +194,11 @@ impl Parts {
             }
             _ => None,
         };
-        let mut warnings = Vec::new();
+        let mut warnings = access::warnings(&file);
         if let (Some(gateway), Some(trust), Some(tls)) = (&gateway, &trust, &tls) {
             problems.extend(own::identity(&file, gateway, trust, tls, (gateway_key.as_ref(), log_key.as_ref()), now));
+            let own = trust.federation().gateway(gateway);
+            warnings.extend(own.and_then(|own| own::former_key(own, gateway_key.as_ref(), now)));
             warnings.extend(trust.warnings(now).iter().map(ToString::to_string));
         }
         if let (Some(gateway), Some(loaded)) = (&gateway, &loaded) {

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use problem::{Problem, nearest};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{ConfigFile, LogFormat};
 
 /// Lines wait at most so long.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -18,26 +19,73 @@ const MAX_WAITING: usize = 1024 * 1024;
 /// What libraries say of their own running, below which nobody asked for it. The level that is set comes after it, and may say otherwise.
 const LIBRARIES: &str = "opentelemetry_sdk=warn";
 
-fn filter(level: &str) -> Result<EnvFilter, String> {
-    let wrong = |error| format!("`log.level`: `{level}` is not a filter: {error}");
-    EnvFilter::try_new(level).map_err(wrong)?;
-    EnvFilter::try_new(format!("{LIBRARIES},{level}")).map_err(wrong)
+/// Levels by themselves. A word that is none of them would be taken for the name of a program's part, and silence all others.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// The level of what a filter says nothing of.
+const LEVEL: &str = "info";
+
+/// Reads a level, or directives `part=level` with commas between them and at most one level for all other parts.
+fn filter(level: &str) -> Result<EnvFilter, Wrong> {
+    let mut rest = LEVEL;
+    for directive in level.split(',').map(str::trim) {
+        match directive.rsplit_once('=') {
+            None if is_level(directive) => rest = "",
+            Some((part, level)) if is_level(level) && !part.trim().is_empty() => {}
+            None | Some(_) => return Err(Wrong::of(directive)),
+        }
+    }
+    let rest = if rest.is_empty() { String::new() } else { format!("{rest},") };
+    EnvFilter::try_new(format!("{LIBRARIES},{rest}{level}")).map_err(|_| Wrong::of(level))
+}
+
+fn is_level(word: &str) -> bool {
+    LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word.trim()))
+}
+
+/// What of `log.level` is none, and what it may have been meant to be.
+#[derive(Debug)]
+struct Wrong {
+    directive: String,
+    meant: Option<&'static str>,
+}
+
+impl Wrong {
+    fn of(directive: &str) -> Self {
+        let level = directive.rsplit('=').next().unwrap_or(directive).trim().to_ascii_lowercase();
+        Self { directive: directive.to_owned(), meant: nearest(&level, LEVELS) }
+    }
+}
+
+/// Returns what is wrong with the level in a configuration.
+#[must_use]
+pub fn problem(file: &ConfigFile) -> Option<Problem> {
+    let Wrong { directive, meant } = filter(file.config.log.level.as_deref()?).err()?;
+    let mut help = "one of `off`, `error`, `warn`, `info`, `debug` and `trace`, or that and levels of parts, as in `info,drawbridge_link=debug`".to_owned();
+    if let Some(meant) = meant {
+        help = format!("{help}; did you mean `{meant}`?");
+    }
+    Some(file.problem("log.level", format!("`{directive}` is not a level of the log")).help(help))
 }
 
 /// Starts the application log. Dropping the guard writes what waits.
 ///
 /// # Errors
 ///
-/// When the level is not a filter, or a log was started before.
-pub fn start(config: &LogConfig) -> Result<Guard, String> {
-    let filter = filter(config.level.as_deref().unwrap_or("info"))?;
+/// When the level is none, or a log was started before.
+pub fn start(file: &ConfigFile) -> Result<Guard, Problem> {
+    let config = &file.config.log;
+    let failed = |cause: String| Problem::new(file.toml.name(), "cannot start the application log").cause(cause);
+    let filter = match problem(file) {
+        Some(problem) => return Err(problem),
+        None => filter(config.level.as_deref().unwrap_or(LEVEL)).map_err(|wrong| failed(wrong.directive))?,
+    };
     let lines = Lines::default();
     let guard = Guard(lines.clone());
     let flusher = lines.clone();
     std::thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || flusher.run())
-        .map_err(|error| format!("cannot start the log's thread: {error}"))?;
+        .map_err(|error| failed(error.to_string()))?;
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
         LogFormat::Human => {
@@ -50,7 +98,7 @@ pub fn start(config: &LogConfig) -> Result<Guard, String> {
             registry.with(layer.with_writer(lines)).try_init()
         }
     };
-    started.map_err(|error| error.to_string())?;
+    started.map_err(|error| failed(error.to_string()))?;
     Ok(guard)
 }
 
@@ -134,7 +182,24 @@ mod tests {
     fn libraries_say_little_unless_they_are_asked() {
         let of = |level: &str| filter(level).unwrap().to_string();
         assert_eq!(of("info"), "opentelemetry_sdk=warn,info");
-        assert_eq!(of("opentelemetry_sdk=debug"), "opentelemetry_sdk=debug");
-        assert!(filter("a=loud").unwrap_err().contains("`a=loud` is not a filter"));
+        assert_eq!(of("debug,opentelemetry_sdk=debug"), "opentelemetry_sdk=debug,debug");
+        // What a filter does not name is not silent.
+        assert_eq!(of("drawbridge_link=trace"), "opentelemetry_sdk=warn,drawbridge_link=trace,info");
+    }
+
+    #[test]
+    fn what_is_no_level_is_told() {
+        for good in ["info", "WARN", "off", "info,drawbridge_link=debug", "drawbridge_link=debug, warn"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for (wrong, meant) in [
+            ("inof", Some("info")),
+            ("info,drawbridge_link=debgu", Some("debug")),
+            ("", None),
+            ("info,", None),
+            ("=warn", Some("warn")),
+        ] {
+            assert_eq!(filter(wrong).unwrap_err().meant, meant, "{wrong}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Reloads {
     taken: AtomicU64,
     refused: AtomicU64,
     now: Mutex<Now>,
+    /// What is wrong with agreements, which count one by one.
+    broken: Mutex<Vec<String>>,
 }
 
 struct Now {
@@ -44,6 +46,7 @@ impl Reloads {
             taken: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             now: Mutex::new(Now { since: now, refused: None }),
+            broken: Mutex::default(),
         }
     }
 
@@ -62,6 +65,17 @@ impl Reloads {
         let since = known.map_or(now, |known| known.since);
         state.refused = Some(Refused { since, problems: problems.to_vec() });
         news
+    }
+
+    /// Notes which agreements cannot be used.
+    pub(crate) fn break_agreements(&self, problems: &[Problem]) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) =
+            problems.iter().map(ToString::to_string).collect();
+    }
+
+    /// Says which agreements cannot be used.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says how it stands.

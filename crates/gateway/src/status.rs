@@ -182,6 +182,9 @@ pub struct Agreements {
     /// Each of them: first those that somebody should look at, the soonest end first.
     #[serde(default)]
     pub each: Vec<Agreement>,
+    /// Files in their folder that cannot be used, each as `drawbridge check` tells it: they permit nothing.
+    #[serde(default)]
+    pub broken: Vec<String>,
     /// What is used today, by UTC, of limits that agreements in force set for a day, as this gateway counts it.
     #[serde(default)]
     pub limits: Vec<DayLimit>,

@@ -165,11 +165,13 @@ impl Health {
 
     async fn report(&self) {
         let healthy = self.shared.house.records.ledger().healthy();
-        let serves = healthy.is_ok() && !self.shared.draining.is_cancelled();
-        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let health = self.shared.health_now();
+        let status = if health.serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.reporter.set_service_status("", status).await;
         if let Err(error) = healthy {
             tracing::error!(error = %load::chain(&error), "the exchange log takes no records; every exchange is refused");
+        } else if let Some(why) = health.why.filter(|_| !self.shared.draining.is_cancelled()) {
+            tracing::error!(why, "the gateway does not serve");
         }
     }
 }

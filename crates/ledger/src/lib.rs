@@ -47,7 +47,7 @@ pub use leaf::{ENTRY_LEN, Entry, Leaf, Promise, PromiseError, SealInput};
 pub use ledger::{CheckpointState, Ledger};
 pub use proof::ProofError;
 pub use reader::{Entries, ReadError, Reader, Stored};
-pub use recovery::{OpenError, Recovery, TornBatch};
+pub use recovery::{OpenError, Recovery, TornBatch, in_use};
 pub use seal::{Seal, SealError, SealVerifier};
 pub use sealer::Sealer;
 pub use verify::{Report, Tail};

@@ -175,6 +175,13 @@ pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
     Recoverer::new(config, folder)?.recover(lock, &segments)
 }
 
+/// Returns whether a process has the log in `folder` open, as far as this user may see that.
+#[must_use]
+pub fn in_use(folder: &std::path::Path) -> bool {
+    let Ok(lock) = File::open(Folder::new(folder).lock()) else { return false };
+    matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+}
+
 fn lock(folder: &Folder) -> Result<File, OpenError> {
     let path = folder.lock();
     let file = OpenOptions::new()

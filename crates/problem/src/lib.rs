@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use key_path::KeyPath;
 pub use nearest::nearest;
-pub use toml_file::TomlFile;
+pub use toml_file::{Salvaged, TomlFile};
 
 /// One thing that is wrong in a file, in words for the person who wrote it.
 ///

@@ -55,21 +55,50 @@ impl TomlFile {
     pub fn read_all<T: DeserializeOwned>(&self) -> Result<T, Vec<Problem>> {
         let (mut root, mut problems) = (self.root().clone(), Vec::new());
         loop {
-            let document = DocumentMut::from(root.clone());
-            let error = match T::deserialize(toml_edit::de::Deserializer::from(document)) {
+            let wrong = match self.attempt(&root) {
                 Ok(read) if problems.is_empty() => return Ok(read),
                 Ok(_) => return Err(problems),
-                Err(error) => error,
+                Err(wrong) => wrong,
             };
-            let unknown = words::explain(error.message()).unknown.is_some();
-            let problem = self.explain(error.message(), error.span());
-            let path = problem.key.as_deref().map(KeyPath::read).unwrap_or_default();
-            problems.push(problem);
+            problems.push(wrong.problem);
             // Without it the rest is read on.
-            if !unknown || !remove(&mut root, path.steps()) {
+            if !wrong.unknown || !remove(&mut root, wrong.path.steps()) {
                 return Err(problems);
             }
         }
+    }
+
+    /// Reads what can be read into `T`: without unknown keys, without values of the wrong type, and without the tables that miss a key.
+    ///
+    /// Where one of the keys `blank` is missing in the root, or is of the wrong type there, it is read as an empty text.
+    #[must_use]
+    pub fn salvage<T: DeserializeOwned>(&self, blank: &[&str]) -> Salvaged<T> {
+        let (mut root, mut problems, mut whole) = (self.root().clone(), Vec::new(), true);
+        loop {
+            let wrong = match self.attempt(&root) {
+                Ok(read) => return Salvaged { read: Some((read, text_of(&root))), problems, whole },
+                Err(wrong) => wrong,
+            };
+            problems.push(wrong.problem);
+            let path = wrong.path.steps();
+            if wrong.unknown && remove(&mut root, path) {
+                continue;
+            }
+            whole = false;
+            if !leave_out(&mut root, path, blank) {
+                return Salvaged { read: None, problems, whole };
+            }
+        }
+    }
+
+    fn attempt<T: DeserializeOwned>(&self, root: &Table) -> Result<T, Wrong> {
+        let document = DocumentMut::from(root.clone());
+        T::deserialize(toml_edit::de::Deserializer::from(document)).map_err(|error| {
+            let unknown = words::explain(error.message()).unknown.is_some();
+            let problem = self.explain(error.message(), error.span());
+            let path = problem.key.as_deref().map(KeyPath::read).unwrap_or_default();
+            Wrong { problem, path, unknown }
+        })
     }
 
     /// Returns the file's name as given to [`TomlFile::parse`].
@@ -153,6 +182,24 @@ impl TomlFile {
     }
 }
 
+/// What could be read of a file, whatever is wrong in it.
+#[derive(Debug)]
+pub struct Salvaged<T> {
+    /// What was read, and the text that says just that. None where what is wrong cannot be left out.
+    pub read: Option<(T, String)>,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+    /// Whether nothing was left out but keys that nobody knows.
+    pub whole: bool,
+}
+
+/// The first thing that is wrong in a table.
+struct Wrong {
+    problem: Problem,
+    path: KeyPath,
+    unknown: bool,
+}
+
 fn with_help(problem: Problem, help: Option<String>) -> Problem {
     match help {
         Some(help) => problem.help(help),
@@ -167,6 +214,20 @@ fn remove(table: &mut dyn TableLike, path: &[Step]) -> bool {
         [Step::Key(key), rest @ ..] => table.get_mut(key).is_some_and(|item| remove_below(item, rest)),
         [] | [Step::Index(_), ..] => false,
     }
+}
+
+/// Takes out what is wrong, or else the key of the root that it lies under. Returns whether the table is another now.
+fn leave_out(root: &mut Table, path: &[Step], blank: &[&str]) -> bool {
+    let Some(Step::Key(first)) = path.first() else { return false };
+    if blank.contains(&first.as_str()) {
+        let blank = toml_edit::value("");
+        return root.insert(first, blank).is_none_or(|before| before.as_str() != Some(""));
+    }
+    remove(root, path) || root.remove(first).is_some()
+}
+
+fn text_of(root: &Table) -> String {
+    DocumentMut::from(root.clone()).to_string()
 }
 
 fn remove_below(item: &mut Item, path: &[Step]) -> bool {

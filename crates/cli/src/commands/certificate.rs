@@ -96,7 +96,10 @@ impl AuthorityOption {
 
     fn open(&self, file: &ConfigFile) -> Outcome<Authority> {
         let folder = self.folder(file);
-        let missing = |problem: Problem| problem.help("name the folder with the authority's files with `--authority`");
+        let missing = |problem: Problem| match problem.help {
+            Some(_) => problem,
+            None => problem.help("name the folder with the authority's files with `--authority`"),
+        };
         let with_help =
             |failure: Failure| Failure::from(failure.into_problems().into_iter().map(missing).collect::<Vec<_>>());
         let certificate = files::read(&folder.join("authority.pem")).map_err(with_help)?;

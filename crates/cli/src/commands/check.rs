@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gateway::{ConfigFile, Prepared};
+use gateway::{ConfigFile, Prepared, access, obstacles};
 use problem::Problem;
 
 use crate::{
@@ -37,20 +37,29 @@ impl Check {
         let path = self.file.or(self.config.config);
         let file = read_config(path.as_deref())?;
         let name = file.toml.name().display().to_string();
-        let prepared = super::block_on(async { Ok(Prepared::load(file, moments::now()).await) })?;
+        let secrets = access::warnings(&file);
+        let (prepared, obstacles) = super::block_on(async {
+            let obstacles = Box::pin(obstacles::look(&file)).await;
+            Ok((Box::pin(Prepared::load(file, moments::now())).await, obstacles))
+        })?;
         let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err(problems) => return Err(sorted(problems)),
+            Err(mut problems) => {
+                problems.extend(obstacles.problems);
+                secrets.iter().for_each(warn);
+                return Err(sorted(problems));
+            }
         };
         let mut problems = prepared.agreements.problems.clone();
         problems.extend(own_log(&prepared));
+        problems.extend(obstacles.problems);
         if !self.quiet {
             warnings(&prepared).iter().for_each(warn);
         }
         if !problems.is_empty() {
             return Err(sorted(problems));
         }
-        if self.quiet { Ok(()) } else { fine(&name, &prepared) }
+        if self.quiet { Ok(()) } else { fine(&name, &prepared, obstacles.running.as_deref()) }
     }
 }
 
@@ -94,7 +103,7 @@ fn own_log(prepared: &Prepared) -> Option<Problem> {
     )
 }
 
-fn fine(name: &str, prepared: &Prepared) -> Outcome {
+fn fine(name: &str, prepared: &Prepared, running: Option<&str>) -> Outcome {
     let mut out = Out::new();
     let in_force = prepared.in_force(moments::now()).count();
     out.line(format_args!(
@@ -104,5 +113,8 @@ fn fine(name: &str, prepared: &Prepared) -> Outcome {
         some(prepared.bindings.len() as u64, "method"),
         some(in_force as u64, "agreement"),
     ))?;
+    if let Some(running) = running {
+        out.line(format_args!("  {running} runs with this data folder, and holds its ports and its log"))?;
+    }
     out.flush()
 }

@@ -31,8 +31,8 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn run(self) -> Outcome {
-        let file = self.config.read()?;
-        let report = super::block_on(async { Ok(Box::pin(doctor::examine(&file, moments::now())).await) })?;
+        let (file, salvaged) = self.config.salvage()?;
+        let report = super::block_on(async { Ok(Box::pin(doctor::examine(&file, &salvaged, moments::now())).await) })?;
         let mut out = Out::new();
         if self.json {
             let text = serde_json::to_string_pretty(&report).map_err(|error| because("cannot write JSON", &error))?;

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::{Args, Subcommand};
@@ -57,6 +57,10 @@ pub(crate) struct Sign {
     /// The member's name for people
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
+    /// How long the gateway key until now counts beside a new one, so that the others can take the entry and the gateway be restarted;
+    /// 0s where somebody else may have it
+    #[arg(long, value_name = "TIME", default_value = "1day", value_parser = moments::parse_overlap)]
+    overlap: Duration,
     /// The certificate, in PEM, of an authority to change to: it is listed beside the present roots, and certificates of either are taken
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
@@ -151,6 +155,11 @@ impl Sign {
         let former = self.former_key.as_deref().map(|path| read_key(path, "the former member key")).transpose()?;
         let draft = self.draft(&file, &gateway, &now, &key.verifier())?;
         let former: Vec<&SigningKey> = former.iter().collect();
+        let own = draft.gateways.iter().find(|entry| entry.id == gateway);
+        let until = own.filter(|own| {
+            now.gateways.iter().any(|before| before.id == own.id && before.gateway_key != own.gateway_key)
+        });
+        let until = until.and_then(|own| Some(own.former_gateway_keys.first()?.until));
         let next = draft.sign(&key, &former)?;
         next.check_succession(&now).map_err(|error| error.problem(&path))?;
         files::replace(&path, &next.note().to_string(), files::PUBLIC)?;
@@ -163,7 +172,16 @@ impl Sign {
             directory::write(&directory_path, &members)?;
             out.line(format_args!("it is in {}", directory_path.display()))?;
         }
-        out.line("next: give it to the other members, who take it with `drawbridge directory add`")?;
+        let then = "give it to the other members, who take it with `drawbridge directory add`";
+        match until {
+            None => out.line(format_args!("next: {then}"))?,
+            Some(until) => {
+                let until = moments::to_the_minute(until);
+                out.line(format_args!("the gateway key until now counts beside the new one until {until}"))?;
+                out.line(format_args!("next, all before then: 1. {then}"))?;
+                out.line("                       2. once all have, restart the gateway: until then it signs with the key until now")?;
+            }
+        }
         out.flush()
     }
 
@@ -202,12 +220,13 @@ impl Sign {
         match draft.gateways.iter_mut().find(|gateway| gateway.id == *id) {
             None => draft.gateways.push(GatewayEntry::new(id.clone(), self.address.clone(), gateway_key, log_key)),
             Some(gateway) => {
-                let replaced = |listed: &mut VerifierKey, present: VerifierKey| {
-                    (*listed != present).then(|| FormerKey { key: std::mem::replace(listed, present), until: at })
+                let replaced = |listed: &mut VerifierKey, present: VerifierKey, until: SystemTime| {
+                    (*listed != present).then(|| FormerKey { key: std::mem::replace(listed, present), until })
                 };
-                let former = replaced(&mut gateway.gateway_key, gateway_key);
+                let until = at.checked_add(self.overlap).unwrap_or(at);
+                let former = replaced(&mut gateway.gateway_key, gateway_key, until);
                 gateway.former_gateway_keys.splice(0..0, former);
-                let former = replaced(&mut gateway.log_key, log_key);
+                let former = replaced(&mut gateway.log_key, log_key, at);
                 gateway.former_log_keys.splice(0..0, former);
                 if let Some(address) = &self.address {
                     gateway.address = Some(address.clone());

@@ -66,7 +66,10 @@ impl New {
             ),
             What::Gateway => (
                 gateway.gateway_key_name(),
-                "put it where `keys.gateway` of the configuration says, then: drawbridge entry sign --key offline/member.key".to_owned(),
+                format!(
+                    "set `keys.gateway` to it ({}), leave the old file where it is, and do not restart the gateway yet; then: drawbridge entry sign --key offline/member.key, which says how to go on",
+                    self.output.display()
+                ),
             ),
         };
         let key = SigningKey::generate(&name).map_err(|error| because("cannot make a key", &error))?;

@@ -1,9 +1,9 @@
 //! `drawbridge run`: runs a gateway until it is told to stop, and has it read its files again when it is told to.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use gateway::{Gateway, Prepared, Serving, config::LogFormat, logging};
+use gateway::{Gateway, Prepared, Serving, config::LogFormat, lifeline, logging, running};
 use problem::Problem;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -30,13 +30,21 @@ pub(crate) struct Run {
     /// the system with `:0`
     #[arg(long, value_name = "FILE")]
     ports_file: Option<PathBuf>,
+
+    /// End once the process of this number is gone, which has started this one: of `drawbridge demo` and `drawbridge mock`
+    #[arg(long, value_name = "PROCESS", hide = true)]
+    ends_with: Option<u32>,
 }
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
+        if let Some(parent) = self.ends_with
+            && !lifeline::end_with(parent).map_err(|error| because("cannot tie this process to another", &error))?
+        {
+            return Err(Failure::told());
+        }
         let file = self.config.read()?;
-        let log = logging::start(&file.config.log)
-            .map_err(|error| Problem::new(file.toml.name(), "cannot start the application log").cause(error))?;
+        let log = logging::start(&file)?;
         let people = file.config.log.format == LogFormat::Human;
         let attention = |what: &dyn std::fmt::Display| {
             if people { warn(what) } else { logging::warning(&what.to_string()) }
@@ -52,7 +60,7 @@ impl Run {
             let mut signals = Signals::listen()?;
             let gateway = Box::pin(Gateway::start(prepared)).await.map_err(|error| refused(&error))?;
             if let Some(path) = &self.ports_file {
-                files::replace(path, &ports(gateway.serving()), files::PUBLIC)?;
+                files::replace(path, &running::ports(gateway.serving()), files::PUBLIC)?;
             }
             // A gateway goes on when nobody reads what it says.
             let _ = tell(gateway.serving(), &who);
@@ -187,18 +195,4 @@ fn tell(serving: &Serving, who: &[String]) -> Outcome {
     }
     out.line(format_args!("drawbridge: {} is ready", serving.gateway))?;
     out.flush()
-}
-
-/// Writes the addresses as TOML.
-fn ports(serving: &Serving) -> String {
-    let mut text = "format = \"drawbridge.ports/v1\"\n".to_owned();
-    let addresses: [(&str, Option<SocketAddr>); 3] = [
-        ("links", serving.links),
-        ("clients", serving.clients.map(|(address, _)| address)),
-        ("operations", Some(serving.operations)),
-    ];
-    for (name, address) in addresses.into_iter().filter_map(|(name, address)| Some((name, address?))) {
-        text = format!("{text}{name} = \"{address}\"\n");
-    }
-    text
 }

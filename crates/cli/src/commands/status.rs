@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use gateway::{
+    running,
     status::{self, Agreement, AgreementState, Certificate, DayLimit, FetchError, Peer, Reload, Status},
     when,
 };
@@ -13,13 +14,16 @@ use crate::{
     failure::{Failure, Outcome, because, told_by},
     place::ConfigOption,
     table::{Column, Table},
-    terminal::{Out, grouped, some},
+    terminal::{Out, grouped, some, warn},
 };
 
 /// Certificates are told that end within this, in seconds; with `--all` every one is.
 const NEAR: i64 = 30 * 86_400;
 /// Most agreements that are told; with `--all` every one is.
 const MOST_AGREEMENTS: usize = 50;
+
+/// How a gateway is asked that the configuration does not lead to.
+const ADDRESS: &str = "name its operations port with `--address`; `drawbridge run --ports-file` writes it to a file";
 
 /// Tells how the running gateway stands: exchanges, peers, agreements, log, certificates
 ///
@@ -47,11 +51,12 @@ pub(crate) struct Show {
 
 impl Show {
     pub(crate) fn run(self) -> Outcome {
-        let address = match self.address {
-            Some(address) => address,
+        let status = match self.address {
+            Some(address) => {
+                super::block_on(async { Ok(status::fetch(address).await) })?.map_err(|error| failed(&error))?
+            }
             None => configured(&self.config)?,
         };
-        let status = super::block_on(async { Ok(status::fetch(address).await) })?.map_err(|error| failed(&error))?;
         let mut out = Out::new();
         if self.json {
             let text = serde_json::to_string_pretty(&status).map_err(|error| because("cannot write JSON", &error))?;
@@ -64,15 +69,30 @@ impl Show {
     }
 }
 
-fn configured(config: &ConfigOption) -> Outcome<SocketAddr> {
-    let file = config.read()?;
-    let listen = file.config.operations.listen;
-    if listen.port() == 0 {
-        let what = "the configuration leaves the port to the system";
-        let help = "name it with `--address`; `drawbridge run --ports-file` writes it to a file";
-        return Err(file.toml.problem("operations.listen", what).help(help).into());
+/// Asks the gateway of a configuration, which may have been broken since that gateway was started.
+fn configured(config: &ConfigOption) -> Outcome<Status> {
+    let (file, salvaged) = config.salvage().map_err(|failure| {
+        let mut problems = failure.into_problems();
+        problems.push(Problem::new("", "where the gateway is cannot be told").help(ADDRESS));
+        Failure::from(problems)
+    })?;
+    match super::block_on(async { Ok(running::find(&file).await) })? {
+        Ok(status) => {
+            if !salvaged.problems.is_empty() {
+                warn(format_args!(
+                    "`{}` has {}, as `drawbridge check` tells; what is told here is of the gateway that runs",
+                    file.toml.name().display(),
+                    some(salvaged.problems.len() as u64, "error")
+                ));
+            }
+            Ok(status)
+        }
+        Err(error) => {
+            let mut problems = salvaged.problems;
+            problems.push(failed(&error));
+            Err(problems.into())
+        }
     }
-    Ok(listen)
 }
 
 fn failed(error: &FetchError) -> Problem {
@@ -81,6 +101,10 @@ fn failed(error: &FetchError) -> Problem {
             "start the gateway with `drawbridge run`; `drawbridge doctor` tells what hinders it"
         }
         FetchError::Late { .. } => "look at the gateway's log, and at the machine's load",
+        FetchError::NoPort => ADDRESS,
+        FetchError::Another { .. } => {
+            "give each gateway of this machine an `operations.listen` of its own, or name the port with `--address`"
+        }
         FetchError::Other { .. } => "check `operations.listen`; a gateway of an older version tells no status",
     };
     told_by(error).help(help)
@@ -142,7 +166,19 @@ fn head(status: &Status, out: &mut Out) -> Outcome {
     out.line(format_args!(
         "  agreements  {} in force{in_part},{not_served} {} to come, {} ended",
         agreements.in_force, agreements.to_come, agreements.ended
-    ))
+    ))?;
+    broken(&agreements.broken, out)
+}
+
+fn broken(problems: &[String], out: &mut Out) -> Outcome {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    out.line("  BROKEN      these files permit nothing:")?;
+    problems
+        .iter()
+        .flat_map(|problem| problem.lines())
+        .try_for_each(|line| out.line(format_args!("              {line}")))
 }
 
 fn reload(reload: &Reload, out: &mut Out) -> Outcome {

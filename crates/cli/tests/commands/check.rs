@@ -19,7 +19,7 @@ connector = { kind = "ldpa" }
 "#;
     let settings = place
         .read("county/gateway.toml")
-        .replace("[operations]\nlisten = \"127.0.0.1:0\"", "[operations]\nlisten = \"127.0.0.1:1\"");
+        .replace("[operations]\nlisten = \"127.0.0.1:0\"", "[operations]\nlisten = \"127.0.0.1:28443\"");
     place.write("county/gateway.toml", &format!("{settings}{bindings}"));
     place.write("county/agreements/broken.toml", "format = \"drawbridge.agreement/v1\"\nid = 7\n");
     let said = place.refuses(["check", "county/gateway.toml"]);
@@ -74,4 +74,65 @@ fn the_environment_lies_over_the_file() {
         .unwrap();
     assert_eq!(ran.status.code(), Some(1));
     assert!(String::from_utf8(ran.stderr).unwrap().contains("none.key"));
+}
+
+#[test]
+fn what_would_hinder_the_start_is_told() {
+    let place = Place::with_two_members();
+    let config = place.read("county/gateway.toml");
+    let refused = |from: &str, to: &str, told: &[&str]| {
+        place.write("county/gateway.toml", &config);
+        place.change("county/gateway.toml", from, to);
+        let said = place.refuses(["check", "county/gateway.toml"]);
+        for part in told {
+            assert!(said.contains(part), "{to}: {part}: {said}");
+        }
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let clients = "[clients]\nlisten = \"127.0.0.1:0\"";
+    let listen = format!("[clients]\nlisten = \"{address}\"");
+    refused(clients, &listen, &["(clients.listen)", "cannot listen on", "in use", "ss -ltnp"]);
+    let folder = "# folder = \"data\"";
+    refused(folder, "folder = \"/proc/x\"", &["(data.folder)", "cannot be made by", "install -d -m 0700"]);
+    refused(folder, "folder = \"/proc\"", &["(data.folder)", "cannot be written by"]);
+    refused(folder, "folder = \"gateway.toml\"", &["(data.folder)", "is not a folder"]);
+    refused("# exchanges = 4096", "exchanges = 0", &["0 is too small", "from 1 to 1000000"]);
+    refused("# message = \"4MiB\"", "message = \"400GiB\"", &["too large", "\"1GiB\""]);
+    refused("# keep = \"24h\"", "keep = \"1000y\"", &["(commands.keep)", "too large"]);
+    for wrong in ["inof", "info,drawbridge_link=debgu", "drawbridge_link"] {
+        refused(
+            "# level = \"info\"",
+            &format!("level = \"{wrong}\""),
+            &["(log.level)", "gateway.toml:", "`off`, `error`, `warn`"],
+        );
+        let said = place.refuses(["run", "--config", "county/gateway.toml"]);
+        assert!(said.contains("(log.level)"), "{said}");
+    }
+    // What lies over the file is named instead of a place in it.
+    place.write("county/gateway.toml", &config);
+    let output = assert_cmd::cargo::cargo_bin_cmd!("drawbridge")
+        .args(["check", "county/gateway.toml"])
+        .current_dir(place.folder())
+        .env("DRAWBRIDGE__LOG__LEVEL", "inof")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && said.contains("`DRAWBRIDGE__LOG__LEVEL`") && said.contains("did you mean `info`"),
+        "{said}"
+    );
+    place.does(["check", "county/gateway.toml"]);
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told_as_such() {
+    let place = Place::with_two_members();
+    let text = place.read("county/gateway.toml");
+    std::fs::write(place.path("county/gateway.toml"), [text.as_bytes(), b"# caf\xe9\n"].concat()).unwrap();
+    let said = place.refuses(["check", "county/gateway.toml"]);
+    assert!(said.contains("not UTF-8") && said.contains("iconv") && !said.contains("init"), "{said}");
+    assert!(said.contains(&format!("gateway.toml:{}:6", text.lines().count() + 1)), "{said}");
+    let said = place.refuses(["check", "none.toml"]);
+    assert!(said.contains("`drawbridge init` makes one"), "{said}");
 }

@@ -8,7 +8,7 @@ fn members_are_added_shown_and_removed() {
     let list = place.does(["directory", "show", "--directory", "county/directory.note"]);
     assert!(list.contains("county.example") && list.contains("trust.example"), "{list}");
     let one = place.does(["directory", "show", "--config", "county/gateway.toml", "trust.example"]);
-    assert!(one.contains("main") && one.contains("127.0.0.1:2"), "{one}");
+    assert!(one.contains("main") && one.contains("127.0.0.1:28444"), "{one}");
     let again = place.does(["directory", "add", "--config", "county/gateway.toml", "trust/entry.note"]);
     assert_eq!(again, "trust.example: version 1 is there already\n");
     place.does(["directory", "remove", "--config", "county/gateway.toml", "trust.example"]);
@@ -20,7 +20,7 @@ fn members_are_added_shown_and_removed() {
 fn a_forged_or_foreign_entry_is_refused_and_changes_nothing() {
     let place = Place::with_two_members();
     let before = place.read("county/directory.note");
-    place.change("trust/entry.note", "127.0.0.1:2", "127.0.0.1:3");
+    place.change("trust/entry.note", "127.0.0.1:28444", "127.0.0.1:28445");
     place.refuses(["directory", "add", "--config", "county/gateway.toml", "trust/entry.note"]);
     // Somebody else who calls himself trust.example.
     place.does(["init", "--member", "trust.example", "--development", "stranger"]);
@@ -116,4 +116,43 @@ fn an_authority_that_is_away_is_asked_for() {
     let said = place.refuses(["certificate", "gateway", "--config", "county/gateway.toml"]);
     assert!(said.contains("--authority"), "{said}");
     place.does(["certificate", "gateway", "--config", "county/gateway.toml", "--authority", "medium"]);
+}
+
+#[test]
+fn public_files_can_be_read_by_all_and_keys_by_their_owner_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::with_two_members();
+    let mode = |name: &str| std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    let program = assert_cmd::cargo::cargo_bin!("drawbridge");
+    let closed = |arguments: &[&str]| {
+        let script = "umask 077; exec \"$@\"";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(program).args(arguments).current_dir(place.folder());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    closed(&["certificate", "gateway", "--config", "county/gateway.toml"]);
+    closed(&["directory", "add", "--config", "county/gateway.toml", "trust/entry.note"]);
+    closed(&["certificate", "system", "revenues", "--config", "county/gateway.toml"]);
+    closed(&["certificate", "revoke", "county/tls/systems/revenues.pem", "--config", "county/gateway.toml"]);
+    closed(&["entry", "sign", "--config", "county/gateway.toml", "--key", "county/offline/member.key"]);
+    closed(&["init", "--member", "new.example", "--development", "deep/new"]);
+    for public in [
+        "county/tls/gateway.pem",
+        "county/directory.note",
+        "county/tls/systems/revenues.pem",
+        "county/revocation/county.example.crl.pem",
+        "county/entry.note",
+        "deep/new/gateway.toml",
+        "deep/new/tls/gateway.pem",
+    ] {
+        assert_eq!(mode(public), 0o644, "{public}");
+    }
+    for secret in ["county/tls/gateway.key.pem", "county/tls/systems/revenues.key.pem", "deep/new/keys/gateway.key"] {
+        assert_eq!(mode(secret), 0o600, "{secret}");
+    }
+    assert_eq!(
+        [mode("deep"), mode("deep/new"), mode("deep/new/tls"), mode("deep/new/data")],
+        [0o755, 0o755, 0o755, 0o700]
+    );
 }

@@ -63,7 +63,7 @@ impl Drop for Running {
 /// A place whose county.example listens on free ports only.
 fn place() -> Place {
     let place = Place::with_two_members();
-    place.change("county/gateway.toml", "[links]\nlisten = \"127.0.0.1:1\"", "[links]\nlisten = \"127.0.0.1:0\"");
+    place.change("county/gateway.toml", "[links]\nlisten = \"127.0.0.1:28443\"", "[links]\nlisten = \"127.0.0.1:0\"");
     place
 }
 
@@ -114,6 +114,13 @@ fn a_second_gateway_on_the_same_log_does_not_start() {
     running.ready();
     let said = place.refuses(["run", "--config", "county/gateway.toml"]);
     assert!(said.contains("cannot open the exchange log"), "{said}");
+    // `check` finds the gateway of this configuration by what it has left in its data folder, and knows what it rightly holds.
+    let said = place.does(["check", "county/gateway.toml"]);
+    assert!(said.contains("`county.example/main` runs with this data folder"), "{said}");
+    // Another gateway's configuration with the same data folder is told.
+    place.change("trust/gateway.toml", "# folder = \"data\"", "folder = \"../county/data\"");
+    let said = place.refuses(["check", "trust/gateway.toml"]);
+    assert!(said.contains("another process has the exchange log") && said.contains("(data.folder)"), "{said}");
 }
 
 #[test]

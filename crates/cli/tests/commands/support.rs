@@ -50,7 +50,7 @@ impl Place {
     /// A place with two members who know one another: `county.example` in `county` and `trust.example` in `trust`.
     pub fn with_two_members() -> Self {
         let place = Self::new();
-        for (id, folder, port) in [("county.example", "county", "1"), ("trust.example", "trust", "2")] {
+        for (id, folder, port) in [("county.example", "county", "28443"), ("trust.example", "trust", "28444")] {
             let links = format!("127.0.0.1:{port}");
             let arguments = ["init", "--member", id, "--development", "--links", &links, "--clients", "127.0.0.1:0"];
             place.does(arguments.iter().chain(&["--operations", "127.0.0.1:0", "--system", "housing", folder]));

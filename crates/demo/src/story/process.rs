@@ -127,6 +127,8 @@ impl Process {
         let words = OpenOptions::new().create(true).append(true).open(self.words_file())?;
         Command::new(&self.place.binary)
             .args(["run", "--config", &format!("{}/gateway.toml", self.folder)])
+            // It ends with the story, also where that is killed: else it would keep its log and its ports.
+            .args(["--ends-with", &std::process::id().to_string()])
             .current_dir(&self.place.folder)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())

@@ -196,8 +196,8 @@ impl Consumer {
         if promise.as_ref().is_some_and(|p| p.origin != entry.log_origin) {
             return Err(mismatch("the promise is of another log than the gateway's"));
         }
-        let verifier = self.verifiers.of(&entry.gateway_key);
-        verifier
+        let verifiers = self.verifiers.of_gateway(entry, (self.house.clock)());
+        verifiers
             .verify(tag, &signed.claims, promise.as_ref(), &seal)
             .map_err(|_| mismatch("the signature is not by the provider's gateway over these claims"))?;
         Ok(promise)

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
-use ledger::SealVerifier;
 use prost::Message as _;
 use proto::link::ConsumerClosing;
 use records::receipt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::verify::GatewayVerifiers;
 use crate::{
     framing,
     headers::Signed,
@@ -68,13 +68,13 @@ impl Sink for ToLegacy {
 /// Reads a streamed request. The legacy system learns that it is whole only once its closing claims are verified.
 pub(super) async fn receive(
     intake: Intake<ToLegacy>,
-    verifier: Arc<SealVerifier>,
+    verifiers: GatewayVerifiers,
     stop: CancellationToken,
 ) -> Streamed {
     let exchange_id = intake.account.shared.exchange_id.clone();
     let (mut received, whole) = intake.run(stop.clone()).await;
     let Some((trailers, legacy)) = whole else { return received };
-    match verify(&trailers, &exchange_id, (received.messages, &received.digest), &verifier) {
+    match verify(&trailers, &exchange_id, (received.messages, &received.digest), &verifiers) {
         Ok(closing) => {
             received.closing = Some(closing);
             // It may have answered already, or read no more.
@@ -93,13 +93,13 @@ fn verify(
     trailers: &HeaderMap,
     exchange_id: &Bytes,
     (messages, digest): (u64, &[u8; 32]),
-    verifier: &SealVerifier,
+    verifiers: &GatewayVerifiers,
 ) -> Result<Signed, &'static str> {
     let signed = Signed::read(trailers).ok_or("the request ends without closing claims")?;
     let closing = ConsumerClosing::decode(signed.claims.clone()).map_err(|_| "the closing claims cannot be read")?;
     let seal = signed.seal.ok_or("the signature over the closing claims is missing or cannot be read")?;
     let read = receipt::seal_from_wire(&seal).ok_or("the signature over the closing claims is malformed")?;
-    verifier
+    verifiers
         .verify(receipt::CONSUMER_CLOSING, &signed.claims, None, &read)
         .map_err(|_| "the signature is not by the gateway's key over these closing claims")?;
     if closing.exchange_id != *exchange_id {

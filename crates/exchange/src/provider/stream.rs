@@ -138,10 +138,11 @@ impl Stream {
         let verified = &mut self.permitted.verified;
         let Some(body) = verified.stream.take() else { return Requests::One(verified.request.clone()) };
         let (sink, requests) = requests::channel();
-        let key =
-            verified.rules.federation.gateway(&verified.peer).map(|entry| provider.verifiers.of(&entry.gateway_key));
+        // As of the opening claims: one stream is signed with one key.
+        let now = (provider.house.clock)();
+        let entry = verified.rules.federation.gateway(&verified.peer);
         // Without a key in the directory the opening claims would not have been verified.
-        let Some(verifier) = key else { return requests };
+        let Some(verifiers) = entry.map(|entry| provider.verifiers.of_gateway(entry, now)) else { return requests };
         let intake = Intake {
             house: provider.house.clone(),
             method: self.permitted.method.clone(),
@@ -152,7 +153,7 @@ impl Stream {
             activity: self.watch.activity.clone(),
             sink,
         };
-        self.watch.request = Some(Running::start(|stop| requests::receive(intake, verifier, stop)));
+        self.watch.request = Some(Running::start(|stop| requests::receive(intake, verifiers, stop)));
         requests
     }
 

@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
-use federation::GatewayId;
-use ledger::SealVerifier;
+use federation::{GatewayEntry, GatewayId};
+use ledger::{Promise, Seal as ReadSeal, SealError, SealVerifier};
 use note::VerifierKey;
 use prost::Message as _;
 use proto::link::{ConsumerClaims, Seal};
@@ -49,6 +49,43 @@ impl Verifiers {
             by_key.clear();
         }
         by_key.entry(key.clone()).or_insert_with(|| Arc::new(SealVerifier::new(key.clone()))).clone()
+    }
+
+    /// Returns the verifiers of the keys that count for a gateway at `now`: of the one that its entry lists, and of former ones until
+    /// their time. So a gateway can change its key without an hour at which every member does so at once.
+    pub(crate) fn of_gateway(&self, entry: &GatewayEntry, now: SystemTime) -> GatewayVerifiers {
+        let former = entry.former_gateway_keys.iter().filter(|former| former.covers(now));
+        GatewayVerifiers {
+            current: self.of(&entry.gateway_key),
+            former: former.map(|former| self.of(&former.key)).collect(),
+        }
+    }
+}
+
+/// Verifiers of the keys that count for one gateway.
+pub(crate) struct GatewayVerifiers {
+    current: Arc<SealVerifier>,
+    former: Vec<Arc<SealVerifier>>,
+}
+
+impl GatewayVerifiers {
+    /// Verifies a seal by one of the keys.
+    ///
+    /// # Errors
+    ///
+    /// That of the current key, where none made it.
+    pub(crate) fn verify(
+        &self,
+        tag: &str,
+        claims: &[u8],
+        promise: Option<&Promise>,
+        seal: &ReadSeal,
+    ) -> Result<(), SealError> {
+        let by_current = self.current.verify(tag, claims, promise, seal);
+        if by_current.is_ok() || self.former.iter().any(|former| former.verify(tag, claims, promise, seal).is_ok()) {
+            return Ok(());
+        }
+        by_current
     }
 }
 
@@ -164,8 +201,8 @@ impl Provider {
         let entry = rules.federation.gateway(&call.peer).ok_or("the directory does not list the gateway")?;
         let seal = seal.ok_or("the signature is missing or cannot be read")?;
         let read = receipt::seal_from_wire(&seal).ok_or("the signature is malformed")?;
-        let verifier = self.verifiers.of(&entry.gateway_key);
-        verifier
+        let verifiers = self.verifiers.of_gateway(entry, (self.house.clock)());
+        verifiers
             .verify(receipt::CONSUMER_CLAIMS, claims, None, &read)
             .map_err(|_| "the signature is not by the gateway's key over these claims")?;
         Ok(seal)

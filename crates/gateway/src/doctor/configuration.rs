@@ -9,9 +9,9 @@ use federation::{
 };
 use problem::Problem;
 
-use super::Finding;
+use super::{Finding, Severity};
 use crate::{
-    config::ConfigFile,
+    config::{ConfigFile, Salvaged},
     load::{self, Prepared},
 };
 
@@ -28,7 +28,18 @@ pub(super) struct Parts {
     pub(super) asked: BTreeSet<MemberId>,
 }
 
-pub(super) async fn examine(file: &ConfigFile, now: SystemTime) -> (Parts, Vec<Finding>) {
+pub(super) async fn examine(file: &ConfigFile, salvaged: &Salvaged, now: SystemTime) -> (Parts, Vec<Finding>) {
+    let mut findings: Vec<Finding> = salvaged.problems.iter().map(finding).collect();
+    let (parts, more) = if salvaged.whole { of_files(file, now).await } else { (parts_of(file), Vec::new()) };
+    findings.extend(
+        more.into_iter()
+            .filter(|finding| findings.is_empty() || finding.severity != Severity::Fine)
+            .collect::<Vec<_>>(),
+    );
+    (parts, findings)
+}
+
+async fn of_files(file: &ConfigFile, now: SystemTime) -> (Parts, Vec<Finding>) {
     match Box::pin(Prepared::load(file.clone(), now)).await {
         Ok(prepared) => {
             let findings = sound(file, &prepared, now);
@@ -42,13 +53,13 @@ pub(super) async fn examine(file: &ConfigFile, now: SystemTime) -> (Parts, Vec<F
         Err(mut problems) => {
             Problem::sort(&mut problems);
             problems.dedup();
-            (salvaged(file), problems.iter().map(finding).collect())
+            (parts_of(file), problems.iter().map(finding).collect())
         }
     }
 }
 
 /// What can be read of a configuration that no gateway starts from.
-fn salvaged(file: &ConfigFile) -> Parts {
+fn parts_of(file: &ConfigFile) -> Parts {
     let gateway = load::gateway(file).ok();
     let trust = gateway.as_ref().and_then(|gateway| load::trust(file, gateway.member()).ok());
     Parts { trust, tls: load::tls(file).ok(), gateway, ..Parts::default() }

@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::Access;
 
 use super::Finding;
-use crate::config::ConfigFile;
+use crate::{access, config::ConfigFile};
 
 const CHECK: &str = "files";
 
@@ -19,6 +19,11 @@ pub(super) fn examine(file: &ConfigFile) -> Vec<Finding> {
     findings.push(data_folder(&data));
     for (setting, path) in key_files(file) {
         findings.extend(key(&setting, &path, &data));
+    }
+    for (setting, path, mode) in access::open_secrets(file) {
+        let what = format!("others can read the password (mode {mode:03o})");
+        let cure = format!("`chmod 600 {}`, and if they may have read it, set another", path.display());
+        findings.push(Finding::warning(CHECK, format!("{} ({setting})", path.display()), what, cure));
     }
     let agreements = file.path(&file.config.agreements.folder);
     if agreements.is_dir() && !may_write(&agreements) {
@@ -123,7 +128,7 @@ fn may_write(folder: &Path) -> bool {
 }
 
 /// Returns the nearest folder above `path` that is there.
-pub(super) fn existing(path: &Path) -> Option<PathBuf> {
+pub(crate) fn existing(path: &Path) -> Option<PathBuf> {
     let above = path.ancestors().find(|folder| folder.is_dir() || folder.as_os_str().is_empty())?;
     Some(if above.as_os_str().is_empty() { PathBuf::from(".") } else { above.to_owned() })
 }

@@ -2,40 +2,38 @@
 
 use std::{io, net::SocketAddr};
 
-use federation::GatewayId;
 use link::server::{Sharing, listener};
 
 use super::Finding;
 use crate::{
     config::ConfigFile,
-    status::{self, FetchError, Ports, Status},
+    running,
+    status::{FetchError, Ports, Status},
 };
 
 const CHECK: &str = "ports";
 
-pub(super) async fn examine(file: &ConfigFile, own: Option<&GatewayId>) -> Vec<Finding> {
+pub(super) async fn examine(file: &ConfigFile) -> Vec<Finding> {
     let config = &file.config;
     let operations = config.operations.listen;
     let mut findings = Vec::new();
     let mut running = None;
-    if operations.port() != 0 {
-        match status::fetch(operations).await {
-            Ok(status) if own.is_none_or(|own| own.to_string() == status.gateway) => running = Some(status),
-            Ok(status) => findings.push(Finding::error(
-                CHECK,
-                "operations.listen",
-                format!("the gateway `{}` answers on {operations}", status.gateway),
-                "give each gateway of this machine ports of its own",
-            )),
-            Err(error @ FetchError::Late { .. }) => findings.push(Finding::error(
-                "gateway",
-                "operations.listen",
-                error.to_string(),
-                "look at the log of what listens there, and at the load of this machine",
-            )),
-            // Whether another program has the port is seen below.
-            Err(FetchError::Nobody { .. } | FetchError::Other { .. }) => {}
-        }
+    match running::find(file).await {
+        Ok(status) => running = Some(status),
+        Err(FetchError::Another { found, .. }) => findings.push(Finding::error(
+            CHECK,
+            "operations.listen",
+            format!("the gateway `{found}` answers on {operations}"),
+            "give each gateway of this machine ports of its own",
+        )),
+        Err(error @ FetchError::Late { .. }) => findings.push(Finding::error(
+            "gateway",
+            "operations.listen",
+            error.to_string(),
+            "look at the log of what listens there, and at the load of this machine",
+        )),
+        // Whether another program has the port is seen below.
+        Err(FetchError::Nobody { .. } | FetchError::Other { .. } | FetchError::NoPort) => {}
     }
     if let Some(running) = &running {
         findings.extend(health(running));
@@ -125,7 +123,7 @@ fn port(setting: &'static str, wanted: SocketAddr, held: Held) -> Finding {
     }
 }
 
-fn cure(setting: &str, error: &io::Error) -> String {
+pub(crate) fn cure(setting: &str, error: &io::Error) -> String {
     #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is open-ended")]
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, path::Path, time::SystemTime};
 
 use federation::{
-    GatewayId, MemberId, SystemId,
-    trust::{TlsIdentity, Trust},
+    GatewayEntry, GatewayId, MemberId, SystemId,
+    trust::{Distrust, TlsIdentity, Trust},
 };
 use note::SigningKey;
 use problem::Problem;
 
 use super::{chain, files::read};
-use crate::config::ConfigFile;
+use crate::{access, config::ConfigFile, when};
 
 pub(crate) fn gateway(file: &ConfigFile) -> Result<GatewayId, Problem> {
     let config = &file.config;
@@ -30,7 +30,8 @@ pub(super) fn key(file: &ConfigFile, setting: &str, path: &Path) -> Result<Signi
     SigningKey::read_file(&path).map_err(|error| {
         let problem =
             file.toml.problem(setting, format!("cannot use the key in `{}`", path.display())).cause(chain(&error));
-        problem.help("`drawbridge init` makes keys; only the gateway's user may read them (`chmod 600`)")
+        let missing = "`drawbridge init` makes keys; only the gateway's user may read them (`chmod 600`)";
+        problem.help(access::cure_of_key(&path, &error).unwrap_or_else(|| missing.to_owned()))
     })
 }
 
@@ -129,6 +130,21 @@ pub(super) fn settings(file: &ConfigFile) -> Vec<Problem> {
     problems
 }
 
+/// Until when a key that the directory lists as a former one of this gateway counts, if it still does at `now`.
+pub(crate) fn counts_until(entry: &GatewayEntry, key: &SigningKey, now: SystemTime) -> Option<SystemTime> {
+    let key = key.verifier();
+    let listed = entry.former_gateway_keys.iter().find(|former| former.key == key && former.covers(now));
+    listed.map(|former| former.until)
+}
+
+/// What someone should know of a gateway that signs with a key that the directory lists as a former one.
+pub(crate) fn former_key(entry: &GatewayEntry, key: Option<&SigningKey>, now: SystemTime) -> Option<String> {
+    let until = when::rfc3339(counts_until(entry, key?, now)?);
+    Some(format!(
+        "the directory lists another gateway key, and others take what this one signs until {until} only: set `keys.gateway` to the file of the new key, and restart the gateway before then"
+    ))
+}
+
 /// Whether keys and certificate are those that the directory lists for this gateway.
 pub(super) fn identity(
     file: &ConfigFile,
@@ -149,11 +165,19 @@ pub(super) fn identity(
     }
     match trust.check_own(tls, now) {
         Err(distrust) => {
+            let help = if matches!(distrust, Distrust::Expired { .. }) {
+                format!(
+                    "issue the next one with `drawbridge certificate gateway --config {} --authority <folder>`, where `offline/` of this member is; a running gateway takes it up by itself",
+                    file.toml.name().display()
+                )
+            } else {
+                distrust.help()
+            };
             problems.push(
                 file.toml
                     .problem("tls.certificate", "others would refuse the TLS certificate")
                     .cause(distrust.to_string())
-                    .help(distrust.help()),
+                    .help(help),
             );
         }
         Ok(presented) if presented != *gateway => {
@@ -173,7 +197,8 @@ pub(super) fn identity(
     };
     let pairs = [("keys.gateway", keys.0, &entry.gateway_key), ("keys.log", keys.1, &entry.log_key)];
     for (setting, key, listed) in pairs {
-        if key.is_some_and(|key| key.verifier() != *listed) {
+        let former = |key: &SigningKey| setting == "keys.gateway" && counts_until(entry, key, now).is_some();
+        if key.is_some_and(|key| key.verifier() != *listed && !former(key)) {
             let what = "the key is not the one that the directory lists for this gateway";
             problems.push(
                 file.toml

@@ -38,10 +38,8 @@ pub fn trust(file: &ConfigFile, own: &MemberId) -> Result<Trust, Vec<Problem>> {
 pub(crate) fn directory(file: &ConfigFile) -> Result<Arc<Federation>, Vec<Problem>> {
     let path = file.path(&file.config.directory.file);
     let text = read(file, "directory.file", &file.config.directory.file).map_err(|problem| {
-        vec![
-            problem
-                .help("ask another member for its directory, or start one with `drawbridge directory add entry.note`"),
-        ]
+        let missing = "ask another member for its directory, or start one with `drawbridge directory add entry.note`";
+        vec![if problem.help.is_none() { problem.help(missing) } else { problem }]
     })?;
     let directory = Directory::parse(&path, &text)?;
     Federation::load(directory, accepted::read(file)?.as_ref()).map(Arc::new)

@@ -39,6 +39,21 @@ pub enum FetchError {
         /// What was asked.
         address: SocketAddr,
     },
+    /// The configuration leaves the port to the system.
+    #[error(
+        "the configuration leaves `operations.listen` to the system, and no gateway has left its addresses in the data folder"
+    )]
+    NoPort,
+    /// The gateway that answers there is not the one that was meant.
+    #[error("`{found}` answers on {address}, not `{own}`")]
+    Another {
+        /// What was asked.
+        address: SocketAddr,
+        /// Which gateway answers.
+        found: String,
+        /// Which one was meant.
+        own: String,
+    },
     /// Something else listens there, or an older gateway.
     #[error("what listens on {address} is not a gateway that tells how it stands: {what}")]
     Other {

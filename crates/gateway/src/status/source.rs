@@ -13,7 +13,8 @@ use link::{client::Links, server::Server};
 use policy::{Agreement, Served};
 
 use super::{
-    Certificate, Dialled, Down, Exchanges, Health, Log, Open, Peer, Ports, STATUS_FORMAT, Status, System, agreements,
+    Agreements, Certificate, Dialled, Down, Exchanges, Health, Log, Open, Peer, Ports, STATUS_FORMAT, Status, System,
+    agreements,
 };
 use crate::{dialling, when, workers::Shared};
 
@@ -49,7 +50,10 @@ impl Source {
             log: self.log(now).await,
             peers: self.peers(),
             systems: self.systems(),
-            agreements: agreements::of(&rules, own, now, &self.shared.house.meters),
+            agreements: Agreements {
+                broken: self.shared.reloads.broken(),
+                ..agreements::of(&rules, own, now, &self.shared.house.meters)
+            },
             certificates: self.certificates(&rules, own, now),
         }
     }
@@ -182,9 +186,21 @@ impl Shared {
     pub(crate) fn health_now(&self) -> Health {
         let why = match self.house.records.ledger().healthy() {
             Err(error) => Some(crate::load::chain(&error)),
-            Ok(()) => self.draining.is_cancelled().then(|| "the gateway is stopping".to_owned()),
+            Ok(()) if self.draining.is_cancelled() => Some("the gateway is stopping".to_owned()),
+            Ok(()) => self.key_is_over(),
         };
         Health { serving: why.is_none(), why }
+    }
+
+    /// Why others take nothing that this gateway signs, where its own directory says so.
+    fn key_is_over(&self) -> Option<String> {
+        let rules = self.rules.load();
+        let entry = rules.federation.gateway(&self.house.gateway)?;
+        let counts = entry.gateway_key == self.gateway_key.verifier()
+            || crate::load::counts_until(entry, &self.gateway_key, SystemTime::now()).is_some();
+        (!counts).then(|| {
+            "it signs with a key that the directory does not list any more, and others refuse that: restart it with the listed key".to_owned()
+        })
     }
 }
 

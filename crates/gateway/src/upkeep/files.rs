@@ -175,7 +175,7 @@ impl Files {
         let keys = |member: &MemberId| rules.federation.member_keys(member);
         let loaded = self.loader.load(self.agreements.texts(), &keys, &rules.contracts);
         let before = rules.agreements.iter().len();
-        tell_agreements(&loaded, before);
+        self.tell_agreements(&loaded, before);
         tell_shown(&rules.contracts, &loaded.agreements, self.shared.house.gateway.member());
         self.ends.send_replace(loaded.ends);
         self.shared.rules.store(Arc::new(Rules {
@@ -184,6 +184,19 @@ impl Files {
             federation: rules.federation.clone(),
             legacy: rules.legacy.clone(),
         }));
+    }
+
+    fn tell_agreements(&self, loaded: &policy::Loaded, before: usize) {
+        for problem in &loaded.problems {
+            tracing::error!(%problem, "an agreement cannot be used; it permits nothing");
+        }
+        self.shared.reloads.break_agreements(&loaded.problems);
+        tracing::info!(
+            agreements = loaded.agreements.iter().len(),
+            before,
+            ends = loaded.ends.len(),
+            "agreements were read"
+        );
     }
 
     /// Has the other files read once they have changed and come to rest.
@@ -263,16 +276,4 @@ fn tell_shown(contracts: &Contracts, agreements: &Agreements, own: &MemberId) {
     for what in load::shown_as_loaded(contracts, agreements, own, SystemTime::now()) {
         tracing::warn!(what, help = load::SHOWN_HELP, "a contract is shown in another version than was agreed on");
     }
-}
-
-fn tell_agreements(loaded: &policy::Loaded, before: usize) {
-    for problem in &loaded.problems {
-        tracing::error!(%problem, "an agreement cannot be used; it permits nothing");
-    }
-    tracing::info!(
-        agreements = loaded.agreements.iter().len(),
-        before,
-        ends = loaded.ends.len(),
-        "agreements were read"
-    );
 }

@@ -56,8 +56,15 @@ fn text(status: &Status, hop: Option<&str>, exchange: Option<ExchangeId>, colour
         text = format!("{text}\n  {message}");
     }
     let Some(reason) = reason else { return text };
+    // What the message says itself of asking again counts.
+    if message.ends_with(AGAIN_THEN) {
+        return format!("{text}\n  help: `drawbridge explain {reason}`");
+    }
     format!("{text}\n  {}\n  help: `drawbridge explain {reason}`", again(reason, status.code, status.retry_after()))
 }
+
+/// How a message ends that names the moment from which on the call is answered.
+const AGAIN_THEN: &str = "call again then";
 
 fn again(reason: Reason, code: i32, told: Option<Duration>) -> String {
     match (reason.retry(), told) {
@@ -116,6 +123,15 @@ mod tests {
         assert!(told(Some(9 * 3600 + 61)).contains("\n  ask again after 9 h 2 min\n"), "{}", told(Some(9 * 3600 + 61)));
         assert!(told(Some(90)).contains("\n  ask again after 90.0 s\n") && told(Some(500)).contains(" 9 min\n"));
         assert!(told(None).contains("\n  asking again does not help"), "{}", told(None));
+    }
+
+    #[test]
+    fn what_is_to_come_is_not_said_to_be_of_no_use() {
+        let id = ExchangeId::new(SystemTime::UNIX_EPOCH, [3; 10]);
+        let told = text_of(
+            &Refusal::new(Reason::NoAgreement, Hop::Consumer, "in force from tomorrow on; call again then").status(id),
+        );
+        assert!(told.contains("call again then\n  help: ") && !told.contains("asking again"), "{told}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use exchange::Rules;
 use federation::{Federation, MemberId};
 use problem::Problem;
 
-use super::{Files, Folder, lists_of, refresh_agreements, refresh_lists, tell_agreements, tell_shown};
+use super::{Files, Folder, lists_of, refresh_agreements, refresh_lists, tell_shown};
 use crate::{
     accepted,
     load::{self, Parts, Prepared},
@@ -17,6 +17,7 @@ use crate::{
     recovery,
     reloads::Reloaded,
     settings::{self, Read, Settings},
+    when,
 };
 
 /// What is ready to come into force.
@@ -75,13 +76,21 @@ impl Files {
         let (shared, toml) = (&self.shared, &prepared.file.toml);
         let help = "restart the gateway to take it up, or set it back";
         let mut problems = Vec::new();
-        let keys = [
-            ("keys.gateway", shared.gateway_key.verifier() == prepared.gateway_key.verifier()),
-            ("keys.log", shared.log_key == prepared.log_key.verifier()),
-        ];
-        for (key, _) in keys.into_iter().filter(|(_, same)| !same) {
-            let what = "the key is another than the one that the gateway runs with, which does not change it";
-            problems.push(toml.problem(key, what).help(help));
+        let other = "the key is another than the one that the gateway runs with, which does not change it";
+        if shared.gateway_key.verifier() != prepared.gateway_key.verifier() {
+            let entry = prepared.trust.federation().gateway(&shared.house.gateway);
+            let until = entry.and_then(|entry| load::counts_until(entry, &shared.gateway_key, SystemTime::now()));
+            let help = match until {
+                Some(until) => format!(
+                    "have every member take the new version of the entry, and restart the gateway then, before {}: until then others take what the old key signs",
+                    when::rfc3339(until)
+                ),
+                None => "restart the gateway NOW: who has taken the new version of the entry refuses what it signs, as EVIDENCE_MISMATCH or BAD_CLAIMS".to_owned(),
+            };
+            problems.push(toml.problem("keys.gateway", other).help(help));
+        }
+        if shared.log_key != prepared.log_key.verifier() {
+            problems.push(toml.problem("keys.log", other).help(help));
         }
         if settings::conditions(&prepared.file.config, &prepared.bindings) != shared.house.conditions {
             let what = "whether a legacy system is asked in plain text, or made up, stands in every record, and does not change while the gateway runs";
@@ -109,7 +118,7 @@ impl Files {
         load::keep_contracts(&prepared.file, &prepared.contracts)
             .map_err(|error| failed("cannot keep the contracts in the data folder", error.to_string()))?;
         let before = shared.rules.load().agreements.iter().len();
-        tell_agreements(&prepared.agreements, before);
+        self.tell_agreements(&prepared.agreements, before);
         tell_shown(&prepared.contracts, &prepared.agreements.agreements, shared.house.gateway.member());
         let settings = Arc::new(settings);
         shared.rules.store(Arc::new(Rules {

@@ -1,0 +1,97 @@
+//! Where a gateway that runs is found: by its configuration, or by what it has written into its data folder.
+//!
+//! The file there outlives a gateway that was killed, so it counts only once what it names answers.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    config::ConfigFile,
+    gateway::Serving,
+    load,
+    status::{FetchError, Status, fetch},
+};
+
+/// The `format` of a file with addresses.
+const FORMAT: &str = "drawbridge.ports/v1";
+
+/// Finds the running gateway of a configuration, and asks it how it stands.
+///
+/// Where nothing answers at `operations.listen`, or another gateway does, the address is taken that a gateway with the same data folder has
+/// left there: it was started with another port than the file says by now.
+///
+/// # Errors
+///
+/// [`FetchError`], of `operations.listen`.
+pub async fn find(file: &ConfigFile) -> Result<Status, FetchError> {
+    let listen = file.config.operations.listen;
+    let own = load::gateway(file).ok().map(|own| own.to_string());
+    let is_own = |status: &Status| own.as_ref().is_none_or(|own| *own == status.gateway);
+    let asked = match (listen.port(), &own) {
+        (0, _) => Err(FetchError::NoPort),
+        (_, Some(own)) => fetch(listen).await.and_then(|status| {
+            if is_own(&status) {
+                return Ok(status);
+            }
+            Err(FetchError::Another { address: listen, found: status.gateway, own: own.clone() })
+        }),
+        (_, None) => fetch(listen).await,
+    };
+    if asked.is_ok() {
+        return asked;
+    }
+    if let Some(left) = left_in(file).filter(|left| *left != listen)
+        && let Ok(status) = fetch(left).await
+        && is_own(&status)
+    {
+        return Ok(status);
+    }
+    asked
+}
+
+/// Returns the addresses of a gateway as TOML.
+#[must_use]
+pub fn ports(serving: &Serving) -> String {
+    let mut text = format!("format = \"{FORMAT}\"\n");
+    let addresses: [(&str, Option<SocketAddr>); 3] = [
+        ("links", serving.links),
+        ("clients", serving.clients.map(|(address, _)| address)),
+        ("operations", Some(serving.operations)),
+    ];
+    for (name, address) in addresses.into_iter().filter_map(|(name, address)| Some((name, address?))) {
+        text = format!("{text}{name} = \"{address}\"\n");
+    }
+    text
+}
+
+/// Leaves the addresses in the data folder.
+pub(crate) fn leave(data: &Path, serving: &Serving) {
+    let path = path_in(data);
+    if let Err(error) = crate::write_atomically(&path, &ports(serving)) {
+        tracing::warn!(path = %path.display(), %error, "cannot leave the gateway's addresses in its data folder");
+    }
+}
+
+/// Takes them away. A file that stays behind names what answers nobody.
+pub(crate) fn take_away(data: &Path) {
+    let _ = std::fs::remove_file(path_in(data));
+}
+
+fn path_in(data: &Path) -> PathBuf {
+    data.join("ports.toml")
+}
+
+fn left_in(file: &ConfigFile) -> Option<SocketAddr> {
+    #[derive(Deserialize)]
+    struct Left {
+        format: String,
+        operations: SocketAddr,
+    }
+    let text = std::fs::read_to_string(path_in(&file.path(&file.config.data.folder))).ok()?;
+    let left: Left = toml::from_str(&text).ok()?;
+    (left.format == FORMAT).then_some(left.operations)
+}
