@@ -126,14 +126,16 @@ pub async fn run(options: Options) -> Result<(), MockError> {
     let setting = Setting::make(&place, &options, &contract).await?;
     let mut processes = vec![Process::new(place.clone(), PROVIDER, setting.provider.operations)];
     processes.extend(setting.partner.as_ref().map(|partner| Process::new(place.clone(), PARTNER, partner.operations)));
+    // One for both: a signal that comes between them counts.
+    let mut interrupted = std::pin::pin!(story::interrupted());
     let mut served = tokio::select! {
         started = start(&mut processes) => started,
-        () = story::interrupted() => Err(MockError::Interrupted),
+        () = &mut interrupted => Err(MockError::Interrupted),
     };
     if served.is_ok() {
         told::tell(&mut Teller::on_stdout(), &place, &options, &contract, &setting);
         served = tokio::select! {
-            () = story::interrupted() => Ok(()),
+            () = &mut interrupted => Ok(()),
             ended = somebody_ends(&mut processes) => Err(MockError::Gateway(ended)),
         };
     }

@@ -55,6 +55,17 @@ pub fn cure_of_key(path: &Path, error: &KeyFileError) -> Option<String> {
     }
 }
 
+/// Returns the first file or folder in `path` that this user may not read, or `path` itself.
+pub(crate) fn denied_in(path: &Path) -> PathBuf {
+    let denied = |path: &Path| rustix::fs::access(path, Access::READ_OK).is_err();
+    if denied(path) {
+        return path.to_owned();
+    }
+    let inner = fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let found = inner.map(|inner| if inner.is_dir() { denied_in(&inner) } else { inner }).find(|inner| denied(inner));
+    found.unwrap_or_else(|| path.to_owned())
+}
+
 /// Returns the outermost folder around `path` that this user may not look into.
 fn closed_folder(path: &Path) -> Option<PathBuf> {
     let mut folders: Vec<&Path> = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()).collect();

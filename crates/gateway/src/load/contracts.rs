@@ -6,7 +6,11 @@ use connectors::{Bindings, Setup};
 use contract::{Contracts, Source};
 use problem::Problem;
 
-use crate::config::ConfigFile;
+use super::files::with_cure;
+use crate::{
+    access::{self, Kept},
+    config::ConfigFile,
+};
 
 /// Loads the contracts that the configuration names, with the earlier versions that agreements may be about.
 ///
@@ -22,7 +26,9 @@ pub fn contracts(file: &ConfigFile) -> Result<Contracts, Vec<Problem>> {
             Ok(source) => sources.push(source),
             Err(error) => {
                 let what = format!("cannot read the contracts in `{}`", path.display());
-                problems.push(file.toml.problem(&format!("contracts.sources[{at}]"), what).cause(error.to_string()));
+                let cure = access::cure(&access::denied_in(&path), &error, Kept::Open);
+                let problem = file.toml.problem(&format!("contracts.sources[{at}]"), what).cause(error.to_string());
+                problems.push(with_cure(problem, cure));
             }
         }
     }
