@@ -37,5 +37,5 @@ pub use method::{Kind, Method, Operation, Shape};
 pub use misfit::Misfit;
 pub use options::{Classification, OPTIONS_PATH, OPTIONS_PROTO, classification, subject};
 pub use projection::{Projection, Selector, SelectorError};
-pub use rules::{Format, Rule, Violation, Violations};
+pub use rules::{Bounds, FieldRules, Format, Rule, ValueRules, Violation, Violations, field_rules};
 pub use sample::{Gap, Sample, Sampler};

@@ -6,12 +6,16 @@
 mod format;
 mod options;
 mod plan;
+mod shown;
 mod value;
 mod violation;
 mod walk;
 
 pub use format::Format;
-pub(crate) use options::{FieldRules, read};
+pub use options::FieldRules;
+pub(crate) use options::read;
 pub(crate) use plan::{Planner, Plans};
-pub(crate) use value::{Bounds, FractionRule, TextRule, ValueRule, WholeRule};
+pub use shown::{ValueRules, field_rules};
+pub use value::Bounds;
+pub(crate) use value::{FractionRule, TextRule, ValueRule, WholeRule};
 pub use violation::{Rule, Violation, Violations};

@@ -1,24 +1,26 @@
 //! The OpenAPI 3.1 document of a set of contracts: the same contracts give the same document, byte for byte.
 //!
-//! Comments of the contract become descriptions. What a gateway adds to every call (who asks, for which purpose, how it refuses) stands in
+//! Comments of the contract become descriptions, and its rules about values keywords where something is asked. What a gateway adds to every call (who asks, for which purpose, how it refuses) stands in
 //! it once, under `components`.
 
 mod comments;
 mod paths;
+mod pattern;
+mod rules;
 mod schema;
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Kind;
-use prost_reflect::MessageDescriptor;
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::details::refusal_status;
 use crate::routes::{Body, Route, Routes};
 use comments::Comments;
 use paths::Place;
-use schema::Schemas;
+use schema::{Schemas, Side};
 
 /// What the document says of itself.
 #[derive(Clone, Debug)]
@@ -59,12 +61,13 @@ const QUERY_DEPTH: usize = 3;
 /// Writes the document of `services`, of which others are left out.
 #[must_use]
 pub fn document(routes: &Routes, services: &BTreeSet<String>, title: &Title, reasons: &[Reason]) -> Value {
-    let mut writer = Writer { comments: Comments::default(), schemas: Schemas::default(), reasons };
     let mut places: BTreeMap<String, (Place, BTreeMap<String, Value>)> = BTreeMap::new();
     let mut tags = BTreeMap::new();
     let mut times = BTreeMap::new();
     let served = |route: &&Route| services.contains(route.method.service()) && VERBS.contains(&route.verb.as_str());
     let mut routes: Vec<&Route> = routes.iter().filter(served).collect();
+    let answers = routes.iter().map(|route| route.method.output());
+    let mut writer = Writer { comments: Comments::default(), schemas: Schemas::new(answers), reasons };
     // A method's own path first, so that it has the plain operation id.
     routes.sort_by_key(|route| (route.method.path().to_owned(), !route.own, route.template.to_string()));
     for route in routes {
@@ -173,7 +176,7 @@ impl Writer<'_> {
                 let field =
                     parameter.field.as_deref().and_then(|path| crate::routes::field_at(route.method.input(), path));
                 let schema = match &field {
-                    Some(field) if parameter.whole => self.schemas.single(&field.kind()),
+                    Some(field) if parameter.whole => self.schemas.field(field, Side::Asked),
                     Some(_) | None => json!({"type": "string"}),
                 };
                 let mut object = Map::from_iter([
@@ -194,51 +197,55 @@ impl Writer<'_> {
 
     /// The fields that neither path nor body name.
     fn query_parameters(&mut self, route: &Route, parameters: &mut Vec<Value>) {
-        let mut taken: Vec<String> = route.template.variables.iter().map(|variable| variable.field.clone()).collect();
+        let mut taken = taken(route);
         if let Body::Field(field) = &route.body {
             taken.push(field.name().to_owned());
         }
-        self.query_of(route.method.input(), ("", ""), &taken, QUERY_DEPTH, parameters);
+        let all = Within { names: String::new(), json_names: String::new(), depth: QUERY_DEPTH, given: true };
+        self.query_of(route.method.input(), &all, &taken, parameters);
     }
 
-    fn query_of(
-        &mut self,
-        message: &MessageDescriptor,
-        (names, json_names): (&str, &str),
-        taken: &[String],
-        depth: usize,
-        parameters: &mut Vec<Value>,
-    ) {
+    fn query_of(&mut self, message: &MessageDescriptor, at: &Within, taken: &[String], parameters: &mut Vec<Value>) {
         for field in message.fields().filter(|field| !field.is_map()) {
-            let (name, json_name) = (format!("{names}{}", field.name()), format!("{json_names}{}", field.json_name()));
+            let name = format!("{}{}", at.names, field.name());
+            let json_name = format!("{}{}", at.json_names, field.json_name());
             if taken.contains(&name) {
                 continue;
             }
+            let must = rules::must_be_given(&field, &contract::field_rules(&field));
             if let prost_reflect::Kind::Message(inner) = field.kind()
                 && schema::well_known(inner.full_name()).is_none()
             {
-                if depth > 1 && !field.is_list() {
-                    let within = (format!("{name}."), format!("{json_name}."));
-                    self.query_of(&inner, (&within.0, &within.1), taken, depth.saturating_sub(1), parameters);
+                if at.depth > 1 && !field.is_list() {
+                    let names = format!("{name}.");
+                    let given = at.given && (must || taken.iter().any(|path| path.starts_with(&names)));
+                    let depth = at.depth.saturating_sub(1);
+                    let within = Within { names, json_names: format!("{json_name}."), depth, given };
+                    self.query_of(&inner, &within, taken, parameters);
                 }
                 continue;
             }
-            let schema = self.schemas.field(&field);
-            let mut object = Map::from_iter([
-                ("name".to_owned(), Value::from(json_name)),
-                ("in".to_owned(), "query".into()),
-                ("schema".to_owned(), schema),
-            ]);
+            let mut object =
+                Map::from_iter([("name".to_owned(), Value::from(json_name)), ("in".to_owned(), "query".into())]);
+            if must && at.given {
+                object.insert("required".to_owned(), true.into());
+            }
+            object.insert("schema".to_owned(), self.schemas.field(&field, Side::Asked));
             describe(&mut object, self.comments.of(&field.parent_file(), field.path()));
             parameters.push(Value::Object(object));
         }
     }
 
     fn body(&mut self, route: &Route) -> Option<Value> {
-        let schema = match &route.body {
+        let taken = taken(route);
+        let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+        let input = route.method.input();
+        let (schema, must) = match &route.body {
             Body::None => return None,
-            Body::Whole => self.schemas.message(route.method.input()),
-            Body::Field(field) => self.schemas.field(field),
+            Body::Whole => {
+                (self.schemas.asked_but(input, &taken, &mut self.comments), schema::asks_for_more(input, &taken))
+            }
+            Body::Field(field) => self.body_of(field, &taken),
         };
         let mut body = Map::new();
         if !route.template.variables.is_empty() && route.body == Body::Whole {
@@ -248,16 +255,32 @@ impl Writer<'_> {
             describe(&mut body, Some("One message a line; the end of the body ends the request.".to_owned()));
             "application/x-ndjson"
         } else {
+            // A body that is left out is an empty message.
+            if must {
+                body.insert("required".to_owned(), true.into());
+            }
             "application/json"
         };
         body.insert("content".to_owned(), json!({media_type: {"schema": schema}}));
         Some(Value::Object(body))
     }
 
+    /// The schema of a body that is one field, and whether it has to be there.
+    fn body_of(&mut self, field: &FieldDescriptor, taken: &[&str]) -> (Value, bool) {
+        let within = schema::within(taken, field);
+        if let prost_reflect::Kind::Message(inner) = field.kind()
+            && !within.is_empty()
+        {
+            let must = schema::asks_for_more(&inner, &within);
+            return (self.schemas.asked_but(&inner, &within, &mut self.comments), must);
+        }
+        (self.schemas.field(field, Side::Asked), rules::must_be_given(field, &contract::field_rules(field)))
+    }
+
     fn answer(&mut self, route: &Route) -> Value {
         let schema = match &route.shown {
-            Some(field) => self.schemas.field(field),
-            None => self.schemas.message(route.method.output()),
+            Some(field) => self.schemas.field(field, Side::Answered),
+            None => self.schemas.message(route.method.output(), Side::Answered),
         };
         let headers = shared::answer_headers();
         if route.method.shape().streams_answers() {
@@ -271,6 +294,33 @@ impl Writer<'_> {
             json!({"description": "The answer.", "headers": headers, "content": {"application/json": {"schema": schema}}})
         }
     }
+}
+
+/// Where in a request the fields are that a query can name.
+struct Within {
+    /// Their path in the contract, with a dot at its end.
+    names: String,
+    json_names: String,
+    /// How many messages deep it may go from here.
+    depth: usize,
+    /// Whether every request has the message that they are fields of.
+    given: bool,
+}
+
+/// The fields that the path says, by their names in the contract.
+fn taken(route: &Route) -> Vec<String> {
+    let named = |path: &str| {
+        let mut names: Vec<String> = Vec::new();
+        let mut message = Some(route.method.input().clone());
+        for name in path.split('.') {
+            let within = message.as_ref()?;
+            let field = within.get_field_by_name(name).or_else(|| within.get_field_by_json_name(name))?;
+            names.push(field.name().to_owned());
+            message = field.kind().as_message().cloned();
+        }
+        Some(names.join("."))
+    };
+    route.template.variables.iter().filter_map(|variable| named(&variable.field)).collect()
 }
 
 /// The first sentence of a comment, for lists of operations.

@@ -6,5 +6,6 @@ mod rest {
     pub mod contracts;
     pub mod document;
     pub mod routes;
+    pub mod schemas;
     pub mod transcoding;
 }

@@ -22,6 +22,8 @@ pub struct Exchanged {
     pub place: Place,
     pub id: ExchangeId,
     pub receipt: Receipt,
+    /// Of the call that was refused.
+    pub refusal: Receipt,
 }
 
 /// Has county.example ask trust.example once, be refused once, and closes both logs.
@@ -79,14 +81,18 @@ async fn exchange() -> Exchanged {
         ..Shared::default()
     };
     let (recorded, _) = append(&consumer, Draft { shared, private: private() }, None).await;
-    refuse(&consumer).await;
-    let record = Record::open(consumer.read(recorded.index).unwrap()).unwrap();
-    let mut receipt = receipt::of(&record, "county.example/log/main").unwrap();
+    let refused = refuse(&consumer).await;
+    let of = |index| {
+        let record = Record::open(consumer.read(index).unwrap()).unwrap();
+        receipt::of(&record, "county.example/log/main").unwrap()
+    };
+    let (mut receipt, mut refusal) = (of(recorded.index), of(refused.index));
     cover(&consumer, receipt.consumer.as_mut().unwrap()).await;
+    cover(&consumer, refusal.consumer.as_mut().unwrap()).await;
     cover(&provider, receipt.provider.as_mut().unwrap()).await;
     consumer.close().await;
     provider.close().await;
-    Exchanged { place, id, receipt }
+    Exchanged { place, id, receipt, refusal }
 }
 
 /// Writes a log of county.example that holds one refusal, signed with this key in the place of the gateway's. Returns its folder.
@@ -103,7 +109,7 @@ pub fn refused_by(place: &Place, key: &str) -> String {
 }
 
 /// A refusal by the consumer's own gateway, for which nothing crossed.
-async fn refuse(consumer: &Ledger) {
+async fn refuse(consumer: &Ledger) -> Appended {
     let id = ExchangeId::new(SystemTime::UNIX_EPOCH + Duration::from_millis(TIME + 60_000), [8; 10]);
     let shared = Shared {
         kind: Kind::Refusal.into(),
@@ -121,7 +127,7 @@ async fn refuse(consumer: &Ledger) {
         ..private()
     };
     let seal = SealInput { tag: receipt::LOCAL_REFUSAL, claims: id.as_bytes().to_vec() };
-    append(consumer, Draft { shared, private }, Some(seal)).await;
+    append(consumer, Draft { shared, private }, Some(seal)).await.0
 }
 
 fn claims(id: ExchangeId) -> ConsumerClaims {

@@ -17,7 +17,7 @@ const VERIFY: [&str; 5] = ["receipt", "verify", "the.receipt", "--directory", "t
 
 #[test]
 fn a_genuine_receipt_verifies_with_the_directory_alone() {
-    let Exchanged { place, id, receipt } = exchanged();
+    let Exchanged { place, id, receipt, .. } = exchanged();
     place.write("the.receipt", &text(&receipt));
     let said = place.does(VERIFY);
     for expected in [
@@ -35,6 +35,30 @@ fn a_genuine_receipt_verifies_with_the_directory_alone() {
     assert_eq!((json["genuine"].as_bool(), json["provider"]["messages"].as_u64()), (Some(true), Some(1)));
     let ran = place.run(["receipt", "show", "the.receipt"]);
     assert!(ran.code == 0 && ran.err.contains("nothing of this is verified"), "{}", ran.err);
+}
+
+#[test]
+fn a_receipt_of_a_refusal_before_any_claims_says_who_refused_and_why() {
+    let Exchanged { place, refusal, .. } = exchanged();
+    place.write("the.receipt", &text(&refusal));
+    let (shown, verified) = (place.does(["receipt", "show", "the.receipt"]), place.does(VERIFY));
+    for (said, by) in
+        [(&shown, "the gateway of the log county.example/log/main"), (&verified, "county.example, gateway main")]
+    {
+        for expected in [
+            &format!("refused by      {by}, before anybody was asked"),
+            "when            2027-01-15 08:01:00",
+            "outcome         PERMISSION_DENIED (WRONG_PURPOSE), settled by the consumer's gateway alone",
+        ] {
+            assert!(said.contains(expected), "`{expected}` is missing:\n{said}");
+        }
+        assert!(!said.contains("asked by") && !said.contains("1970"), "{said}");
+    }
+    // What cannot be read is told, and nothing is made up for it.
+    let mut cut = refusal;
+    cut.consumer.as_mut().unwrap().shared = vec![0x0a].into();
+    place.write("the.receipt", &text(&cut));
+    assert!(place.refuses(["receipt", "show", "the.receipt"]).contains("a part of the receipt cannot be read"));
 }
 
 #[test]

@@ -24,7 +24,7 @@ const ABOUT_FIELDS: [&str; 7] = ["classification", "subject", "required", "min_i
 
 /// What a contract asks of a field.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FieldRules {
+pub struct FieldRules {
     /// It has to be given.
     pub(crate) required: bool,
     /// How many elements or entries it has.
@@ -38,7 +38,9 @@ pub(crate) struct FieldRules {
 }
 
 impl FieldRules {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Returns whether nothing is asked of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         !self.required && self.items.is_empty() && !self.distinct && self.value.is_none() && self.key.is_none()
     }
 }

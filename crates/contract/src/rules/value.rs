@@ -60,9 +60,11 @@ pub(crate) struct FractionRule {
 
 /// The least and the greatest that is allowed, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds<T> {
-    pub(crate) least: Option<T>,
-    pub(crate) most: Option<T>,
+pub struct Bounds<T> {
+    /// The least; `None`: no limit.
+    pub least: Option<T>,
+    /// The greatest; `None`: no limit.
+    pub most: Option<T>,
 }
 
 impl<T> Default for Bounds<T> {

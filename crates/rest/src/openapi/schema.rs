@@ -1,48 +1,116 @@
 //! Messages and enums as JSON Schema, in protobuf's JSON mapping.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use contract::{FieldRules, field_rules};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::comments::Comments;
 use super::describe;
+use super::rules::{self, Given};
 
 /// The types that were referred to, in the order in which they came.
-#[derive(Default)]
 pub(super) struct Schemas {
-    named: BTreeMap<String, Named>,
-    waiting: Vec<Named>,
+    /// Messages that answers can hold: what they look like in requests stands in a component of its own, where it differs.
+    answered: BTreeSet<String>,
+    /// Whether a message has rules in it, however deep.
+    ruled: HashMap<String, bool>,
+    named: BTreeSet<String>,
+    waiting: Vec<(String, Named)>,
 }
 
-#[derive(Clone)]
+/// Where a value stands. Only what is asked is held against rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Asked,
+    Answered,
+}
+
 enum Named {
-    Message(MessageDescriptor),
+    Message(MessageDescriptor, Side),
     Enum(EnumDescriptor),
 }
 
 impl Schemas {
-    /// Returns the schema of a message: inline for a well-known type, else a reference.
-    pub(super) fn message(&mut self, message: &MessageDescriptor) -> Value {
-        well_known(message.full_name())
-            .unwrap_or_else(|| self.reference(message.full_name(), Named::Message(message.clone())))
+    /// Begins a document in which these messages are answers.
+    pub(super) fn new<'m>(answers: impl Iterator<Item = &'m MessageDescriptor>) -> Self {
+        let answered = reached(answers.cloned()).iter().map(|message| message.full_name().to_owned()).collect();
+        Self { answered, ruled: HashMap::new(), named: BTreeSet::new(), waiting: Vec::new() }
     }
 
-    /// Returns the schema of a field: what is repeated is an array, a map an object.
-    pub(super) fn field(&mut self, field: &FieldDescriptor) -> Value {
-        if field.is_map() {
-            let Kind::Message(entry) = field.kind() else { return json!({"type": "object"}) };
-            let value = self.single(&entry.map_entry_value_field().kind());
-            json!({"type": "object", "additionalProperties": value})
-        } else if field.is_list() {
-            json!({"type": "array", "items": self.single(&field.kind())})
+    /// Returns the schema of a message: inline for a well-known type, else a reference.
+    pub(super) fn message(&mut self, message: &MessageDescriptor, side: Side) -> Value {
+        if let Some(known) = well_known(message.full_name()) {
+            return known;
+        }
+        let side = if self.is_ruled(message) { side } else { Side::Answered };
+        let mut name = message.full_name().to_owned();
+        if side == Side::Asked && self.answered.contains(&name) {
+            // No name in a contract has a hyphen.
+            name.push_str("-Request");
+        }
+        self.reference(name, Named::Message(message.clone(), side))
+    }
+
+    fn is_ruled(&mut self, message: &MessageDescriptor) -> bool {
+        if let Some(known) = self.ruled.get(message.full_name()) {
+            return *known;
+        }
+        let within = reached(std::iter::once(message.clone()));
+        let ruled = within.iter().flat_map(MessageDescriptor::fields).any(|field| !field_rules(&field).is_empty());
+        self.ruled.insert(message.full_name().to_owned(), ruled);
+        ruled
+    }
+
+    /// Returns the schema of a request's message, but for the fields of these paths, which stand elsewhere.
+    pub(super) fn asked_but(&mut self, message: &MessageDescriptor, taken: &[&str], comments: &mut Comments) -> Value {
+        if asks_for(message, taken) {
+            Value::Object(self.object(message, Side::Asked, taken, comments))
         } else {
-            self.single(&field.kind())
+            self.message(message, Side::Asked)
         }
     }
 
-    /// Returns the schema of one value.
-    pub(super) fn single(&mut self, kind: &Kind) -> Value {
+    /// Returns the schema of a field: what is repeated is an array, a map an object.
+    pub(super) fn field(&mut self, field: &FieldDescriptor, side: Side) -> Value {
+        let rules = match side {
+            Side::Asked => field_rules(field),
+            Side::Answered => FieldRules::default(),
+        };
+        if let Kind::Message(entry) = field.kind()
+            && field.is_map()
+        {
+            let kind = entry.map_entry_value_field().kind();
+            let value = rules::narrow(self.single(&kind, side), &kind, rules.value().as_ref(), Given::Always);
+            let mut schema = Map::from_iter([("type".to_owned(), "object".into())]);
+            if let Some(key) = rules.key() {
+                schema.insert("propertyNames".to_owned(), rules::keys(&key));
+            }
+            schema.insert("additionalProperties".to_owned(), value);
+            rules::items(&mut schema, &rules, ("minProperties", "maxProperties"));
+            return Value::Object(schema);
+        }
+        let kind = field.kind();
+        let single = self.single(&kind, side);
+        if !field.is_list() {
+            let given = match side {
+                Side::Asked => Given::of(field, &rules),
+                Side::Answered => Given::Always,
+            };
+            return rules::narrow(single, &kind, rules.value().as_ref(), given);
+        }
+        let element = rules::narrow(single, &kind, rules.value().as_ref(), Given::Always);
+        let mut schema = Map::from_iter([("type".to_owned(), "array".into()), ("items".to_owned(), element)]);
+        rules::items(&mut schema, &rules, ("minItems", "maxItems"));
+        if rules.distinct() {
+            schema.insert("uniqueItems".to_owned(), true.into());
+        }
+        Value::Object(schema)
+    }
+
+    /// Returns the schema of one value of a kind, whatever is asked of it.
+    fn single(&mut self, kind: &Kind, side: Side) -> Value {
         match kind {
             Kind::Double => number("double"),
             Kind::Float => number("float"),
@@ -55,43 +123,54 @@ impl Schemas {
             Kind::Bool => json!({"type": "boolean"}),
             Kind::String => json!({"type": "string"}),
             Kind::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
-            Kind::Message(message) => self.message(message),
+            Kind::Message(message) => self.message(message, side),
             Kind::Enum(values) if values.full_name() == "google.protobuf.NullValue" => json!({"type": "null"}),
-            Kind::Enum(values) => self.reference(values.full_name(), Named::Enum(values.clone())),
+            Kind::Enum(values) => self.reference(values.full_name().to_owned(), Named::Enum(values.clone())),
         }
     }
 
-    fn reference(&mut self, name: &str, named: Named) -> Value {
-        if !self.named.contains_key(name) {
-            self.named.insert(name.to_owned(), named.clone());
-            self.waiting.push(named);
+    fn reference(&mut self, name: String, named: Named) -> Value {
+        let reference = json!({"$ref": format!("#/components/schemas/{name}")});
+        if self.named.insert(name.clone()) {
+            self.waiting.push((name, named));
         }
-        json!({"$ref": format!("#/components/schemas/{name}")})
+        reference
     }
 
     /// Writes all types that were referred to, and those that they refer to.
     pub(super) fn finish(&mut self, comments: &mut Comments) -> BTreeMap<String, Value> {
         let mut written = BTreeMap::new();
-        while let Some(named) = self.waiting.pop() {
-            match named {
-                Named::Message(message) => {
-                    written.insert(message.full_name().to_owned(), self.object(&message, comments));
-                }
-                Named::Enum(values) => {
-                    written.insert(values.full_name().to_owned(), names(&values, comments));
-                }
-            }
+        while let Some((name, named)) = self.waiting.pop() {
+            let schema = match named {
+                Named::Message(message, side) => Value::Object(self.object(&message, side, &[], comments)),
+                Named::Enum(values) => names(&values, comments),
+            };
+            written.insert(name, schema);
         }
         written
     }
 
-    fn object(&mut self, message: &MessageDescriptor, comments: &mut Comments) -> Value {
+    /// Writes a message, but for the fields of the paths that are taken.
+    fn object(
+        &mut self,
+        message: &MessageDescriptor,
+        side: Side,
+        taken: &[&str],
+        comments: &mut Comments,
+    ) -> Map<String, Value> {
         let mut object = Map::from_iter([("type".to_owned(), Value::from("object"))]);
         describe(&mut object, comments.of(&message.parent_file(), message.path()));
         let mut properties = Map::new();
         let mut required = Vec::new();
-        for field in message.fields() {
-            let mut schema = self.field(&field);
+        for field in message.fields().filter(|field| !taken.contains(&field.name())) {
+            let within = within(taken, &field);
+            let mut schema = if let Kind::Message(inner) = field.kind()
+                && !within.is_empty()
+            {
+                self.asked_but(&inner, &within, comments)
+            } else {
+                self.field(&field, side)
+            };
             if let Some(schema) = schema.as_object_mut() {
                 describe(schema, comments.of(&field.parent_file(), field.path()));
                 if let Some(class) = contract::classification(&field) {
@@ -102,7 +181,11 @@ impl Schemas {
                 }
             }
             properties.insert(field.json_name().to_owned(), schema);
-            if field.is_required() {
+            let must = match side {
+                Side::Asked => within.is_empty() && rules::must_be_given(&field, &field_rules(&field)),
+                Side::Answered => field.is_required(),
+            };
+            if must {
                 required.push(field.json_name().to_owned());
             }
         }
@@ -115,8 +198,49 @@ impl Schemas {
         if !choices.is_empty() {
             object.insert("allOf".to_owned(), choices.into());
         }
-        Value::Object(object)
+        object
     }
+}
+
+/// Returns the messages, and all that lie within them.
+fn reached(messages: impl Iterator<Item = MessageDescriptor>) -> Vec<MessageDescriptor> {
+    let mut reached: Vec<MessageDescriptor> = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut waiting: Vec<MessageDescriptor> = messages.collect();
+    while let Some(message) = waiting.pop() {
+        if known.insert(message.full_name().to_owned()) {
+            waiting.extend(message.fields().filter_map(|field| field.kind().as_message().cloned()));
+            reached.push(message);
+        }
+    }
+    reached
+}
+
+/// Returns what of the paths lies within the field.
+pub(super) fn within<'t>(taken: &[&'t str], field: &FieldDescriptor) -> Vec<&'t str> {
+    taken.iter().filter_map(|path| path.strip_prefix(field.name())?.strip_prefix('.')).collect()
+}
+
+/// Returns whether one of the paths is, or lies within, something that a request has to name.
+fn asks_for(message: &MessageDescriptor, taken: &[&str]) -> bool {
+    message.fields().any(|field| {
+        let within = within(taken, &field);
+        let touched = !within.is_empty() || taken.contains(&field.name());
+        let deeper = || field.kind().as_message().is_some_and(|inner| asks_for(inner, &within));
+        touched && (rules::must_be_given(&field, &field_rules(&field)) || deeper())
+    })
+}
+
+/// Returns whether a request has to name something beside the fields of these paths.
+pub(super) fn asks_for_more(message: &MessageDescriptor, taken: &[&str]) -> bool {
+    message.fields().filter(|field| !taken.contains(&field.name())).any(|field| {
+        let within = within(taken, &field);
+        if within.is_empty() {
+            rules::must_be_given(&field, &field_rules(&field))
+        } else {
+            field.kind().as_message().is_some_and(|inner| asks_for_more(inner, &within))
+        }
+    })
 }
 
 /// At most one field of a oneof.

@@ -16,6 +16,11 @@ pub fn archive() -> Contracts {
     load(&[read(&fixtures(), &["google", "archive"])])
 }
 
+/// The contract with rules about values.
+pub fn lookups() -> Contracts {
+    load(&[read(&fixtures(), &["google", "lookups"])])
+}
+
 /// A contract of one file beside `google.api`, which may be wrong.
 pub fn with(text: &str) -> Result<Routes, String> {
     let Source::Protos { name, mut files } = read(&fixtures(), &["google"]) else { unreachable!() };

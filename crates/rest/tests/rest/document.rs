@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::contracts;
 
-fn of(contracts: &Contracts, services: &[&str]) -> Value {
+pub fn of(contracts: &Contracts, services: &[&str]) -> Value {
     let title = Title {
         title: "What may be asked".to_owned(),
         version: "1".to_owned(),
@@ -32,6 +32,28 @@ fn the_document_of_a_contract_with_everything() {
 }
 
 #[test]
+fn the_document_of_a_contract_with_rules_about_values() {
+    let document = of(&contracts::lookups(), &["lookups.v1.Lookups"]);
+    let schemas = &document["components"]["schemas"];
+    // What is answered is held against nothing.
+    assert!(schemas["lookups.v1.Place"]["required"].is_null() && schemas["lookups.v1.Found"]["required"].is_null());
+    assert_eq!(schemas["lookups.v1.Place-Request"]["required"], serde_json::json!(["uprn"]));
+    let mut shown = serde_json::Map::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (verb, operation) in operations.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().unwrap();
+            let own: Vec<&Value> = parameters.iter().filter(|parameter| parameter["$ref"].is_null()).collect();
+            let body = &operation["requestBody"];
+            shown.insert(format!("{verb} {path}"), serde_json::json!({"parameters": own, "requestBody": body}));
+        }
+    }
+    for (name, schema) in schemas.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("lookups.")) {
+        shown.insert(name.clone(), schema.clone());
+    }
+    insta::assert_snapshot!(pretty(&Value::Object(shown)));
+}
+
+#[test]
 fn the_document_of_the_shipped_contracts_is_the_same_each_time_and_holds_what_may_be_used() {
     let contracts = contracts::shipped();
     let one = of(&contracts, &["health.v1.Patients"]);
@@ -52,6 +74,7 @@ fn every_reference_leads_somewhere() {
     let documents = [
         of(&contracts, &all.iter().map(String::as_str).collect::<Vec<_>>()),
         of(&contracts::archive(), &["archive.v1.Files"]),
+        of(&contracts::lookups(), &["lookups.v1.Lookups"]),
         of(&contracts::archive(), &[]),
     ];
     for document in documents {

@@ -1,6 +1,9 @@
 //! What gateways signed, in words and as JSON.
 
-use proto::link::{ConsumerClaims, ProviderClosing};
+use proto::{
+    link::{ConsumerClaims, ProviderClosing},
+    records::Shared,
+};
 use serde_json::{Map, Value};
 
 use super::view::digest;
@@ -35,6 +38,19 @@ pub(in crate::commands) fn consumer(claims: &ConsumerClaims, out: &mut Out) -> O
     line("agreement", format!("{} {}", claims.agreement, digest(&claims.agreement_digest)).trim().to_owned())?;
     line("contract", digest(&claims.contract_digest))?;
     line("when", format!("{} UTC, by the consumer's clock", moments::for_people(claims.time)))
+}
+
+/// Writes what there is of a call that was refused before any claims about it were made: by whom, and when, by that gateway's clock.
+pub(in crate::commands) fn refused_unasked(gateway: &str, time: u64, out: &mut Out) -> Outcome {
+    out.line(format_args!("  {:<15} {}, before anybody was asked", "refused by", shown(gateway)))?;
+    out.line(format_args!("  {:<15} {} UTC, by its clock", "when", moments::for_people(time)))
+}
+
+/// Writes how an exchange ended of which the provider's gateway signed no end.
+pub(in crate::commands) fn settled_alone(consumer: &Shared, out: &mut Out) -> Outcome {
+    let status = status_name(i32::try_from(consumer.status).unwrap_or(i32::MAX));
+    let why = if consumer.refusal.is_empty() { String::new() } else { format!(" ({})", shown(&consumer.refusal)) };
+    out.line(format_args!("  {:<15} {status}{why}, settled by the consumer's gateway alone", "outcome"))
 }
 
 fn asserted(text: &str) -> String {

@@ -10,6 +10,7 @@ use proto::{
     link::{ConsumerClaims, ProviderClosing},
     records::Shared,
 };
+use records::ExchangeId;
 
 use super::file;
 use crate::{
@@ -28,19 +29,10 @@ pub(crate) struct Show {
 impl Show {
     pub(super) fn run(self) -> Outcome {
         let receipt = file::read(&self.file)?;
-        let cut = |_| {
-            Problem::new(&self.file, "a part of the receipt cannot be read")
-                .help("`drawbridge receipt verify` says which")
-        };
         let mut out = Out::new();
         out.heading(format_args!("receipt of exchange {}", crate::terminal::shown(&receipt.exchange_id)))?;
         if let Some(consumer) = &receipt.consumer {
-            let shared = Shared::decode(consumer.shared.clone()).map_err(cut)?;
-            let opening = ConsumerClaims::decode(shared.consumer_claims.clone()).map_err(cut)?;
-            claims::consumer(&opening, &mut out)?;
-            if !shared.provider_closing.is_empty() {
-                claims::provider(&ProviderClosing::decode(shared.provider_closing.clone()).map_err(cut)?, &mut out)?;
-            }
+            self.exchange(consumer, &mut out)?;
             part("consumer", consumer, &mut out)?;
         }
         match &receipt.provider {
@@ -50,6 +42,28 @@ impl Show {
         out.flush()?;
         warn("nothing of this is verified; `drawbridge receipt verify` does that");
         Ok(())
+    }
+
+    /// What the consumer's half says of the exchange. Of one that was refused early there are no claims: its log says who refused.
+    fn exchange(&self, consumer: &Disclosure, out: &mut Out) -> Outcome {
+        let shared = Shared::decode(consumer.shared.clone()).map_err(|_| self.cut())?;
+        if shared.consumer_claims.is_empty() {
+            let id = ExchangeId::from_bytes(&shared.exchange_id).map_err(|_| self.cut())?;
+            claims::refused_unasked(&format!("the gateway of the log {}", consumer.origin), id.time(), out)?;
+        } else {
+            let opening = ConsumerClaims::decode(shared.consumer_claims.clone()).map_err(|_| self.cut())?;
+            claims::consumer(&opening, out)?;
+        }
+        if shared.provider_closing.is_empty() {
+            claims::settled_alone(&shared, out)
+        } else {
+            let closing = ProviderClosing::decode(shared.provider_closing.clone()).map_err(|_| self.cut())?;
+            claims::provider(&closing, out)
+        }
+    }
+
+    fn cut(&self) -> Problem {
+        Problem::new(&self.file, "a part of the receipt cannot be read").help("`drawbridge receipt verify` says which")
     }
 }
 

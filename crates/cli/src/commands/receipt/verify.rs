@@ -75,23 +75,14 @@ fn tell(verified: &VerifiedReceipt, out: &mut Out) -> Outcome {
     out.heading(format_args!("exchange {}: the receipt is genuine", verified.exchange))?;
     if verified.claims.method.is_empty() {
         let ConsumerClaims { consumer, consumer_gateway, time, .. } = &verified.claims;
-        out.line(format_args!("  refused by      {consumer}, gateway {consumer_gateway}, before anybody was asked"))?;
-        out.line(format_args!("  when            {} UTC, by its clock", moments::for_people(*time)))?;
+        claims::refused_unasked(&format!("{consumer}, gateway {consumer_gateway}"), *time, out)?;
     } else {
         claims::consumer(&verified.claims, out)?;
     }
     if let Some(closing) = &verified.closing {
         claims::provider(closing, out)?;
     } else {
-        let why = if verified.consumer.refusal.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", verified.consumer.refusal)
-        };
-        out.line(format_args!(
-            "  outcome         {}{why}, settled by the consumer's gateway alone",
-            status_name(signed(verified.consumer.status))
-        ))?;
+        claims::settled_alone(&verified.consumer, out)?;
     }
     let is = |yes: bool| if yes { "covered by a signed checkpoint" } else { "promised; no checkpoint in this receipt" };
     out.line(format_args!("  consumer's log  {}", is(verified.consumer_covered)))?;
