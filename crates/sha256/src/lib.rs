@@ -1,7 +1,7 @@
 //! SHA-256 of many inputs at once.
 //!
 //! One hash is a chain of steps that each wait for the one before, so that a processor computes it with most of itself idle.
-//! Sixteen of them, a step of each at a time, fill the registers of AVX-512: eight times as many bytes a second as one after another
+//! Sixteen of them, a step of each at a time, fill the registers of AVX-512: seven times as many bytes a second as one after another
 //! on a processor that has no instructions for SHA-256. One that has them, and no AVX-512, computes one after another.
 //!
 //! The hashes are the same in any case: FIPS 180-4, "Secure Hash Standard".
