@@ -88,9 +88,13 @@ impl Provider {
     /// Says what became of a command whose end was not known, by what the legacy system remembers.
     async fn found_out(&self, permitted: &mut Permitted, command: &Command, by: ExchangeId) -> Taken {
         let until = deadline::reserve(permitted.deadline());
+        let looked = async {
+            let Ok(_alone) = self.looking.acquire().await else { return Remembered::NotNow };
+            self.look_up(&permitted.verified.rules, permitted.method.path(), &command.key, by).await
+        };
         let remembered = tokio::select! {
             biased;
-            said = self.remembered(&permitted.verified.rules, permitted.method.path(), &command.key, by) => said,
+            said = looked => said,
             () = deadline::wait(until) => Remembered::NotNow,
         };
         match remembered {
@@ -103,13 +107,18 @@ impl Provider {
         }
     }
 
-    /// Asks the legacy system whether a command was carried out whose end is not known, and takes down what it says.
+    /// Says what the legacy system remembers of a command whose end is not known, unless it is asked about one already.
     pub(super) async fn remembered(&self, rules: &Rules, path: &str, key: &CommandKey, by: ExchangeId) -> Remembered {
+        let Ok(_alone) = self.looking.try_acquire() else { return Remembered::NotNow };
+        self.look_up(rules, path, key, by).await
+    }
+
+    /// Asks the legacy system whether a command was carried out, and takes down what it says.
+    async fn look_up(&self, rules: &Rules, path: &str, key: &CommandKey, by: ExchangeId) -> Remembered {
         // Later it may have forgotten what it did.
         if self.house.millis().abs_diff(by.time()) >= MEMORY {
             return Remembered::Nothing;
         }
-        let Ok(_alone) = self.looking.try_acquire() else { return Remembered::NotNow };
         let remembered = rules.legacy.remembers(path, CommandId::of(key, by)).await;
         if matches!(remembered, Remembered::Done | Remembered::NotDone) {
             self.commands.resolve(key, by, remembered == Remembered::Done);
