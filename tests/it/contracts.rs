@@ -88,16 +88,21 @@ async fn a_gateway_that_never_had_the_earlier_version_is_given_it() {
     assert_eq!(run(&federation.member(TRUST).folder, ["check", "gateway.toml"]).status.code(), Some(0));
 }
 
+/// Has a member load a later version, whose request has one field more.
+async fn ask_for_more(member: &Member) {
+    rewrite(
+        member,
+        "message FindRequest {\n  int64 id = 1;",
+        "message FindRequest {\n  int64 id = 1;\n  bool deep = 2;",
+    );
+    member.reload().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_with_a_later_contract_asks_what_was_agreed_on_and_no_more() {
     let federation = TestFederation::new().await.start();
     let council = federation.member(COUNCIL);
-    rewrite(
-        council,
-        "message FindRequest {\n  int64 id = 1;",
-        "message FindRequest {\n  int64 id = 1;\n  bool deep = 2;",
-    );
-    council.reload().await;
+    ask_for_more(council).await;
     let answered = federation.call(FIND, ONE).await;
     assert_eq!(answered.status.code, 0, "{}", answered.status.message);
     let method = loaded(council).method(&format!("/{FIND}")).unwrap().clone();
@@ -171,12 +176,7 @@ async fn what_was_kept_under_the_name_of_another_contract_permits_nothing_and_is
 async fn whom_a_contract_is_shown_in_another_version_than_was_agreed_on_is_named_by_check_and_doctor() {
     let federation = TestFederation::new().await.start();
     let council = federation.member(COUNCIL);
-    rewrite(
-        council,
-        "message FindRequest {\n  int64 id = 1;",
-        "message FindRequest {\n  int64 id = 1;\n  bool deep = 2;",
-    );
-    council.reload().await;
+    ask_for_more(council).await;
     let warned = || {
         let said = run(&council.folder, ["check", "gateway.toml"]);
         assert_eq!(said.status.code(), Some(0));

@@ -22,13 +22,7 @@ pub(crate) fn seconds_until(later: SystemTime, now: SystemTime) -> i64 {
 /// Writes a length of time in its largest unit: `3 days`, `1 hour`.
 #[must_use]
 pub fn length(seconds: u64) -> String {
-    let (count, unit) = match seconds {
-        0..60 => (seconds, "second"),
-        60..3600 => (seconds / 60, "minute"),
-        3600..86_400 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+    policy::length(Duration::from_secs(seconds))
 }
 
 /// Writes when something ends or ended: `ends in 3 days`, `ended 1 hour ago`.

@@ -39,4 +39,4 @@ pub use plan::{Plan, fields_digest};
 pub use standing::{ContractState, Hindrance, NEAR_END, Served, Standing, Told};
 pub use summary::{GrantSummary, MethodSummary, Summary};
 pub use template::{Template, TemplateError};
-pub use time::{Retention, RetentionUnit};
+pub use time::{Retention, RetentionUnit, length};

@@ -51,7 +51,8 @@ pub(crate) fn written(instant: SystemTime) -> String {
 }
 
 /// Writes a length of time in its largest unit: `3 days`, `1 hour`.
-pub(crate) fn length(time: Duration) -> String {
+#[must_use]
+pub fn length(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
         0..60 => (seconds, "second"),
