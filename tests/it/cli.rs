@@ -1,9 +1,11 @@
 //! The command line, as operators, partner systems' developers and auditors use it.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Command, Output, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -82,6 +84,49 @@ async fn a_call_that_is_refused_says_where_and_why_and_fails() {
     let (_, err) = said(&output);
     assert!(!output.status.success() && err.contains("Find"), "{err}");
     assert_eq!(federation.member(COUNCIL).records().iter().filter(|record| record.settles()).count(), 1);
+}
+
+/// Takes one connection and passes on what a TLS handshake needs until the client has all of the gateway's part. From then on it takes
+/// whatever comes and says nothing.
+fn falls_silent(gateway: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut gateway = TcpStream::connect(gateway).unwrap();
+        let mut from_client = client.try_clone().unwrap();
+        let mut to_gateway = gateway.try_clone().unwrap();
+        let (silent, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut hello = [0; 16 * 1024];
+            let length = from_client.read(&mut hello).unwrap();
+            to_gateway.write_all(&hello[..length]).unwrap();
+            // The client answers once it has the whole of the gateway's flight.
+            let _ = from_client.read(&mut hello);
+            silent.send(()).unwrap();
+            let _ = std::io::copy(&mut from_client, &mut std::io::sink());
+        });
+        gateway.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut flight = [0; 16 * 1024];
+        while told.try_recv().is_err() {
+            if let Ok(length) = gateway.read(&mut flight) {
+                client.write_all(&flight[..length]).unwrap();
+            }
+        }
+        // Held open until the client gives up.
+        let _ = told.recv();
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_call_ends_though_the_gateway_falls_silent() {
+    let federation = TestFederation::new().await.start();
+    let silent = falls_silent(federation.member(COUNCIL).clients).to_string();
+    let (out, err) = said(&call(&federation, &["test.v1.Records/Find", r#"{"id": "1"}"#, "--gateway", &silent]));
+    assert_eq!(out, "");
+    assert!(err.contains(&format!("cannot ask the own gateway at {silent}")), "{err}");
+    assert!(err.contains("did not answer in time"), "{err}");
 }
 
 #[tokio::test]

@@ -122,9 +122,10 @@ impl Consumer {
     /// then.
     pub async fn serve(&self, query: Query) -> Answer {
         // Tells the ledger how many may still come, so that it gathers them into one commit.
-        let _caller = self.house.records.ledger().caller();
+        let caller = self.house.records.ledger().caller();
         match self.exchange(query).await {
-            Ok(answer) => answer,
+            Ok(Answer::Stream(stream)) => Answer::Stream(Box::new(stream.counted_as(caller))),
+            Ok(answer @ Answer::Unary(_)) => answer,
             Err(refused) => Answer::Unary(self.refuse(*refused).await),
         }
     }
@@ -198,6 +199,11 @@ impl Consumer {
             Ok(recorded) => {
                 let settled = account.settled(Some(&refusal), status.code, Some(recorded.index));
                 refusal_answer(account.id, &refusal, status, settled)
+            }
+            Err(error) if refusal.unknown => {
+                let told = "the consumer's gateway could not record that nobody knows what became of the question";
+                let unsettled = Refusal::new(Reason::Unsettled, Hop::Consumer, told).detail(error.to_string());
+                self.unrecorded(&account, &unsettled.unknown())
             }
             Err(error) => self.unrecorded(&account, &not_recorded(&error)),
         }

@@ -61,8 +61,11 @@ impl Flood {
             let withheld = counts.iter_mut().filter(|(_, count)| count.withheld > 0);
             withheld.map(|(asker, count)| (asker.clone(), std::mem::take(&mut count.withheld), count.since)).collect()
         };
-        for (asker, count, since) in counted {
+        // All of them first: the log may take none.
+        for (asker, count, _) in &counted {
             tracing::warn!(consumer = asker.member, count, "refusals were recorded in aggregate");
+        }
+        for (asker, count, since) in counted {
             let provider =
                 if asker.side == Side::Provider { house.gateway.member().to_string() } else { String::new() };
             let private = Private {

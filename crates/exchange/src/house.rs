@@ -17,6 +17,7 @@ use records::{ExchangeId, Prepared, Recorded, Records};
 
 use crate::{
     deadline,
+    enquiries::Enquiries,
     flood::Flood,
     ports::LegacySystem,
     refusal::{Refusal, Status},
@@ -105,6 +106,8 @@ pub struct House {
     pub conditions: Vec<String>,
     /// Which exchanges are timed for traces.
     pub sampling: Sampling,
+    /// What others have looked up. Shared by all runtimes.
+    pub enquiries: Enquiries,
 }
 
 impl House {

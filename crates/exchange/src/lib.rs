@@ -11,6 +11,7 @@ mod commands;
 mod consumer;
 pub mod deadline;
 pub mod digests;
+mod enquiries;
 mod flood;
 pub mod framing;
 pub mod headers;
@@ -34,6 +35,7 @@ pub use application::{
 };
 pub use commands::claimed_key;
 pub use consumer::{Answer, Asked, Consumer, Head, LeftOpen, Query, StreamAnswer, UnaryAnswer};
+pub use enquiries::Enquiries;
 pub use flood::Flood;
 pub use house::{House, Limits, Rules, millis, moment};
 pub use metadata::{CallMetadata, MAX_JUSTIFICATION_BYTES, MAX_REFERENCE_BYTES};

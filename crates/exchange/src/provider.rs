@@ -20,7 +20,6 @@ use ledger::SealInput;
 use prost::Message as _;
 use proto::{link::ProviderClosing, records::Side};
 use records::{Commands, receipt};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::stream::Stream;
@@ -43,8 +42,6 @@ pub struct Provider {
     pub(crate) commands: Arc<Commands>,
     pub(crate) answers: Arc<dyn Answers>,
     pub(crate) verifiers: Verifiers,
-    /// Looking up what a legacy system remembers of a command, one at a time: others may have it asked as often as they like.
-    looking: Semaphore,
 }
 
 /// A request as it came over a link.
@@ -100,7 +97,7 @@ impl Provider {
         sessions: Arc<Sessions>,
         (commands, answers): (Arc<Commands>, Arc<dyn Answers>),
     ) -> Self {
-        Self { house, sessions, commands, answers, verifiers: Verifiers::default(), looking: Semaphore::new(1) }
+        Self { house, sessions, commands, answers, verifiers: Verifiers::default() }
     }
 
     /// Carries one exchange from arrival to answer. Every refusal is signed and recorded; a flood of them in aggregate.
@@ -109,9 +106,10 @@ impl Provider {
     /// then.
     pub async fn serve(&self, call: Call) -> Reply {
         // Tells the ledger how many may still come, so that it gathers them into one commit.
-        let _caller = self.house.records.ledger().caller();
+        let caller = self.house.records.ledger().caller();
         match self.exchange(call).await {
-            Ok(reply) => reply,
+            Ok(Reply::Stream(stream)) => Reply::Stream(Box::new(stream.counted_as(caller))),
+            Ok(reply @ Reply::Whole(_)) => reply,
             Err(refused) => Reply::Whole(self.refuse(*refused).await),
         }
     }

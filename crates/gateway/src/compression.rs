@@ -171,6 +171,9 @@ fn length_of([_, length @ ..]: [u8; framing::PREFIX]) -> usize {
     usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)
 }
 
+/// Bytes after which no further message of a streamed request is unpacked for now.
+const AT_ONCE: usize = 64 * 1024;
+
 /// The body of a streamed request, unpacked message by message.
 pub(crate) struct Unpacked {
     body: RequestBody,
@@ -186,10 +189,12 @@ impl Unpacked {
         Self { body, limit, begun: BytesMut::new(), ended: false }
     }
 
-    /// Takes whole messages out of what has come. Where one cannot be unpacked, what the exchange refuses it for is the last.
+    /// Takes whole messages out of what has come, some [`AT_ONCE`] bytes of them. Where one cannot be unpacked, what the exchange refuses it for is the last.
     fn messages(&mut self) -> Bytes {
         let mut out = BytesMut::new();
-        while let Some(prefix) = self.begun.first_chunk::<{ framing::PREFIX }>() {
+        while out.len() < AT_ONCE
+            && let Some(prefix) = self.begun.first_chunk::<{ framing::PREFIX }>()
+        {
             let (flag, length) = (prefix.first().copied(), length_of(*prefix));
             if length > self.limit {
                 return self.give_up(out, &calls::oversized(self.limit));
@@ -215,6 +220,7 @@ impl Unpacked {
 
     fn give_up(&mut self, mut out: BytesMut, last: &[u8]) -> Bytes {
         self.ended = true;
+        self.begun.clear();
         out.put_slice(last);
         out.freeze()
     }
@@ -226,6 +232,11 @@ impl Body for Unpacked {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
+            // One chunk can hold a thousand times its length: no more is unpacked than somebody takes.
+            let messages = self.messages();
+            if !messages.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(messages))));
+            }
             if self.ended {
                 return Poll::Ready(None);
             }
@@ -244,10 +255,6 @@ impl Body for Unpacked {
                 Err(other) => return Poll::Ready(Some(Ok(other))),
             };
             self.begun.extend_from_slice(&data);
-            let messages = self.messages();
-            if !messages.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(messages))));
-            }
         }
     }
 }

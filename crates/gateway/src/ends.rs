@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use exchange::Rules;
@@ -63,11 +64,15 @@ pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     write_bytes_atomically(path, text.as_bytes())
 }
 
+/// Tells the temporary names of two workers that write the same file at once apart.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
 /// As [`write_atomically`], for what is no text.
 pub(crate) fn write_bytes_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("note");
-    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{name}.{}.{number}", std::process::id()));
     let mut file = fs::File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use exchange::{House, LeftOpen, Limits, Rules, Sessions};
+use exchange::{Enquiries, House, LeftOpen, Limits, Rules, Sessions};
 use federation::{GatewayId, SystemId, trust::TrustStore};
 use ledger::{Ledger, Sealer};
 use link::server::Server;
@@ -191,7 +191,12 @@ impl Gateway {
             );
         }
         let learnt = Learnt { promises: opened.promises, commands: opened.commands, left_open };
-        Box::pin(Self::serve(prepared, house, rules, &ledger, learnt)).await
+        let served = Box::pin(Self::serve(prepared, house.clone(), rules, &ledger, learnt)).await;
+        if served.is_err() {
+            // It was not killed: the log shall not say so.
+            recovery::event(&house, records::STOPPED.to_owned()).await?;
+        }
+        served
     }
 
     async fn serve(
@@ -413,6 +418,7 @@ fn house(prepared: &Prepared, rules: Arc<ArcSwap<Rules>>, records: Records) -> H
         meters: Arc::default(),
         conditions: settings::conditions(config, &prepared.bindings),
         sampling: prepared.telemetry.as_ref().map(telemetry::Plan::sampling).unwrap_or_default(),
+        enquiries: Enquiries::default(),
     }
 }
 

@@ -14,7 +14,7 @@ use proto::link::{
 };
 
 use crate::{
-    calls::{self, Held},
+    calls::{self, Held, Unread},
     ends,
     observe::Observer,
     places::{Holder, Places},
@@ -111,8 +111,11 @@ impl LinksPort {
     async fn control(&self, peer: &GatewayId, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let timeout = self.settings.load().request_timeout();
-        let Ok(body) = calls::read_message(request.into_body(), CONTROL_BYTES, timeout).await else {
-            return calls::bare(StatusCode::PAYLOAD_TOO_LARGE);
+        let body = match calls::read_message(request.into_body(), CONTROL_BYTES, timeout).await {
+            Ok(body) => body,
+            Err(Unread::TooLarge) => return calls::bare(StatusCode::PAYLOAD_TOO_LARGE),
+            Err(Unread::TooSlow) => return calls::bare(StatusCode::REQUEST_TIMEOUT),
+            Err(Unread::Gone | Unread::Unfit) => return calls::bare(StatusCode::BAD_REQUEST),
         };
         match path.as_str() {
             OPEN => self.open(peer, body),

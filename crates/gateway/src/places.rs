@@ -153,7 +153,7 @@ impl State {
         let others = self.others(member, KNOWN, now);
         let holding = self.members.entry(member.clone()).or_insert_with(|| Holding::new(now));
         holding.asked = now;
-        let share = most / others.saturating_add(1);
+        let share = (most / others.saturating_add(1)).max(1);
         let reserve = if others > 0 { (most / RESERVE).max(1) } else { 0 };
         let free = most.saturating_sub(self.taken);
         if free == 0 || holding.taken >= share && free <= reserve {

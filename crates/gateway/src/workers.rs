@@ -192,6 +192,7 @@ impl Worker {
             meters: house.meters.clone(),
             conditions: house.conditions.clone(),
             sampling: house.sampling,
+            enquiries: house.enquiries.clone(),
         })
     }
 

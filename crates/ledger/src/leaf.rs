@@ -2,6 +2,8 @@
 //!
 //! A leaf commits to two halves, one that a receipt discloses and one that stays. The ledger never sees what they are.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
@@ -49,7 +51,6 @@ impl Leaf {
 }
 
 /// What is appended: a leaf, the body kept beside it, and what is to be sealed with it.
-#[derive(Debug)]
 pub struct Entry {
     /// The commitment.
     pub leaf: Leaf,
@@ -59,13 +60,27 @@ pub struct Entry {
     pub seal: Option<SealInput>,
 }
 
+/// What is kept is for nobody's debug output: it may tell of persons.
+impl fmt::Debug for Entry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { leaf, body, seal } = self;
+        formatter.debug_struct("Entry").field("leaf", leaf).field("bytes", &body.len()).field("seal", seal).finish()
+    }
+}
+
 /// Claims to be signed, with the tag that says what they are.
-#[derive(Debug)]
 pub struct SealInput {
     /// The domain: claims under one tag cannot be taken for claims under another. Holds no newline.
     pub tag: &'static str,
     /// The very bytes that are sent.
     pub claims: Vec<u8>,
+}
+
+impl fmt::Debug for SealInput {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tag, claims } = self;
+        formatter.debug_struct("SealInput").field("tag", tag).field("bytes", &claims.len()).finish()
+    }
 }
 
 /// A gateway's word that the leaf with this hash is in its log at this index. It is signed by a [`crate::Seal`].

@@ -168,6 +168,10 @@ pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
         make_folder(&folder.journal(), 0o700)?;
         make_folder(&folder.keys(), 0o700)?;
         sync_folder(folder.path())?;
+        if let Some(parent) = folder.path().parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            // The folder itself is new: what is written into it is durable only once its name is.
+            sync_folder(parent)?;
+        }
         let length = FIRST_SEGMENT.min(config.segment_bytes);
         Blank::make(&folder, length)?.become_segment(&folder, &config.origin, 0, Hash::ZERO)?;
         return Recoverer::new(config, folder)?.recover(lock, &[0]);

@@ -2,11 +2,13 @@
 //!
 //! It takes everything that waits, gives out indices, seals, writes one batch of frames and syncs once. How long it waits before
 //! it takes is the [`Pace`].
+//!
+//! The surprising fact: it is no thread's own. A thread commits for all who wait; but a lone caller commits for himself, where the disk is
+//! quick. Waking another thread and being woken again takes as long as such a commit, and nobody else is there to be kept waiting.
 
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Hash;
 use crate::append::{AppendError, Appended};
@@ -19,8 +21,9 @@ use crate::ledger::{Pending, Shared, refused};
 use crate::random;
 use crate::seal::{Seal, seal_batch, seal_leaf};
 
+/// Where the next batch goes, and what it is made with. One thread at a time has it.
+#[derive(Debug)]
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
     segment: Segment,
     key: SegmentKey,
     /// Where the next batch goes.
@@ -29,48 +32,78 @@ pub(crate) struct Writer {
     /// Index of the segment that was begun and has no batch yet.
     begun: Option<u64>,
     buffer: Vec<u8>,
-    pace: Pace,
+    /// What a commit took lately, a moving mean over some eight of them. Unknown at first.
+    usual: Option<Duration>,
+}
+
+/// Runs until the ledger closes and nothing waits, or a write fails.
+pub(crate) fn run(shared: &Shared) {
+    let mut pace = Pace::default();
+    let mut batch = Vec::new();
+    while shared.await_first() > 0 {
+        pace.hold(shared);
+        // Poisoned: a caller's commit ended midway, and nobody knows what is on disk. The end of this thread stops the ledger.
+        let Ok(mut writer) = shared.writer.lock() else { return };
+        shared.take_batch(&mut batch);
+        // The ledger has failed meanwhile, and all that waited was refused.
+        if batch.is_empty() {
+            continue;
+        }
+        if !writer.commit_and_answer(shared, &mut batch) {
+            return;
+        }
+    }
+    // Whoever commits for himself at this moment is waited for; nobody begins to once the ledger closes.
+    drop(shared.writer.lock());
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, segment: Segment, key: SegmentKey, offset: u64, chain: Chain) -> Self {
-        shared.want_blank(next_length(segment.length, shared.config.segment_bytes));
-        Self { shared, segment, key, offset, chain, begun: None, buffer: Vec::new(), pace: Pace::default() }
+    /// A commit that usually takes no longer may be made by a lone caller, in his own thread.
+    const QUICK: Duration = Duration::from_millis(1);
+
+    pub fn new(segment: Segment, key: SegmentKey, offset: u64, chain: Chain) -> Self {
+        Self { segment, key, offset, chain, begun: None, buffer: Vec::new(), usual: None }
     }
 
-    /// Runs until the ledger closes and nothing waits, or a write fails.
-    pub fn run(mut self) {
-        let mut batch = Vec::new();
-        let mut wakers = Vec::new();
-        while self.shared.await_first() > 0 {
-            self.pace.hold(&self.shared);
-            self.shared.take_batch(&mut batch);
-            match self.commit(&batch) {
-                Ok(appended) => {
-                    // First: who is answered may read at once.
-                    self.shared.reveal(self.chain.next);
-                    for (pending, appended) in batch.iter().zip(appended) {
-                        wakers.extend(pending.ticket.0.answer(Ok(appended)));
-                    }
-                    wakers.drain(..).for_each(Waker::wake);
-                    self.shared.publish(batch.drain(..).map(|pending| pending.leaf));
-                }
-                Err(error) => {
-                    // Those of this batch first: `fail` wakes who waits behind them.
-                    for pending in batch.drain(..) {
-                        wakers.extend(pending.ticket.0.answer(Err(error.clone())));
-                    }
-                    self.shared.fail(error);
-                    wakers.drain(..).for_each(Waker::wake);
-                    return;
-                }
+    /// Says whether a commit of `bytes` is expected to be over at once.
+    pub fn is_quick(&self, bytes: usize) -> bool {
+        let room = self.segment.length.saturating_sub(self.offset);
+        self.usual.is_some_and(|usual| usual < Self::QUICK) && room > (bytes + 2 * SECTOR) as u64
+    }
+
+    /// Makes a batch durable, answers all who wait for it, and hands its leaves on. Returns whether the ledger goes on.
+    pub fn commit_and_answer(&mut self, shared: &Shared, batch: &mut Vec<Pending>) -> bool {
+        let begun = Instant::now();
+        let result = self.commit(shared, batch);
+        let took = begun.elapsed();
+        self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        match result {
+            Ok(appended) => {
+                // First: who is answered may read at once.
+                shared.reveal(self.chain.next);
+                let answers = batch.iter().zip(appended);
+                // All answers before the first waker: who wakes finds the others' answers too.
+                let wakers: Vec<_> =
+                    answers.filter_map(|(pending, appended)| pending.ticket.0.answer(Ok(appended))).collect();
+                wakers.into_iter().for_each(Waker::wake);
+                shared.publish(batch.drain(..).map(|pending| pending.leaf));
+                true
+            }
+            Err(error) => {
+                // Those of this batch first: `fail` wakes who waits behind them.
+                let waiting = batch.drain(..);
+                let wakers: Vec<_> =
+                    waiting.filter_map(|pending| pending.ticket.0.answer(Err(error.clone()))).collect();
+                shared.fail(error);
+                wakers.into_iter().for_each(Waker::wake);
+                false
             }
         }
     }
 
     /// Makes a batch durable. An error is final.
-    fn commit(&mut self, batch: &[Pending]) -> Result<Vec<Appended>, AppendError> {
-        let seals = self.seal(batch);
+    fn commit(&mut self, shared: &Shared, batch: &[Pending]) -> Result<Vec<Appended>, AppendError> {
+        let seals = self.seal(shared, batch);
         let sealed = |at: usize| seals.get(at).and_then(Option::as_ref);
         let length: usize = BATCH_HEADER
             + batch
@@ -84,7 +117,7 @@ impl Writer {
         }
         let padded = length.next_multiple_of(SECTOR);
         if self.offset + padded as u64 > self.segment.length {
-            self.next_segment(padded as u64)?;
+            self.next_segment(shared, padded as u64)?;
         }
         let mut salt = [0; 4];
         random::fill(&mut salt).map_err(|_| AppendError::Stopped)?;
@@ -111,11 +144,11 @@ impl Writer {
         file.write_all_at(&self.buffer, self.offset).map_err(on("write", path))?;
         file.sync_data().map_err(on("sync", path))?;
 
-        self.shared.mark(self.begun.take(), self.chain.next, self.offset);
+        shared.mark(self.begun.take(), self.chain.next, self.offset);
         let first = self.chain.next;
         self.chain = chain;
         self.offset += padded as u64;
-        let origin = &self.shared.config.origin;
+        let origin = &shared.config.origin;
         let appended = batch.iter().zip(first..).zip(seals).map(|((pending, index), seal)| Appended {
             index,
             promise: Promise { origin: origin.clone(), index, leaf: pending.leaf_hash },
@@ -125,26 +158,25 @@ impl Writer {
     }
 
     /// Signs once for all that ask for it, each together with the promise of its own leaf.
-    fn seal(&self, batch: &[Pending]) -> Vec<Option<Seal>> {
+    fn seal(&self, shared: &Shared, batch: &[Pending]) -> Vec<Option<Seal>> {
         let leaves: Vec<_> = batch
             .iter()
             .zip(self.chain.next..)
             .filter_map(|(pending, index)| {
                 let input = pending.seal.as_ref()?;
-                let promise = encode_promise(&self.shared.config.origin, index, &pending.leaf_hash);
+                let promise = encode_promise(&shared.config.origin, index, &pending.leaf_hash);
                 Some(seal_leaf(input.tag, &input.claims, &promise))
             })
             .collect();
         if leaves.is_empty() {
             return vec![None; batch.len()];
         }
-        let mut seals = seal_batch(&self.shared.config.seal_key, &leaves).into_iter();
+        let mut seals = seal_batch(&shared.config.seal_key, &leaves).into_iter();
         batch.iter().map(|pending| pending.seal.as_ref().and_then(|_| seals.next())).collect()
     }
 
     /// Begins a new segment in which `needed` bytes have room.
-    fn next_segment(&mut self, needed: u64) -> Result<(), AppendError> {
-        let shared = &self.shared;
+    fn next_segment(&mut self, shared: &Shared, needed: u64) -> Result<(), AppendError> {
         let needed = (SEGMENT_HEADER + needed).max(next_length(self.segment.length, shared.config.segment_bytes));
         let blank = match shared.take_blank(needed) {
             Some(blank) => blank,
@@ -178,7 +210,7 @@ fn write_frames<'a>(
 }
 
 /// Segments double, so that a small log stays small and a busy one seldom changes files.
-fn next_length(length: u64, most: u64) -> u64 {
+pub(crate) fn next_length(length: u64, most: u64) -> u64 {
     length.saturating_mul(2).min(most)
 }
 

@@ -1,4 +1,4 @@
-//! The messages of our own wire, generated from the folder `proto/`. Nothing here is written by hand.
+//! The messages of our own wire, generated from the folder `proto/`. Nothing here is written by hand but what debug output hides.
 
 /// `drawbridge`: our own packages.
 pub mod drawbridge {
@@ -29,6 +29,29 @@ pub mod drawbridge {
 }
 
 pub use drawbridge::{exchange::v1 as exchange, link::v1 as link, records::v1 as records};
+
+/// Gives messages a `Debug` that names them and no more: whatever holds one can be printed without telling of persons.
+macro_rules! hidden {
+    ($($message:path),+ $(,)?) => {
+        $(impl std::fmt::Debug for $message {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(concat!(stringify!($message), "(hidden)"))
+            }
+        })+
+    };
+}
+
+hidden!(
+    link::Actor,
+    link::ConsumerClaims,
+    link::outcome_response::Answer,
+    records::Body,
+    records::Shared,
+    records::Private,
+    records::KeptAnswer,
+    exchange::Receipt,
+    exchange::Disclosure,
+);
 
 /// The descriptor set of these packages, for reflection.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/drawbridge.binpb"));

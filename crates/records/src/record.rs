@@ -1,5 +1,7 @@
 //! A record as it is read back.
 
+use std::fmt;
+
 use ledger::{Leaf, Seal, Stored};
 use prost::Message;
 use proto::{
@@ -23,7 +25,7 @@ pub struct Record {
 }
 
 /// Both halves of a record with what is needed to disclose the shared one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Halves {
     /// The shared half, in the bytes that were hashed.
     pub shared_bytes: bytes_of::Shared,
@@ -37,6 +39,13 @@ pub struct Halves {
     pub claims: Option<ConsumerClaims>,
     /// The provider's closing claims, likewise.
     pub closing: Option<ProviderClosing>,
+}
+
+/// None of it is for debug output: it tells of persons.
+impl fmt::Debug for Halves {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Halves(hidden)")
+    }
 }
 
 /// Names for bytes that are kept as they were hashed.

@@ -218,7 +218,10 @@ impl Records {
     /// Dropping the future does not take the record back.
     pub async fn write(&self, prepared: Prepared, seal: Option<SealInput>) -> Result<Recorded, AppendError> {
         let Prepared { leaf, body, salt, time, settles } = prepared;
-        let appended = self.inner.ledger.append(ledger::Entry { leaf, body, seal }).await?;
+        let (ledger, entry) = (&self.inner.ledger, ledger::Entry { leaf, body, seal });
+        // What settles an exchange is the last that it does; beside an intent or progress something else may go on.
+        let append = if settles.is_some() { ledger.append_and_wait(entry) } else { ledger.append(entry) };
+        let appended = append.await?;
         {
             let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
             places.note(time, appended.index);

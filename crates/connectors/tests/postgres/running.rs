@@ -63,7 +63,8 @@ async fn streams_of_types_of_its_own_come_on_every_connection() {
              WHERE application_name = 'drawbridge' AND datname = '{}'",
             legacy.name
         );
-        assert!(legacy.server.told::<i64>(&cut).await > 1);
+        // Each round has connections of its own; how many at once is for the machine to say.
+        assert!(legacy.server.told::<i64>(&cut).await > 0);
     }
 }
 

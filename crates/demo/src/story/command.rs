@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
 };
 
@@ -74,14 +74,20 @@ impl CommandLine {
     /// When it cannot be started, or takes longer than a minute.
     pub(crate) async fn run(&self, place: &Place) -> io::Result<Ran> {
         let started = Instant::now();
-        let output = self.prepared(place).output();
-        let output = tokio::time::timeout(PATIENCE, output).await.map_err(|_| self.too_slow())??;
-        Ok(Ran {
-            succeeded: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            took: started.elapsed(),
-        })
+        let mut child = self.prepared(place).spawn()?;
+        let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let ended = async {
+            let (said, complained, status) =
+                tokio::join!(read(&mut out, &mut stdout), read(&mut err, &mut stderr), child.wait());
+            said.and(complained).and(status)
+        };
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        match ended {
+            Ok(status) => Ok(Ran { succeeded: status?.success(), stdout, stderr, took: started.elapsed() }),
+            Err(_) => Err(self.too_slow(&child, &stdout, &stderr)),
+        }
     }
 
     /// Starts the command; its output is read by the line, and not read means that it has to wait.
@@ -104,9 +110,24 @@ impl CommandLine {
         command
     }
 
-    fn too_slow(&self) -> io::Error {
-        io::Error::new(io::ErrorKind::TimedOut, format!("`{self}` took longer than {} s", PATIENCE.as_secs()))
+    /// Tells as much as there is: what did not end in a minute seldom does so twice.
+    fn too_slow(&self, child: &Child, stdout: &str, stderr: &str) -> io::Error {
+        let state = child.id().and_then(|id| std::fs::read_to_string(format!("/proc/{id}/stat")).ok());
+        let state = state.unwrap_or_else(|| "unknown".to_owned());
+        let what = format!(
+            "`{self}` took longer than {} s; its state is `{}`; it wrote {stdout:?} and complained {stderr:?}",
+            PATIENCE.as_secs(),
+            state.trim_end(),
+        );
+        io::Error::new(io::ErrorKind::TimedOut, what)
     }
+}
+
+/// Reads a pipe to its end; what has come is in `bytes` even where the end never does.
+async fn read(pipe: &mut Option<impl AsyncRead + Unpin>, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let Some(pipe) = pipe else { return Ok(()) };
+    while pipe.read_buf(bytes).await? > 0 {}
+    Ok(())
 }
 
 impl fmt::Display for CommandLine {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use federation::GatewayId;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
+use ledger::Caller;
 use prost::Message as _;
 use proto::link::ProviderOpening;
 use records::receipt;
@@ -51,6 +52,8 @@ pub struct StreamAnswer {
     watch: Watch,
     nonce: Bytes,
     outgoing: Option<pipe::Sender>,
+    /// Tells the ledger of it until it is settled.
+    _caller: Option<Caller>,
 }
 
 impl Consumer {
@@ -79,6 +82,7 @@ impl Consumer {
             only,
             nonce,
             outgoing,
+            _caller: None,
         })
     }
 
@@ -114,6 +118,11 @@ impl Consumer {
 }
 
 impl StreamAnswer {
+    /// The same, counted among those who are going to append.
+    pub(super) fn counted_as(self, caller: Caller) -> Self {
+        Self { _caller: Some(caller), ..self }
+    }
+
     /// Runs the stream to its end and settles it. The caller's trailers go out after that.
     pub async fn run<O: Outlet>(mut self, consumer: &Consumer, outlet: &mut O) -> UnaryAnswer {
         self.watch.request = self.start_upload(consumer);

@@ -10,7 +10,7 @@ use super::{Provider, Whole, permit::Permitted, whole};
 use crate::{
     application::Said,
     deadline, digests, framing,
-    ports::{LegacyError, Messages, Requests},
+    ports::{LegacyError, Requests},
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
 };
@@ -57,32 +57,27 @@ impl Provider {
     }
 
     async fn ask(&self, permitted: &Permitted, until: Option<Instant>) -> Result<Answer, Refusal> {
-        let request = Requests::One(permitted.verified.request.clone());
-        let mut messages = match self.begin(permitted, request, until).await {
-            Ok(messages) => messages,
-            Err(error) => return answered_or_refused(error),
-        };
-        let message = match messages.next().await {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return answered_or_refused(error),
-            None => return Err(failed("it ended without an answer")),
-        };
-        match messages.next().await {
-            None => {}
-            Some(Err(error)) => return answered_or_refused(error),
-            Some(Ok(_)) => return Err(failed("it gave more than one answer")),
+        match self.only_answer(permitted, until).await {
+            Ok(message) => permitted.minimise(message, self.house.limits.message()).map(Answer::Message),
+            Err(error) => answered_or_refused(error),
         }
-        permitted.minimise(message, self.house.limits.message()).map(Answer::Message)
     }
 
-    /// Puts the question to the legacy system.
-    pub(super) async fn begin(
+    /// Puts the question to the legacy system, and takes the one message that it answers with.
+    pub(super) async fn only_answer(
         &self,
         permitted: &Permitted,
-        requests: Requests,
         until: Option<Instant>,
-    ) -> Result<Messages, LegacyError> {
-        permitted.legacy().answer(permitted.question(requests, until)).await
+    ) -> Result<Bytes, LegacyError> {
+        let request = Requests::One(permitted.verified.request.clone());
+        let mut messages = permitted.legacy().answer(permitted.question(request, until)).await?;
+        let none = || LegacyError::Failed("it ended without an answer".to_owned());
+        let message = messages.next().await.ok_or_else(none)??;
+        match messages.next().await {
+            None => Ok(message),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) => Err(LegacyError::Failed("it gave more than one answer".to_owned())),
+        }
     }
 
     /// Signs and records the outcome; when this returns it is durable, and the answer may leave.

@@ -3,9 +3,8 @@
 //! The intent is durable before the legacy system is asked. From then on the caller's leaving stops nothing: who asks again with the
 //! same key gets the answer that is kept. What nobody can know is said to be unknown, and never tried again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use proto::records::{CommandStep, KeptAnswer, Kind};
 use records::{Command, CommandKey, Commands, ExchangeId, Taken};
 
@@ -19,7 +18,7 @@ use crate::{
     application::Said,
     deadline,
     house::Rules,
-    ports::{CommandId, LegacyError, Remembered, Requests},
+    ports::{CommandId, LegacyError, Remembered},
     refusal::{Hop, Reason, Refusal, Status},
     trace::Verb,
 };
@@ -89,7 +88,7 @@ impl Provider {
     async fn found_out(&self, permitted: &mut Permitted, command: &Command, by: ExchangeId) -> Taken {
         let until = deadline::reserve(permitted.deadline());
         let looked = async {
-            let Ok(_alone) = self.looking.acquire().await else { return Remembered::NotNow };
+            let Some(_alone) = self.house.enquiries.turn().await else { return Remembered::NotNow };
             self.look_up(&permitted.verified.rules, permitted.method.path(), &command.key, by).await
         };
         let remembered = tokio::select! {
@@ -109,7 +108,7 @@ impl Provider {
 
     /// Says what the legacy system remembers of a command whose end is not known, unless it is asked about one already.
     pub(super) async fn remembered(&self, rules: &Rules, path: &str, key: &CommandKey, by: ExchangeId) -> Remembered {
-        let Ok(_alone) = self.looking.try_acquire() else { return Remembered::NotNow };
+        let Some(_alone) = self.house.enquiries.turn_now() else { return Remembered::NotNow };
         self.look_up(rules, path, key, by).await
     }
 
@@ -170,18 +169,6 @@ impl Provider {
                 Err(refusal) if refusal.reason == Reason::AlreadyDone => (Err(refusal), CommandStep::Done),
                 Err(refusal) => (Err(refusal.unknown()), CommandStep::Unknown),
             },
-        }
-    }
-
-    async fn only_answer(&self, permitted: &Permitted, until: Option<Instant>) -> Result<bytes::Bytes, LegacyError> {
-        let request = Requests::One(permitted.verified.request.clone());
-        let mut messages = self.begin(permitted, request, until).await?;
-        let none = || LegacyError::Failed("it ended without an answer".to_owned());
-        let message = messages.next().await.ok_or_else(none)??;
-        match messages.next().await {
-            None => Ok(message),
-            Some(Err(error)) => Err(error),
-            Some(Ok(_)) => Err(LegacyError::Failed("it gave more than one answer".to_owned())),
         }
     }
 

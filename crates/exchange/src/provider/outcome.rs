@@ -4,7 +4,7 @@ use bytes::Bytes;
 use federation::GatewayId;
 use proto::{
     link::{Fate, OutcomeRequest, OutcomeResponse, outcome_response::Answer},
-    records::{KeptAnswer, Side},
+    records::KeptAnswer,
 };
 use records::{ExchangeId, Found, Taken, receipt};
 
@@ -26,6 +26,10 @@ impl Provider {
     ) -> Result<OutcomeResponse, records::FindError> {
         let fate = |fate: Fate| Ok(OutcomeResponse { fate: fate.into(), answer: None });
         let Ok(exchange) = ExchangeId::from_bytes(&request.exchange_id) else { return fate(Fate::Unknown) };
+        if request.sequence == 0 {
+            // No question had it.
+            return fate(Fate::Unknown);
+        }
         let taken = self.sessions.take(peer, &request.session, request.sequence);
         let arrived = taken == Err(NotTaken::Used);
         let consumer = peer.member().as_ref();
@@ -34,7 +38,7 @@ impl Provider {
             Some(Taken::Running(_)) => fate(Fate::Running),
             Some(Taken::Done(by)) if by == exchange => {
                 let kept = self.answers.find(&key).await.filter(|kept| kept.exchange_id == request.exchange_id);
-                let found = self.house.records.find(exchange, Side::Provider)?;
+                let found = self.house.enquiries.settled(&self.house.records, exchange).await?;
                 let answer = kept.zip(found).and_then(|(kept, found)| self.lost_answer(kept, found));
                 Ok(OutcomeResponse { fate: Fate::Done.into(), answer })
             }
@@ -48,9 +52,11 @@ impl Provider {
                     Remembered::Nothing => Fate::Unknown,
                 })
             }
-            // It came, and was refused or is still being looked at.
+            // It came, and was refused or is still being looked at. The consumer's gateway asks again.
             Some(Taken::Free | Taken::Reused(_)) | None if arrived => {
-                let refused = self.house.records.find(exchange, Side::Provider)?.is_some();
+                let enquiries = &self.house.enquiries;
+                let refused =
+                    !enquiries.log_is_busy() && enquiries.settled(&self.house.records, exchange).await?.is_some();
                 fate(if refused { Fate::NotDone } else { Fate::Running })
             }
             Some(Taken::Free | Taken::Reused(_)) | None => fate(Fate::NotDone),

@@ -5,7 +5,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryFutureExt as _, poll};
 use http::HeaderMap;
-use ledger::SealInput;
+use ledger::{Caller, SealInput};
 use prost::Message as _;
 use proto::{
     link::{ProviderClosing, ProviderOpening},
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Provider, Refused, Whole,
     answer::{cancelled, failed, legacy_refusal},
+    not_recorded,
     permit::Permitted,
     requests, whole,
 };
@@ -53,6 +54,8 @@ pub struct Stream {
     limit: usize,
     /// What the back end opened its answer with has gone out, or the first message without it.
     begun: bool,
+    /// Tells the ledger of it until it is settled.
+    _caller: Option<Caller>,
 }
 
 /// What ended a stream.
@@ -80,10 +83,7 @@ impl Provider {
                 let seal = recorded.seal.as_ref().map(receipt::seal_to_wire);
                 Ok(Recorded { permitted, opening: Signed { claims, seal, leaf: Some(recorded.opening) } })
             }
-            Err(error) => {
-                let refusal = Refusal::new(Reason::NotRecorded, Hop::Provider, "the provider's gateway cannot record");
-                Err(permitted.verified.refuse(refusal.detail(error.to_string())))
-            }
+            Err(error) => Err(permitted.verified.refuse(not_recorded(&error))),
         }
     }
 
@@ -102,11 +102,17 @@ impl Provider {
             messages: None,
             stalled: CancellationToken::new(),
             begun: false,
+            _caller: None,
         }
     }
 }
 
 impl Stream {
+    /// The same, counted among those who are going to append.
+    pub(super) fn counted_as(self, caller: Caller) -> Self {
+        Self { _caller: Some(caller), ..self }
+    }
+
     /// Returns the headers that open the reply.
     #[must_use]
     pub fn headers(&self) -> HeaderMap {

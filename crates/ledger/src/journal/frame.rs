@@ -3,6 +3,7 @@
 //! A batch begins on a sector boundary and never shares a sector with another, so rewriting the sector that the last batch
 //! ends in cannot harm what was acknowledged before.
 
+use std::fmt;
 use std::ops::Range;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -247,10 +248,15 @@ pub(crate) fn frame_length(seal: usize, body: usize) -> usize {
 }
 
 /// The key that encrypts the bodies of one segment. Destroying it erases them.
-#[derive(Debug)]
 pub(crate) struct SegmentKey {
     bytes: Zeroizing<[u8; 32]>,
     cipher: LessSafeKey,
+}
+
+impl fmt::Debug for SegmentKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SegmentKey(hidden)")
+    }
 }
 
 impl SegmentKey {

@@ -1,6 +1,7 @@
 //! What the two threads of a ledger and all its callers share.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -17,15 +18,21 @@ use crate::journal::segment::Blank;
 use crate::leaf::{Entry, Leaf, SealInput};
 use crate::places::Places;
 use crate::proof::Proofs;
+use crate::writer::Writer;
 
 /// An append that waits for the writer.
-#[derive(Debug)]
 pub(crate) struct Pending {
     pub leaf: Leaf,
     pub leaf_hash: Hash,
     pub body: Vec<u8>,
     pub seal: Option<SealInput>,
     pub ticket: Ticket,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Pending").field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
 }
 
 impl Pending {
@@ -39,6 +46,8 @@ impl Pending {
 pub(crate) struct Shared {
     pub config: Config,
     pub folder: Folder,
+    /// Before the queue, where both are held.
+    pub writer: Mutex<Writer>,
     pub(super) queue: Mutex<Queue>,
     pub(super) arrived: Condvar,
     pub(super) failed: OnceLock<AppendError>,
@@ -87,9 +96,44 @@ pub(crate) struct Work {
 
 impl Shared {
     pub(super) fn push(&self, entry: Entry) -> Append {
+        let (pending, append) = match self.pending(entry) {
+            Ok(made) => made,
+            Err(error) => return Append::refused(error),
+        };
+        let queue = lock(&self.queue);
+        match self.enqueue(queue, pending) {
+            Ok(()) => append,
+            Err(error) => Append::refused(error),
+        }
+    }
+
+    /// Commits at once where that is the quickest for all, see [`Writer::is_quick`].
+    pub(super) fn push_or_commit(&self, entry: Entry) -> Append {
+        let (pending, append) = match self.pending(entry) {
+            Ok(made) => made,
+            Err(error) => return Append::refused(error),
+        };
+        // Several at once are better off with one commit, and would wait for one another's in the same thread.
+        let writer = if self.callers() == 1 { self.writer.try_lock().ok() } else { None };
+        let queue = lock(&self.queue);
+        if let Some(mut writer) = writer.filter(|writer| writer.is_quick(pending.bytes()))
+            && queue.waiting.is_empty()
+            && !queue.closing
+        {
+            drop(queue);
+            writer.commit_and_answer(self, &mut vec![pending]);
+            return append;
+        }
+        match self.enqueue(queue, pending) {
+            Ok(()) => append,
+            Err(error) => Append::refused(error),
+        }
+    }
+
+    fn pending(&self, entry: Entry) -> Result<(Pending, Append), AppendError> {
         let (bytes, limit) = (entry.body.len(), self.config.body_max);
         if bytes > limit {
-            return Append::refused(AppendError::TooLarge { bytes, limit });
+            return Err(AppendError::TooLarge { bytes, limit });
         }
         let slot = Slot::new();
         let pending = Pending {
@@ -99,18 +143,21 @@ impl Shared {
             seal: entry.seal,
             ticket: Ticket(Arc::clone(&slot)),
         };
-        let mut queue = lock(&self.queue);
-        // Under the lock: the writer empties the queue for the last time after it has failed.
+        Ok((pending, Append::new(slot)))
+    }
+
+    fn enqueue(&self, mut queue: MutexGuard<'_, Queue>, pending: Pending) -> Result<(), AppendError> {
+        // Under the lock: the queue is emptied for the last time after the ledger has failed.
         if let Some(error) = self.failed.get() {
-            return Append::refused(error.clone());
+            return Err(error.clone());
         }
         if queue.closing {
-            return Append::refused(AppendError::Closed);
+            return Err(AppendError::Closed);
         }
         let waiting = queue.waiting.len();
         let bytes = queue.bytes.saturating_add(pending.bytes());
         if waiting >= self.config.queue_max || (waiting > 0 && bytes > self.config.queue_bytes) {
-            return Append::refused(AppendError::Overloaded { waiting });
+            return Err(AppendError::Overloaded { waiting });
         }
         queue.bytes = bytes;
         queue.waiting.push_back(pending);
@@ -120,7 +167,7 @@ impl Shared {
             drop(queue);
             self.arrived.notify_one();
         }
-        Append::new(slot)
+        Ok(())
     }
 
     /// Waits until at least one append waits; returns how many do. 0: the ledger closes and nothing waits.

@@ -1,5 +1,7 @@
 //! What the ledger does when nothing goes wrong.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -312,4 +314,100 @@ fn the_ledger_serves_callers_on_any_runtime_and_on_none() {
         thread.join().unwrap();
     }
     assert_eq!(ledger.size(), 4 * 41);
+}
+
+/// How often the ledger's writing thread has gone to sleep, by the kernel's count. Only one ledger is open in this process.
+fn sleeps_of_the_writer() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let mut writers = tasks.filter(|task| std::fs::read_to_string(task.join("comm")).unwrap() == "ledger-write\n");
+    let status = std::fs::read_to_string(writers.next().unwrap().join("status")).unwrap();
+    assert!(writers.next().is_none(), "one ledger");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+async fn append_lonely_and_in_company(folder: &Path) {
+    let (ledger, _) = Ledger::open(Config { segment_bytes: 64 << 20, ..config(folder) }).unwrap();
+    // The thread has its name once it runs.
+    append(&ledger, 0, 1, 1).await;
+    let mut number = 1;
+    let each = async |number: &mut u64| {
+        let before = sleeps_of_the_writer();
+        for _ in 0..200 {
+            assert_eq!(ledger.append_and_wait(entry(*number)).await.unwrap().index, *number);
+            *number += 1;
+        }
+        sleeps_of_the_writer() - before
+    };
+    let lone = ledger.caller();
+    // Once the disk is known to be quick the thread has nothing to do; a busy machine may need a while for it.
+    while each(&mut number).await > 20 {
+        assert!(number < 100_000, "a lone caller does not write for himself");
+    }
+    assert_eq!(ledger.size(), number);
+    for written in number - 2..number {
+        let stored = ledger.read(written).unwrap();
+        assert_eq!((stored.leaf, stored.body), (leaf(written), Some(body(written))));
+    }
+
+    // With a second one, and where the caller has more to do, it is left to the thread; the order is kept.
+    let second = ledger.caller();
+    assert!(each(&mut number).await > 20, "one of two callers wrote alone");
+    drop(second);
+    let several: Vec<_> = (number..number + 20).map(|number| ledger.append(entry(number))).collect();
+    let last = ledger.append_and_wait(entry(number + 20));
+    for (number, append) in (number..).zip(several) {
+        assert_eq!(append.await.unwrap().index, number);
+    }
+    assert_eq!(last.await.unwrap().index, number + 20);
+    drop(lone);
+    ledger.close().await;
+    let verified = Reader::open(folder).unwrap().verify(None).unwrap();
+    assert_eq!((verified.fault, verified.size), (None, number + 21));
+}
+
+#[tokio::test]
+async fn a_lone_caller_writes_for_himself_and_two_do_not() {
+    const CHILD: &str = "DRAWBRIDGE_LEDGER_LONE";
+    if let Some(folder) = std::env::var_os(CHILD) {
+        return append_lonely_and_in_company(Path::new(&folder)).await;
+    }
+    // In memory, where a sync is quick; in a process of its own, whose threads can be told apart.
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["behaviour::a_lone_caller_writes_for_himself_and_two_do_not", "--exact", "--nocapture"])
+        .env(CHILD, folder.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// The ledger may be closed by one while another writes for himself.
+#[test]
+fn who_writes_for_himself_is_waited_for_at_the_end() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (ledger, _) = open(folder.path());
+        let busy = ledger.clone();
+        let started = Arc::new(AtomicU64::new(0));
+        let count = started.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let _lone = busy.caller();
+            (0..).find_map(|number| {
+                count.store(number, Ordering::Release);
+                runtime.block_on(busy.append_and_wait(entry(number))).err().map(|error| (number, error))
+            })
+        });
+        while started.load(Ordering::Acquire) < 50 {
+            std::thread::yield_now();
+        }
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(ledger.close());
+        // The folder is free at once, and what was acknowledged is in it.
+        let (again, recovery) = open(folder.path());
+        let (refused, error) = thread.join().unwrap().unwrap();
+        assert!(matches!(error, AppendError::Closed), "{error}");
+        assert_eq!((recovery.size, recovery.torn), (refused, None));
+        drop(again);
+    }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use drawbridge_ledger::{AppendError, Config, Entry, Ledger, OpenError, Reader};
 
@@ -97,6 +98,36 @@ async fn a_tile_that_cannot_be_written_stops_the_ledger_too() {
     let (ledger, recovery) = open(folder.path());
     assert_eq!((recovery.size, ledger.checkpoint().size), (number, number));
     ledger.close().await;
+}
+
+/// What waits is refused when the ledger fails, and nothing is written after that: the next start finds a log that is whole.
+#[tokio::test]
+async fn a_commit_that_is_held_back_when_the_ledger_fails_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = Config {
+        checkpoint_interval: Duration::from_millis(300),
+        pace_from: 2,
+        pace_until: 100,
+        pace_hold: Duration::from_hours(1),
+        ..config(folder.path())
+    };
+    let (ledger, _) = Ledger::open(held).unwrap();
+    std::fs::create_dir(folder.path().join("tlog/checkpoint.tmp")).unwrap();
+    ledger.append(entry(0)).await.unwrap();
+    // Within the interval: two of three wait, and the thread holds their commit, until the checkpoint fails.
+    let _callers = [ledger.caller(), ledger.caller(), ledger.caller()];
+    let waiting = [ledger.append(entry(1)), ledger.append_and_wait(entry(2))];
+    for append in waiting {
+        let refused = append.await.unwrap_err();
+        assert!(matches!(refused, AppendError::Storage(_)), "{refused}");
+    }
+    ledger.close().await;
+    std::fs::remove_dir(folder.path().join("tlog/checkpoint.tmp")).unwrap();
+    let (ledger, recovery) = open(folder.path());
+    assert_eq!((recovery.size, recovery.torn), (1, None));
+    assert_eq!(ledger.append(entry(1)).await.unwrap().index, 1);
+    ledger.close().await;
+    assert_eq!(Reader::open(folder.path()).unwrap().verify(None).unwrap().fault, None);
 }
 
 #[test]

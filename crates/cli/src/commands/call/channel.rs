@@ -23,7 +23,7 @@ use hyper::{
     body::Incoming,
     client::conn::http2::{self, SendRequest},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use problem::Problem;
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -37,6 +37,9 @@ use crate::failure::{Failure, Outcome};
 
 /// Time for a connection to be there, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Silence of the gateway after which it is asked for a sign of life, and how long it then has. However slow an exchange is, its gateway
+/// answers that at once.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Bytes that may be on their way to this program at once. What is not read holds the gateway back.
 const WINDOW: u32 = 256 * 1024;
 
@@ -141,6 +144,10 @@ impl Channel {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(SILENCE)
+            .keep_alive_timeout(SILENCE)
+            .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| io_of(&error))?;
@@ -308,6 +315,9 @@ fn unreachable(address: SocketAddr, error: &io::Error, parties: Option<&Parties>
 
 /// Finds the error of the operating system or of TLS in one of hyper's.
 fn io_of(error: &hyper::Error) -> io::Error {
+    if error.is_timeout() {
+        return io::ErrorKind::TimedOut.into();
+    }
     let mut source: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = source {
         if let Some(found) = inner.downcast_ref::<io::Error>() {

@@ -194,7 +194,9 @@ impl Lease {
             return Ok(());
         }
         let net = wanted.map(|wanted| wanted * 2);
-        let shortest = net.into_iter().chain(held.own_net).min().map_or(0, |net| net.as_millis());
+        // The server takes no more than an `int4`, some 24 days.
+        let most = u128::from(i32::MAX.unsigned_abs());
+        let shortest = net.into_iter().chain(held.own_net).min().map_or(0, |net| net.as_millis().min(most));
         held.state = State::Running;
         let sql = format!("SET statement_timeout = {shortest}");
         let set = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut held.connection).await;
