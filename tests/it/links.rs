@@ -1,12 +1,12 @@
 //! Who may open a link or a client's connection, and until when.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use drawbridge_tests::{COUNCIL, Client, TRUST, TestFederation, eventually, federation::standard};
 use exchange::Reason;
 use federation::{
     GatewayId, SystemId,
-    authority::{Authority, Flavour},
+    authority::{Authority, Flavour, Revocations},
 };
 use http_body_util::BodyExt as _;
 
@@ -89,12 +89,26 @@ async fn revoking_a_systems_certificate_closes_its_connection() {
         client.call("/test.v1.Records/Find", &standard(), &find).await.is_err().then_some(())
     })
     .await;
-    assert!(
-        council.connect("revenues").await.is_err() || {
-            let mut client = council.connect("revenues").await.unwrap();
-            client.call("/test.v1.Records/Find", &standard(), &find).await.is_err()
-        }
-    );
+    let turned_away = async || match council.connect("revenues").await {
+        Err(_) => true,
+        Ok(mut client) => client.call("/test.v1.Records/Find", &standard(), &find).await.is_err(),
+    };
+    assert!(turned_away().await);
+
+    // An older list that is put back, or a folder that is taken away, takes nothing back.
+    let said = async |words: &str| {
+        eventually(words, 10, async || council.process().log().contains(words).then_some(())).await;
+    };
+    let folder = council.folder.join("revocation");
+    let list = folder.join(format!("{COUNCIL}.crl.pem"));
+    let (earlier, day) = (SystemTime::now() - Duration::from_hours(1), Duration::from_hours(24));
+    let older = council.authority.revocation_list(&mut Revocations::new(council.id.clone()), earlier, day).unwrap();
+    gateway::write_atomically(&list, &older).unwrap();
+    said("this revocation list was issued at").await;
+    assert!(turned_away().await);
+    std::fs::rename(&folder, council.folder.join("aside")).unwrap();
+    said("the folder is gone").await;
+    assert!(turned_away().await);
 }
 
 #[tokio::test]

@@ -200,8 +200,11 @@ async fn reflection_and_the_document_follow_contracts_that_come_change_and_go() 
         // The agreement is about the contract as it was, and goes on: this one only adds to it. What may be asked is what is shown.
         assert_eq!(shown(&federation, &mut client).await, (true, vec!["text"]), "{trigger:?}");
         let other = NOTES.replace("string text = 1;", "bytes text = 1;");
-        change(council, trigger, || fs::write(notes(council), other).unwrap()).await;
-        assert_eq!(shown(&federation, &mut client).await, (false, vec![]), "{trigger:?}");
+        // One that breaks what was agreed on is not taken up.
+        fs::write(notes(council), other).unwrap();
+        let why = council.refused().await;
+        assert!(why.contains("the agreement `notes`, which is in force, could no longer be served"), "{why}");
+        assert_eq!(shown(&federation, &mut client).await, (true, vec!["text"]), "{trigger:?}");
         let more = NOTES.replace("string text = 1;", "string text = 1; string written_by = 2;");
         change(council, trigger, || fs::write(notes(council), more).unwrap()).await;
         agreed_on_notes(&federation).await;
@@ -406,6 +409,39 @@ async fn agreements_end_and_certificates_are_revoked_while_the_rest_is_refused()
         (reply.reason() == Some(Reason::AgreementEnded)).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn agreements_stay_in_force_where_their_folder_is_taken_away_or_their_note_is_damaged() {
+    let federation = TestFederation::new().await.start();
+    let trust = federation.member(TRUST);
+    let asked = async || federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await.status.code;
+    let broken = async |says: &str| {
+        eventually("status says so", 10, async || {
+            trust.status().await.agreements.broken.iter().any(|problem| problem.contains(says)).then_some(())
+        })
+        .await;
+    };
+    let (folder, aside) = (trust.folder.join("agreements"), trust.folder.join("aside"));
+    fs::rename(&folder, &aside).unwrap();
+    broken("the folder is gone").await;
+    assert_eq!(asked().await, 0);
+    fs::rename(&aside, &folder).unwrap();
+    eventually("nothing is wrong any more", 10, async || {
+        trust.status().await.agreements.broken.is_empty().then_some(())
+    })
+    .await;
+
+    let note = folder.join("standard.note");
+    let text = fs::read_to_string(&note).unwrap();
+    fs::write(&note, &text[..text.len() / 2]).unwrap();
+    broken("standard.note").await;
+    assert_eq!(asked().await, 0);
+    // Nor does a reload of everything else take it back.
+    trust.reload().await;
+    assert_eq!(asked().await, 0);
+    fs::remove_file(&note).unwrap();
+    eventually("whoever removes the note withdraws it", 10, async || (asked().await != 0).then_some(())).await;
 }
 
 /// Calls without end, until it is told to stop; a call that fails is a panic.

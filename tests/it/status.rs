@@ -153,16 +153,21 @@ async fn agreements_past_their_review_are_told_and_those_that_ended_are_counted(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agreement_that_a_loaded_contract_keeps_from_being_served_is_told_by_status_and_by_agreement() {
-    let federation = TestFederation::new().await.start();
-    let council = federation.member(COUNCIL);
-    let file = council.folder.join("proto/test/v1/records.proto");
+    let mut federation = TestFederation::new().await.start();
+    let file = federation.member(COUNCIL).folder.join("proto/test/v1/records.proto");
     let rewrite = |from: &str, to: &str| {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains(from), "{from}");
         std::fs::write(&file, text.replace(from, to)).unwrap();
     };
+    // A gateway that runs does not take that up.
     rewrite("string note = 4", "string note = 9");
-    council.reload().await;
+    let why = federation.member(COUNCIL).refused().await;
+    assert!(why.contains("could no longer be served") && why.contains("renumbered from 4 to 9"), "{why}");
+    assert_eq!(federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await.status.code, 0);
+    assert!(federation.take(COUNCIL).terminate());
+    federation.restart(COUNCIL);
+    let council = federation.member(COUNCIL);
     let told = status(&council.folder);
     let agreement = &told["agreements"]["each"][0];
     assert_eq!((agreement["state"].as_str(), agreement["look_at"].as_bool()), (Some("served_in_part"), Some(true)));
@@ -184,7 +189,9 @@ async fn an_agreement_that_a_loaded_contract_keeps_from_being_served_is_told_by_
     }
 
     rewrite("string text = 1", "string text = 8");
-    council.reload().await;
+    assert!(federation.take(COUNCIL).terminate());
+    federation.restart(COUNCIL);
+    let council = federation.member(COUNCIL);
     let told = status(&council.folder);
     assert_eq!(told["agreements"]["each"][0]["state"], "not_served", "{told}");
     let counts = ["in_force", "not_served"].map(|count| told["agreements"][count].as_u64().unwrap());

@@ -68,9 +68,8 @@ impl Reloads {
     }
 
     /// Notes which agreements cannot be used.
-    pub(crate) fn break_agreements(&self, problems: &[Problem]) {
-        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) =
-            problems.iter().map(ToString::to_string).collect();
+    pub(crate) fn break_agreements<'p>(&self, problems: impl Iterator<Item = &'p Problem>) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = problems.map(ToString::to_string).collect();
     }
 
     /// Says which agreements cannot be used.

@@ -334,6 +334,8 @@ pub(crate) struct LiveJournal {
     at: Option<At>,
     pub segments: u64,
     pub erased: u64,
+    /// The first leaf of the first segment without its key.
+    pub keyless: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -344,7 +346,7 @@ struct At {
 
 impl LiveJournal {
     pub fn new(folder: Folder, from: u64) -> Self {
-        Self { folder, from, at: None, segments: 0, erased: 0 }
+        Self { folder, from, at: None, segments: 0, erased: 0, keyless: None }
     }
 
     /// Where the reader stands.
@@ -406,7 +408,10 @@ impl LiveJournal {
     fn enter(&mut self, scan: Scan) -> Result<(), Unreadable> {
         let key = read_key(&self.folder, &scan.header)?;
         self.segments += 1;
-        self.erased += u64::from(key.is_none());
+        if key.is_none() {
+            self.erased += 1;
+            self.keyless.get_or_insert(scan.header.first);
+        }
         self.at = Some(At { scan, key });
         Ok(())
     }

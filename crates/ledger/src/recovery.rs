@@ -20,7 +20,7 @@ use crate::files::{
 use crate::folder::Folder;
 use crate::journal::frame::{SECTOR, SegmentKey};
 use crate::journal::scan::{Chain, Scan};
-use crate::journal::segment::{Blank, Segment, read_key};
+use crate::journal::segment::{Blank, Segment, missing_key, read_key};
 use crate::journal::tail::End;
 use crate::ledger::CheckpointState;
 use crate::places::Places;
@@ -249,10 +249,6 @@ impl<'a> Recoverer<'a> {
         let Some((mut scan, key)) = last else {
             return Err(Damage::new(&self.folder.journal(), "it is empty").into());
         };
-        let Some(key) = key else {
-            let path = self.folder.key(scan.header.first);
-            return Err(Damage::new(&path, "it is missing, and its segment is still being written").into());
-        };
         self.check_log_key()?;
         self.check_checkpoint(&scan)?;
         self.tlog.check_edge(&self.edge)?;
@@ -289,7 +285,7 @@ impl<'a> Recoverer<'a> {
     }
 
     /// Reads one segment to its end.
-    fn segment(&mut self, first: u64, last: bool) -> Result<(Scan, Option<SegmentKey>, End), OpenError> {
+    fn segment(&mut self, first: u64, last: bool) -> Result<(Scan, SegmentKey, End), OpenError> {
         let mut scan = Scan::open(&self.folder, first, self.chain)?;
         if scan.header.origin != self.config.origin {
             return Err(OpenError::OtherLog {
@@ -298,7 +294,10 @@ impl<'a> Recoverer<'a> {
                 expected: self.config.origin.clone(),
             });
         }
-        let key = read_key(&self.folder, &scan.header)?;
+        // Who starts without has lost what it did: which commands were carried out, and what of its agreements' limits is used.
+        let Some(key) = read_key(&self.folder, &scan.header)? else {
+            return Err(missing_key(&self.folder, first).into());
+        };
         self.places.begin(first);
         let path = scan.path.clone();
         while let Some(batch) = scan.next()? {

@@ -4,6 +4,7 @@ use note::VerifierKey;
 
 use crate::files::{Damage, Unreadable, first_difference, read_if_there};
 use crate::folder::Folder;
+use crate::journal::segment::missing_key;
 use crate::journal::tail::End;
 use crate::publisher::widths;
 use crate::reader::{LiveJournal, ReadError, Reader, Step, read_checkpoint};
@@ -17,7 +18,7 @@ pub struct Report {
     pub frames: u64,
     /// Segments read.
     pub segments: u64,
-    /// Segments whose key is gone: their bodies are erased.
+    /// Segments whose key is gone: what their records say cannot be read. The first of them is the fault, unless there is another.
     pub erased: u64,
     /// Tiles of hashes that were held against the journal, full and partial.
     pub hash_tiles: u64,
@@ -126,7 +127,11 @@ impl Reader {
             return Err(Damage::new(&self.folder.checkpoint(), what).into());
         }
         report.root = Some(checkpoint.root);
-        Ok(())
+        // Last: whatever else is wrong says more.
+        match live.keyless {
+            Some(first) => Err(missing_key(&self.folder, first).into()),
+            None => Ok(()),
+        }
     }
 }
 

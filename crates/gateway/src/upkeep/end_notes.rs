@@ -1,9 +1,10 @@
 //! End notes that are to reach the other member's gateways.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use federation::MemberId;
@@ -19,17 +20,30 @@ use crate::{
     workers::Shared,
 };
 
+/// Longest pause between two attempts: a member that does not know the agreement, or is away, is not asked each second for ever.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
 /// Hands end notes on, until every gateway of the other member that can be dialled has taken them.
 pub(super) struct HandOn {
     shared: Arc<Shared>,
     peers: LinkPeers,
     ends: watch::Receiver<Vec<End>>,
     done: BTreeSet<PathBuf>,
+    /// What could not be handed on: how often, and from when on it is tried again.
+    missed: BTreeMap<PathBuf, (u32, Instant)>,
+}
+
+/// What came of handing a note on.
+enum Handed {
+    /// There is nobody left to hand it to.
+    Over(PathBuf),
+    /// Somebody did not take it.
+    Missed(PathBuf),
 }
 
 impl HandOn {
     pub(super) fn new(shared: Arc<Shared>, peers: LinkPeers, ends: watch::Receiver<Vec<End>>) -> Self {
-        Self { shared, peers, ends, done: BTreeSet::new() }
+        Self { shared, peers, ends, done: BTreeSet::new(), missed: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -38,19 +52,32 @@ impl HandOn {
             look.tick().await;
             let ends = self.ends.borrow().clone();
             // At once: a member that hangs keeps no other from learning of an end.
-            let taken = join_all(ends.iter().map(|end| self.hand_on(end))).await;
-            self.done.extend(taken.into_iter().flatten());
+            let handed = join_all(ends.iter().map(|end| self.hand_on(end))).await;
+            for handed in handed.into_iter().flatten() {
+                match handed {
+                    Handed::Over(path) => {
+                        self.missed.remove(&path);
+                        self.done.insert(path);
+                    }
+                    Handed::Missed(path) => {
+                        let times = self.missed.get(&path).map_or(0, |(times, _)| *times);
+                        let pause = Duration::from_secs(1 << times.min(6)).min(LONGEST_PAUSE);
+                        self.missed.insert(path, (times.saturating_add(1), Instant::now() + pause));
+                    }
+                }
+            }
         }
     }
 
-    /// Returns the note's path once there is nobody left to hand it to.
-    async fn hand_on(&self, end: &End) -> Option<PathBuf> {
+    /// Hands a note on, where it is time for that.
+    async fn hand_on(&self, end: &End) -> Option<Handed> {
         let folder = {
             let settings = self.shared.settings.load();
             settings.file.path(&settings.file.config.agreements.folder)
         };
         let (member, path) = ends::to_hand_on(end, self.shared.house.gateway.member(), &folder)?;
-        if self.done.contains(&path) {
+        let too_soon = self.missed.get(&path).is_some_and(|(_, from)| Instant::now() < *from);
+        if too_soon || self.done.contains(&path) {
             return None;
         }
         let rules = self.shared.rules.load_full();
@@ -61,7 +88,7 @@ impl HandOn {
         let agreement = end.agreement_id();
         if dialled.is_empty() {
             tracing::info!(%member, agreement, "no gateway of the other member can be dialled; its next question tells it of the end");
-            return Some(path);
+            return Some(Handed::Over(path));
         }
         let asked = dialled.iter().map(|gateway| async {
             let request = EndAgreementRequest { note: note.clone() };
@@ -74,7 +101,7 @@ impl HandOn {
         if all {
             tracing::info!(%member, agreement, "the end note was handed on");
         }
-        all.then_some(path)
+        Some(if all { Handed::Over(path) } else { Handed::Missed(path) })
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use contract::Contracts;
 use exchange::Rules;
 use federation::{
-    GatewayId, MemberId, SystemId,
+    Federation, GatewayId, MemberId, SystemId,
     trust::{Expected, RevocationList},
 };
 use link::{client::Links, server::Server};
@@ -32,6 +32,7 @@ use super::{CERTIFICATES, each_second};
 use crate::{
     load::{self, Parts},
     reloads::{Asked, Reloaded},
+    when,
     workers::Shared,
 };
 
@@ -170,12 +171,12 @@ impl Files {
         if !self.agreements.look(&settings.file.path(&settings.file.config.agreements.folder)) {
             return;
         }
-        refresh_agreements(&mut self.agreements);
         let rules = self.shared.rules.load_full();
+        refresh_agreements(&mut self.agreements, &rules.federation, &rules.contracts);
         let keys = |member: &MemberId| rules.federation.member_keys(member);
         let loaded = self.loader.load(self.agreements.texts(), &keys, &rules.contracts);
         let before = rules.agreements.iter().len();
-        self.tell_agreements(&loaded, before);
+        self.tell_agreements(&loaded, self.agreements.problems(), before);
         tell_shown(&rules.contracts, &loaded.agreements, self.shared.house.gateway.member());
         self.ends.send_replace(loaded.ends);
         self.shared.rules.store(Arc::new(Rules {
@@ -186,11 +187,12 @@ impl Files {
         }));
     }
 
-    fn tell_agreements(&self, loaded: &policy::Loaded, before: usize) {
+    /// `kept` is wrong with files whose last good text counts.
+    fn tell_agreements(&self, loaded: &policy::Loaded, kept: &[Problem], before: usize) {
         for problem in &loaded.problems {
             tracing::error!(%problem, "an agreement cannot be used; it permits nothing");
         }
-        self.shared.reloads.break_agreements(&loaded.problems);
+        self.shared.reloads.break_agreements(loaded.problems.iter().chain(kept));
         tracing::info!(
             agreements = loaded.agreements.iter().len(),
             before,
@@ -255,9 +257,34 @@ async fn read(reading: &mut Option<Reading>) -> Result<Box<Parts>, Vec<Problem>>
 
 /// Reads changed lists. File by file: what one member sent may not keep another's revocations from being seen.
 fn refresh_lists(lists: &mut Folder, usable: impl Fn(Vec<RevocationList>) -> Result<(), Vec<Problem>>) {
-    let usable = |path: &Path, text: &str| usable(load::revocation_list(path, text)?);
+    let before = lists.clone();
+    let usable = |path: &Path, text: &str| {
+        let read = load::revocation_list(path, text)?;
+        let in_force = before.text(path).and_then(|text| load::revocation_list(path, text).ok());
+        not_older(path, &read, &in_force.unwrap_or_default())?;
+        usable(read)
+    };
     for problem in lists.refresh(load::REVOCATION_ENDINGS, usable) {
         tracing::error!(%problem, "a revocation list cannot be used; the last good one of this file stays in force");
+    }
+}
+
+/// A list that was put back, by hand or from a backup, takes nothing back of what a newer one revokes.
+fn not_older(path: &Path, read: &[RevocationList], in_force: &[RevocationList]) -> Result<(), Vec<Problem>> {
+    let newest = |lists: &[RevocationList]| lists.iter().map(RevocationList::issued).max();
+    match (newest(read), newest(in_force)) {
+        (Some(read), Some(in_force)) if read < in_force => Err(vec![
+            Problem::new(
+                path,
+                format!(
+                    "this revocation list was issued at {}, and the one in force at {}",
+                    when::rfc3339(read),
+                    when::rfc3339(in_force)
+                ),
+            )
+            .help("put the newer one there; to do without any, take the file away and start the gateway again"),
+        ]),
+        _ => Ok(()),
     }
 }
 
@@ -265,9 +292,21 @@ fn lists_of(lists: &Folder) -> Vec<RevocationList> {
     lists.texts().filter_map(|(path, text)| load::revocation_list(&path, text).ok()).flatten().collect()
 }
 
-fn refresh_agreements(agreements: &mut Folder) {
-    for problem in agreements.refresh(load::AGREEMENT_ENDINGS, |_, _| Ok(())) {
-        tracing::error!(%problem, "a file cannot be read; what it said before stays in force");
+/// Reads changed agreements and end notes. What was good stays in force where its file no longer makes sense: a note that is half written,
+/// or damaged, ends no agreement.
+fn refresh_agreements(agreements: &mut Folder, federation: &Federation, contracts: &Contracts) {
+    let before = agreements.clone();
+    let keys = |member: &MemberId| federation.member_keys(member);
+    let usable = |path: &Path, text: &str| {
+        if before.text(path).is_none_or(|before| before == text) {
+            return Ok(());
+        }
+        let loaded = Loader::new().load([(path.to_owned(), text)], &keys, contracts);
+        let empty = loaded.agreements.iter().len() == 0 && loaded.waiting.is_empty() && loaded.ends.is_empty();
+        if empty { Err(loaded.problems) } else { Ok(()) }
+    };
+    for problem in agreements.refresh(load::AGREEMENT_ENDINGS, usable) {
+        tracing::error!(%problem, "a file cannot be used; what it said before stays in force");
     }
 }
 

@@ -204,7 +204,14 @@ fn key_text(key: &[u8; 32]) -> Zeroizing<String> {
     text
 }
 
-/// Reads the key of a segment; `None` when there is no file, that is, when its bodies are erased.
+/// Says that the key of a segment is not there. Nothing erases records yet, so it was lost or taken away.
+pub(crate) fn missing_key(folder: &Folder, first: u64) -> Damage {
+    let what =
+        format!("it is missing, and without it nothing can be read of the records from {first} on to the next segment");
+    Damage::new(&folder.key(first), what)
+}
+
+/// Reads the key of a segment; `None` when there is no file, and its bodies cannot be read.
 pub(crate) fn read_key(folder: &Folder, header: &SegmentHeader) -> Result<Option<SegmentKey>, Unreadable> {
     let path = folder.key(header.first);
     let Some(text) = read_if_there(&path)?.map(Zeroizing::new) else {

@@ -264,7 +264,7 @@ async fn a_reader_sees_a_consistent_prefix_while_the_ledger_grows() {
 }
 
 #[tokio::test]
-async fn destroying_a_segments_key_erases_its_bodies_and_breaks_no_proof() {
+async fn without_a_segments_key_its_bodies_are_gone_and_named_and_no_proof_breaks() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = open(folder.path());
     append(&ledger, 0, 600, 20).await;
@@ -273,17 +273,18 @@ async fn destroying_a_segments_key_erases_its_bodies_and_breaks_no_proof() {
 
     let reader = Reader::open(folder.path()).unwrap();
     let report = reader.verify(Some(&log_key().verifier())).unwrap();
-    assert_eq!((report.fault.clone(), report.frames, report.erased), (None, 600, 1));
+    let fault = report.fault.clone().unwrap();
+    assert_eq!(fault.file, folder.path().join("keys/00000000000000000000.key"));
+    assert_eq!((report.frames, report.erased, report.root.is_some()), (600, 1, true));
     let erased = reader.get(0).unwrap();
     assert_eq!((erased.leaf, erased.body), (leaf(0), None));
     assert_eq!(reader.get(599).unwrap().body, Some(body(599)));
     let (checkpoint, _) = reader.checkpoint().unwrap();
     let path = reader.inclusion(0, checkpoint.size).unwrap();
     merkle::verify_inclusion(leaf(0).hash(), 0, checkpoint.size, &path, checkpoint.root).unwrap();
-    let (ledger, recovery) = open(folder.path());
-    assert_eq!(recovery.size, 600);
-    assert_eq!(ledger.read(0).unwrap().body, None);
-    ledger.close().await;
+    // A ledger that goes on without would not know what it did.
+    let OpenError::Damaged(damage) = refused(folder.path()) else { panic!("it is damaged") };
+    assert_eq!(damage, fault);
 }
 
 #[test]

@@ -82,9 +82,10 @@ impl List {
         let mut out = Out::new();
         let mut table = Table::new(columns(self.wide));
         let mut newest: VecDeque<View> = VecDeque::new();
-        let (mut left_out, mut found) = (0_u64, false);
+        let (mut left_out, mut found, mut unreadable) = (0_u64, false, 0_u64);
         for record in records(&log) {
             let record = record?;
+            unreadable = unreadable.saturating_add(u64::from(record.opened.is_none()));
             if !filter.admits(&record) || !self.ended_so(&record) {
                 continue;
             }
@@ -106,6 +107,11 @@ impl List {
         }
         table.finish(&mut out)?;
         out.flush()?;
+        if unreadable > 0 {
+            crate::terminal::warn(format_args!(
+                "{unreadable} records cannot be read, since the key of their segment is missing; `drawbridge log verify` names it"
+            ));
+        }
         if left_out > 0 && !self.json {
             crate::terminal::say(format_args!("{left_out} older ones are left out"));
         }

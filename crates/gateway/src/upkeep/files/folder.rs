@@ -16,13 +16,24 @@ pub(super) struct Folder {
     path: PathBuf,
     seen: BTreeMap<PathBuf, (Option<SystemTime>, u64)>,
     kept: Kept,
+    /// There were files in it, and now the folder itself is not there.
+    gone: bool,
+    problems: Vec<Problem>,
 }
 
 impl Folder {
     /// Looks at the folder, and returns whether it has changed. Another folder than before has.
     pub(super) fn look(&mut self, path: &Path) -> bool {
         let now = stand(path);
-        if self.path == path && self.seen == now {
+        let gone = self.path == path && !self.seen.is_empty() && now.is_empty() && !path.is_dir();
+        if gone || self.gone && self.path == path {
+            // Whoever takes a whole folder away means no end of everything in it.
+            let changed = gone != self.gone;
+            self.gone = gone;
+            if gone {
+                return changed;
+            }
+        } else if self.path == path && self.seen == now {
             return false;
         }
         if self.path != path {
@@ -32,13 +43,34 @@ impl Folder {
         true
     }
 
-    /// Reads it again, and returns what is wrong with its files; see [`Kept::refresh`].
+    /// Reads it again, and returns what is wrong with it or its files; see [`Kept::refresh`]. Of a folder that is gone all stays as it was.
     pub(super) fn refresh(
         &mut self,
         endings: &[&str],
         usable: impl Fn(&Path, &str) -> Result<(), Vec<Problem>>,
-    ) -> Vec<Problem> {
-        self.kept.refresh(&self.path, endings, usable)
+    ) -> &[Problem] {
+        self.problems = if self.gone {
+            vec![
+                Problem::new(
+                    &self.path,
+                    "the folder is gone; what its files said stays in force until the gateway starts again",
+                )
+                .help("put it back; to take something back, remove its file from the folder"),
+            ]
+        } else {
+            self.kept.refresh(&self.path, endings, usable)
+        };
+        &self.problems
+    }
+
+    /// Returns what was wrong when it was last read.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Returns the last good text of a file.
+    pub(super) fn text(&self, path: &Path) -> Option<&str> {
+        self.kept.text(path)
     }
 
     /// Returns the good texts, in the order of their paths.

@@ -41,6 +41,11 @@ impl Kept {
         problems
     }
 
+    /// Returns the last good text of a file.
+    pub(super) fn text(&self, path: &Path) -> Option<&str> {
+        self.texts.get(path).map(String::as_str)
+    }
+
     /// Returns the good texts, in the order of their paths.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&Path, &str)> {
         self.texts.iter().map(|(path, text)| (path.as_path(), text.as_str()))

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use exchange::Rules;
 use federation::{Federation, MemberId};
+use policy::ContractState;
 use problem::Problem;
 
 use super::{Files, Folder, lists_of, refresh_agreements, refresh_lists, tell_shown};
@@ -19,6 +20,31 @@ use crate::{
     settings::{self, Read, Settings},
     when,
 };
+
+/// Agreements in force under which something was served until now, and would be no longer, since the contract has become another one. A
+/// contract that is taken away altogether is somebody's wish.
+fn no_longer_served(rules: &Rules, prepared: &Prepared, now: SystemTime) -> Vec<Problem> {
+    let after = &prepared.agreements.agreements;
+    let mut problems = Vec::new();
+    for agreement in rules.agreements.iter().filter(|agreement| after.in_force(&agreement.digest(), now)) {
+        let served = rules.agreements.standings(&agreement.digest());
+        for standing in after.standings(&agreement.digest()) {
+            let was_served =
+                served.iter().any(|before| before.service == standing.service && before.hindrance.is_none());
+            let another = matches!(standing.contract, ContractState::Different { .. });
+            if let Some(hindrance) = standing.hindrance.as_ref().filter(|_| was_served && another) {
+                let what = format!(
+                    "the agreement `{}`, which is in force, could no longer be served: {}",
+                    agreement.id(),
+                    hindrance.what
+                );
+                let help = format!("{}; or end the agreement first", hindrance.help);
+                problems.push(Problem::new(agreement.file(), what).help(help));
+            }
+        }
+    }
+    problems
+}
 
 /// What is ready to come into force.
 struct Next {
@@ -49,11 +75,12 @@ impl Files {
         let file = parts.file.clone();
         let (mut agreements, mut lists) = (self.agreements.clone(), self.lists.clone());
         agreements.look(&file.path(&file.config.agreements.folder));
-        refresh_agreements(&mut agreements);
         lists.look(&file.path(&file.config.revocation.folder));
         // Lists are held against the members of the directory that is to come.
         let (own, federation) = (shared.house.gateway.member(), parts.federation().cloned());
-        let federation = federation.unwrap_or_else(|| shared.rules.load().federation.clone());
+        let rules = shared.rules.load_full();
+        let federation = federation.unwrap_or_else(|| rules.federation.clone());
+        refresh_agreements(&mut agreements, &federation, &rules.contracts);
         refresh_lists(&mut lists, |lists| load::trust_with(&file, own, federation.clone(), lists).map(drop));
         let load = |loader: &mut policy::Loader, federation: &Federation, contracts: &contract::Contracts| {
             let keys = |member: &MemberId| federation.member_keys(member);
@@ -62,6 +89,7 @@ impl Files {
         match parts.assemble(Ok(lists_of(&lists)), load, SystemTime::now()) {
             Ok(prepared) => {
                 problems.extend(self.of_another_gateway(&prepared));
+                problems.extend(no_longer_served(&rules, &prepared, SystemTime::now()));
                 if problems.is_empty() { Ok(Next { prepared, agreements, lists }) } else { Err(problems) }
             }
             Err(more) => {
@@ -118,7 +146,7 @@ impl Files {
         load::keep_contracts(&prepared.file, &prepared.contracts)
             .map_err(|error| failed("cannot keep the contracts in the data folder", error.to_string()))?;
         let before = shared.rules.load().agreements.iter().len();
-        self.tell_agreements(&prepared.agreements, before);
+        self.tell_agreements(&prepared.agreements, agreements.problems(), before);
         tell_shown(&prepared.contracts, &prepared.agreements.agreements, shared.house.gateway.member());
         let settings = Arc::new(settings);
         shared.rules.store(Arc::new(Rules {
