@@ -131,3 +131,33 @@ async fn a_stream_whose_reader_pauses_is_closed_as_fast() {
         ends_in_time(by, false).await;
     }
 }
+
+/// Nobody can hand it an end note, and of two agreements on the same thing the one that is over may not keep it from the other.
+#[tokio::test]
+async fn a_gateway_that_nobody_can_dial_asks_which_agreements_are_ended() {
+    let mut federation = TestFederation::without_agreement().await;
+    federation.hide(COUNCIL, 2);
+    let (first, second) = (
+        Agreement { id: "a-first".to_owned(), ..Agreement::default() },
+        Agreement { id: "b-second".to_owned(), ..Agreement::default() },
+    );
+    federation.agree(&first);
+    federation.agree(&second);
+    let federation = federation.start();
+    let asked = async || federation.call("test.v1.Records/Find", r#"{"id": "1"}"#).await;
+    assert_eq!(asked().await.status.code, 0);
+    federation.end(&first, TRUST);
+    eventually("it has asked for the end note", 30, async || {
+        let folder = std::fs::read_dir(federation.member(COUNCIL).folder.join("agreements")).unwrap();
+        let mut names = folder.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.any(|name| name.contains("end")).then_some(())
+    })
+    .await;
+    eventually("the other agreement is used", 10, async || (asked().await.status.code == 0).then_some(())).await;
+    federation.end(&second, TRUST);
+    eventually("it knows of both", 30, async || {
+        let reply = asked().await;
+        (reply.reason() == Some(Reason::AgreementEnded) && reply.trailers["drawbridge-hop"] == "consumer").then_some(())
+    })
+    .await;
+}

@@ -92,6 +92,8 @@ pub struct Member {
     pub operations: SocketAddr,
     /// The address in its directory entry, where it is another than [`Member::links`].
     announced: Option<String>,
+    /// It has no address in its entry: it asks, and nobody can dial it.
+    hidden: bool,
     process: Option<Gateway>,
 }
 
@@ -199,6 +201,12 @@ impl TestFederation {
     /// Writes the directory into both folders, with entries of this version, in which the gateway of a member has another address.
     pub fn announce(&mut self, id: &str, address: &str, version: u64) {
         self.members.get_mut(id).unwrap().announced = Some(address.to_owned());
+        self.publish(version);
+    }
+
+    /// Writes the directory into both folders, with entries of this version, in which the gateway of a member has no address.
+    pub fn hide(&mut self, id: &str, version: u64) {
+        self.members.get_mut(id).unwrap().hidden = true;
         self.publish(version);
     }
 
@@ -377,6 +385,7 @@ impl Member {
             clients,
             operations,
             announced: None,
+            hidden: false,
             process: None,
         }
     }
@@ -400,7 +409,8 @@ impl Member {
             former_member_keys: vec![],
             gateways: vec![GatewayEntry::new(
                 self.gateway.clone(),
-                Some(self.announced.clone().unwrap_or_else(|| self.links.to_string()).parse().unwrap()),
+                (!self.hidden)
+                    .then(|| self.announced.clone().unwrap_or_else(|| self.links.to_string()).parse().unwrap()),
                 self.gateway_key.verifier(),
                 log,
             )],

@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use contract::Digest;
 use exchange::{Call, House, Provider, REPLAY_WINDOW, Reply, Sessions, Whole, headers::Signed};
 use federation::GatewayId;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{Body, Incoming, server::Caller};
 use prost::Message;
 use proto::link::{
-    ConsumerClaims, EndAgreementRequest, EndAgreementResponse, Inclusion, OpenRequest, OpenResponse, OutcomeRequest,
-    ProveRequest, ProveResponse,
+    ConsumerClaims, EndAgreementRequest, EndAgreementResponse, EndedRequest, EndedResponse, Inclusion, OpenRequest,
+    OpenResponse, OutcomeRequest, ProveRequest, ProveResponse,
 };
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     ends,
     observe::Observer,
     places::{Holder, Places},
-    ports::{BodyOutlet, END_AGREEMENT, OPEN, OUTCOME, PROTOCOL, PROVE, STREAM_BUFFER},
+    ports::{BodyOutlet, END_AGREEMENT, ENDED, MAX_ENDED, OPEN, OUTCOME, PROTOCOL, PROVE, STREAM_BUFFER},
     settings::InForce,
 };
 
@@ -122,6 +123,7 @@ impl LinksPort {
             PROVE => self.prove(body).await,
             OUTCOME => self.outcome(peer, body).await,
             END_AGREEMENT => self.end_agreement(peer, body),
+            ENDED => self.ended(peer, body),
             _ => calls::bare(StatusCode::NOT_FOUND),
         }
     }
@@ -177,6 +179,23 @@ impl LinksPort {
                 calls::bare(StatusCode::INTERNAL_SERVER_ERROR)
             }
         }
+    }
+
+    /// Tells a party which of its agreements are ended. Of others it tells nothing.
+    fn ended(&self, peer: &GatewayId, body: Bytes) -> Response<Body> {
+        let Ok(request) = EndedRequest::decode(body) else {
+            return calls::bare(StatusCode::BAD_REQUEST);
+        };
+        if request.agreements.len() > MAX_ENDED {
+            return calls::bare(StatusCode::BAD_REQUEST);
+        }
+        let rules = self.house.rules.load();
+        let digests = request.agreements.iter().filter_map(|digest| Some(Digest(digest.as_ref().try_into().ok()?)));
+        let ends = digests.filter_map(|digest| {
+            rules.agreements.get(&digest).filter(|agreement| agreement.is_party(peer.member()))?;
+            rules.agreements.end(&digest)
+        });
+        message(&EndedResponse { notes: ends.map(ToString::to_string).collect() })
     }
 
     fn end_agreement(&self, peer: &GatewayId, body: Bytes) -> Response<Body> {

@@ -31,6 +31,10 @@ pub(crate) const OPEN: &str = "/drawbridge.link.v1/Open";
 pub(crate) const PROVE: &str = "/drawbridge.link.v1/Prove";
 /// Path of the request that hands on an end note.
 pub(crate) const END_AGREEMENT: &str = "/drawbridge.link.v1/EndAgreement";
+/// Path of the request for the end notes of agreements.
+pub(crate) const ENDED: &str = "/drawbridge.link.v1/Ended";
+/// Most agreements that one such request may name: all their notes fit into the answer.
+pub(crate) const MAX_ENDED: usize = 128;
 /// Path of the request for what became of a command.
 pub(crate) const OUTCOME: &str = "/drawbridge.link.v1/Outcome";
 /// Version of the link protocol.

@@ -77,7 +77,9 @@ impl Settings {
     /// What the links' port allows. The exchanges of many systems share one connection, so there is room for all of its streams.
     pub(crate) fn links_limits(&self) -> server::Limits {
         let limits = self.limits();
-        server::Limits { http2: limits.http2.with_room_for_all(), ..limits }
+        // What many systems give up crosses on few links.
+        let resets = limits.http2.resets.saturating_mul(LINKS_RESETS);
+        server::Limits { http2: Http2 { resets, ..limits.http2 }.with_room_for_all(), ..limits }
     }
 
     /// What the clients' port allows.
@@ -113,6 +115,8 @@ impl Settings {
     }
 }
 
+/// How many times more resets a link may bring than one client.
+const LINKS_RESETS: u32 = 20;
 /// How many times the limit a header list of a client may be to be refused in words; a longer one is answered with 431.
 const TOLD_HEADERS: u32 = 4;
 

@@ -2,6 +2,7 @@
 //!
 //! Loops that do not wait for one another: a peer that hangs, or a disk, delays no revocation and no end of an agreement.
 
+mod asked_ends;
 mod end_notes;
 mod files;
 mod left_open;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
+    asked_ends::AskedEnds,
     end_notes::HandOn,
     files::{Files, Ports},
     left_open::CommandsLeftOpen,
@@ -39,6 +41,7 @@ const NOTE_PROMISES: Duration = Duration::from_secs(60);
 pub(crate) struct Upkeep {
     files: Files,
     hand_on: HandOn,
+    asked_ends: AskedEnds,
     promises: CheckedPromises,
     left_open: CommandsLeftOpen,
     health: Health,
@@ -66,6 +69,7 @@ impl Upkeep {
         let ends = watch::Sender::new(Vec::new());
         Self {
             hand_on: HandOn::new(shared.clone(), peers.clone(), ends.subscribe()),
+            asked_ends: AskedEnds::new(shared.clone(), peers.clone()),
             left_open: CommandsLeftOpen::new(shared, peers.clone()),
             promises: CheckedPromises { shared: shared.clone(), peers, noted_at: Instant::now(), noted: 0 },
             health: Health { shared: shared.clone(), reporter: health },
@@ -89,7 +93,8 @@ impl Upkeep {
         let shared = self.health.shared.clone();
         let kept_answers = sweep_answers(&shared);
         let (promises, left_open) = (self.promises.run(), self.left_open.run());
-        tokio::join!(self.files.run(), self.hand_on.run(), promises, left_open, self.health.run(), kept_answers);
+        let (hand_on, asked_ends) = (self.hand_on.run(), self.asked_ends.run());
+        tokio::join!(self.files.run(), hand_on, asked_ends, promises, left_open, self.health.run(), kept_answers);
     }
 }
 

@@ -29,13 +29,16 @@ pub enum Breach {
     /// It reset more streams than [`Http2::resets`] allows.
     #[error("the peer reset too many streams")]
     Resets,
+    /// It broke a rule or a limit that HTTP/2 itself keeps: header blocks without end, streams beyond all bounds, frames that make no sense.
+    #[error("the peer kept to no rule of HTTP/2: {0}")]
+    Rules(h2::Reason),
 }
 
 impl Breach {
     fn into_io(self) -> io::Error {
         let kind = match self {
             Self::Trickle => io::ErrorKind::TimedOut,
-            Self::IdleFrames | Self::Resets => io::ErrorKind::QuotaExceeded,
+            Self::IdleFrames | Self::Resets | Self::Rules(_) => io::ErrorKind::QuotaExceeded,
         };
         io::Error::new(kind, self)
     }
@@ -226,14 +229,14 @@ struct Conduct {
 const EARNED_BY_WORK: u32 = 10;
 /// What a second earns.
 const IDLE_FRAMES_PER_SECOND: u32 = 100;
-/// What a second earns: nghttp2's default.
-const RESETS_PER_SECOND: u32 = 33;
+/// Seconds in which all resets are earned anew: nghttp2's default of 33 a second for 1,000.
+const RESETS_REFILL: u32 = 30;
 
 impl Conduct {
     fn new(limits: &Http2, now: Instant) -> Self {
         Self {
             idle_frames: Allowance::new(limits.idle_frames, IDLE_FRAMES_PER_SECOND, now),
-            resets: Allowance::new(limits.resets, RESETS_PER_SECOND, now),
+            resets: Allowance::new(limits.resets, limits.resets / RESETS_REFILL, now),
         }
     }
 

@@ -55,8 +55,8 @@ pub struct Http2 {
     /// Default: 1,000, as Envoy's `max_outbound_control_frames`. The allowance refills by 100 a second, and by ten for each frame of
     /// headers or data in either direction (Envoy's ratio for `WINDOW_UPDATE`). Beyond it the connection ends.
     pub idle_frames: u32,
-    /// Streams that a peer may reset at a stretch. Default: 1,000. The allowance refills by 33 a second (nghttp2's
-    /// `nghttp2_option_set_stream_reset_rate_limit`, both figures), and by one for each stream that is answered to its end, so
+    /// Streams that a peer may reset at a stretch. Default: 1,000. The allowance refills within 30 seconds (nghttp2's
+    /// `nghttp2_option_set_stream_reset_rate_limit`: 1,000, and 33 a second), and by one for each stream that is answered to its end, so
     /// that a busy gateway may pass on its callers' cancellations. Beyond it the connection ends.
     pub resets: u32,
 }
@@ -144,7 +144,8 @@ impl Http2 {
             .max_send_buffer_size(self.send_buffer_within_bounds())
             .data_frame_budget(self.small_frames)
             .max_local_error_reset_streams(Some(LOCAL_RESETS))
-            .max_pending_accept_reset_streams(PENDING_RESETS);
+            // Not h2's own 20: a client that gives up thirty calls at once is no attacker, and what may be reset is counted already.
+            .max_pending_accept_reset_streams(usize::try_from(self.resets).unwrap_or(usize::MAX));
         builder
     }
 
@@ -175,8 +176,6 @@ impl Http2 {
 /// Streams that this end resets because the peer broke a rule (too many open ones among them) before the connection ends. Hyper's
 /// default.
 const LOCAL_RESETS: usize = 1_024;
-/// Streams that the peer opened and reset before they were looked at. h2's default.
-const PENDING_RESETS: usize = 20;
 /// Streams that are opened before the peer has said how many it allows. Source: RFC 9113, section 6.5.2 (hyper does the same).
 const FIRST_STREAMS: usize = 100;
 

@@ -42,6 +42,8 @@ type Purposes = HashMap<Arc<str>, Vec<Candidate>>;
 struct Known {
     agreement: Arc<Agreement>,
     ended: Option<Ended>,
+    /// The end note as it was signed.
+    end: Option<End>,
     standings: Vec<Standing>,
 }
 
@@ -145,7 +147,8 @@ impl Agreements {
                     .or_default()
                     .push(candidate);
             }
-            let known = Known { agreement: Arc::clone(agreement), ended, standings: plans.standings };
+            let end = end.copied().cloned();
+            let known = Known { agreement: Arc::clone(agreement), ended, end, standings: plans.standings };
             inner.agreements.insert(agreement.digest(), known);
         }
         let methods = inner.index.values_mut().flat_map(HashMap::values_mut).flat_map(HashMap::values_mut);
@@ -295,6 +298,12 @@ impl Agreements {
         let expired =
             || (now >= known.agreement.valid_until()).then(|| Ended::Expired { at: known.agreement.valid_until() });
         known.ended.clone().or_else(expired)
+    }
+
+    /// Returns the end note of an agreement, where a member has ended it. It can be passed on as it is.
+    #[must_use]
+    pub fn end(&self, digest: &Digest) -> Option<&End> {
+        self.0.agreements.get(digest)?.end.as_ref()
     }
 
     /// Returns whether an agreement is known and its time is now, whatever contracts make of it.

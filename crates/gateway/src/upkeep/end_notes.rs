@@ -87,7 +87,7 @@ impl HandOn {
         let dialled: Vec<_> = gateways.iter().filter(|gateway| gateway.address.is_some()).collect();
         let agreement = end.agreement_id();
         if dialled.is_empty() {
-            tracing::info!(%member, agreement, "no gateway of the other member can be dialled; its next question tells it of the end");
+            tracing::info!(%member, agreement, "no gateway of the other member can be dialled: it will ask for the end note");
             return Some(Handed::Over(path));
         }
         let asked = dialled.iter().map(|gateway| async {

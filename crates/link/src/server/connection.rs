@@ -22,7 +22,7 @@ use super::workers::Load;
 use super::{Event, Shared, count};
 use crate::body::Incoming;
 use crate::coalesce::CoalescedWrites;
-use crate::guard::{Guarded, Pulse};
+use crate::guard::{Breach, Guarded, Pulse};
 use crate::http2::spare_the_table;
 use crate::pump::Pump;
 use crate::upkeep::{Finding, OpenStream, Order, Times, Upkeep};
@@ -59,7 +59,9 @@ impl<P: Send + Sync + 'static> Connection<P> {
         let ended = self.drive(io, service, &pulse).await;
         let caller = &self.admitted.caller;
         let (address, name) = (caller.address, Arc::clone(&caller.name));
-        if let Some(breach) = pulse.breach() {
+        let by_h2 = ended.as_ref().err().filter(|error| error.is_go_away() && error.is_library());
+        let by_h2 = by_h2.and_then(h2::Error::reason).map(Breach::Rules);
+        if let Some(breach) = pulse.breach().or(by_h2) {
             count(&self.shared.counters.breached);
             (self.shared.observe)(Event::Breached { address, name, breach });
         } else if let Err(cause) = ended {

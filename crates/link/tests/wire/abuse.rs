@@ -165,13 +165,33 @@ async fn streams_opened_and_reset_in_haste_end_the_connection() {
         if !goes_on {
             break;
         }
-        // Lets the server see them one by one, or its other limit (20 unseen ones) ends this at once.
-        tokio::task::yield_now().await;
     }
     assert!(!goes_on, "100,000 resets were taken");
     serving.until_empty().await;
     let streams = serving.server.counts().streams;
     assert!(streams <= 2_000, "{streams} streams were begun");
+    assert_eq!(serving.server.counts().breached, 1);
+}
+
+#[tokio::test]
+async fn five_hundred_calls_given_up_at_once_cost_no_other_its_stream() {
+    let serving = plain();
+    let mut raw = Raw::open(serving.address).await;
+    // One that is under way, and then a burst that the server finds reset already.
+    assert!(raw.request(1).await);
+    for burst in 0..5 {
+        let mut bytes = Vec::new();
+        for number in 0..100 {
+            let stream = 3 + 2 * (burst * 100 + number);
+            bytes.extend(encode(HEADERS, END_HEADERS, stream, &head()));
+            bytes.extend(encode(RST_STREAM, 0, stream, &8u32.to_be_bytes()));
+        }
+        assert!(raw.write(&bytes).await);
+    }
+    // The connection goes on, and so does the stream that was open.
+    raw.settle().await;
+    assert_eq!(serving.server.counts().breached, 0);
+    honest(&serving).await;
 }
 
 #[tokio::test]
