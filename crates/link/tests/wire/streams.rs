@@ -384,7 +384,7 @@ async fn another_implementation_is_served_without_tls_where_that_is_allowed() {
 #[tokio::test]
 async fn an_answer_to_head_is_its_head_alone() {
     let serving =
-        Serving::start(server::Limits::default(), Transport::Plain(()), |_, request: Request<Incoming>| async move {
+        Serving::start(server::Limits::default(), Transport::Plain, |_, request: Request<Incoming>| async move {
             assert_eq!(request.method(), http::Method::HEAD);
             Response::new(Body::full("nobody asked for it".into(), Some(ok())))
         });
