@@ -48,6 +48,13 @@ async fn proven(federation: &TestFederation, exchange: &str) -> (u64, u64) {
 }
 
 #[tokio::test]
+async fn lines_are_not_taken_compressed() {
+    let (federation, _backend) = interop().await;
+    let answer = plain(&federation, TAKE, LINES, &gzipped(b"{}\n"), &["--header", "Content-Encoding: gzip"]);
+    assert_eq!((answer.status, answer.header("accept-encoding")), (415, Some("identity")));
+}
+
+#[tokio::test]
 async fn lines_of_requests_have_one_answer_in_json_and_are_proven_on_both_sides() {
     let (federation, _backend) = interop().await;
     // Empty lines mean nothing, and the last one needs no end.

@@ -310,3 +310,21 @@ fn the_gateways_of_a_mock_that_is_killed_end_with_it() {
     }
     assert!(Serving::of(root.path(), &arguments).stop());
 }
+
+#[test]
+fn a_contract_with_every_rule_is_mocked_by_what_is_shipped() {
+    let root = tempfile::tempdir().unwrap();
+    // Its patterns have `(?i)` and `\p{…}`.
+    let mock = Serving::of(root.path(), &[&proto("crates/rest/tests/fixtures"), "--data", "kept"]);
+    assert!(mock.said.contains("6 methods"), "{}", mock.said);
+    assert!(mock.stop());
+}
+
+#[test]
+fn a_single_file_is_mocked_whatever_lies_beside_it() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("x")).unwrap();
+    fs::write(root.path().join("x/tenancies.proto"), CONTRACT).unwrap();
+    fs::write(root.path().join("x/b.proto"), "this is no contract").unwrap();
+    assert!(Serving::of(root.path(), &["x/tenancies.proto", "--data", "kept"]).stop());
+}

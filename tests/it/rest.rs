@@ -11,6 +11,8 @@ use proto::records::Kind;
 use records::Record;
 use serde_json::Value;
 
+use crate::connect::{gzipped, plain};
+
 pub(crate) fn arguments(federation: &TestFederation, check: &str) -> Vec<String> {
     let council = federation.member(COUNCIL);
     let folder = |member: &Member| member.folder.to_str().unwrap().to_owned();
@@ -82,6 +84,51 @@ async fn curl_asks_over_both_versions_of_http() {
         let (_, _, all) = curl(&federation, "/test.v1.Records/List", &more);
         assert!(all.contains("grpc-status: 0"), "{flags:?}: {all}");
     }
+}
+
+#[tokio::test]
+async fn head_is_answered_like_get_and_without_a_body() {
+    let federation = TestFederation::new().await;
+    shelf(&federation);
+    let federation = federation.start();
+    for http in ["--http2", "--http1.1"] {
+        for (path, expected) in
+            [("/openapi.json", "200"), ("/v1/items/1", "200"), ("/test.v1.Records/Find", "405"), ("/nothing", "403")]
+        {
+            let (status, _, said) = curl(&federation, path, &[http, "--head"]);
+            let said = said.to_ascii_lowercase();
+            assert_eq!(status, expected, "{http} {path} {said}");
+            assert!(said.contains("content-type: application/"), "{http} {path} {said}");
+            assert_eq!(said.contains("drawbridge-exchange-id"), path == "/v1/items/1" || path == "/nothing", "{said}");
+        }
+        let (status, _, said) = curl(&federation, "/v1/items/1", &[http, "--request", "DELETE", "--dump-header", "-"]);
+        assert!(status == "405" && said.to_ascii_lowercase().contains("allow: get, head"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_taken_as_gzip_and_in_no_way_that_is_not_known() {
+    let federation = TestFederation::new().await.start();
+    let ask = |path: &str, media_type: &str, body: &[u8], coding: &str| {
+        plain(&federation, path, media_type, body, &["--header", &format!("Content-Encoding: {coding}")])
+    };
+    let (find, json) = ("/test.v1.Records/Find", "application/json");
+    let question = br#"{"id": "1"}"#;
+    let packed = gzipped(question);
+    for (body, coding) in [(&question[..], "identity"), (&packed, "gzip"), (&packed, "x-gzip")] {
+        let answer = ask(find, json, body, coding);
+        assert_eq!((answer.status, answer.json()["id"].as_str()), (200, Some("1")), "{coding}");
+    }
+    for coding in ["br", "gzip, gzip", "deflate"] {
+        let answer = ask(find, json, b"{}", coding);
+        assert_eq!((answer.status, answer.header("accept-encoding")), (415, Some("gzip, identity")), "{coding}");
+        assert_eq!(answer.json()["status"], 415, "{coding}");
+    }
+    let answer = ask(find, json, question, "gzip");
+    assert_eq!((answer.status, answer.json()["reason"].as_str()), (400, Some("MALFORMED")));
+    let bomb = gzipped(&vec![b' '; 8 << 20]);
+    let answer = ask(find, json, &bomb, "gzip");
+    assert_eq!((answer.status, answer.json()["reason"].as_str()), (413, Some("TOO_LARGE")));
 }
 
 #[tokio::test]

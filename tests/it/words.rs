@@ -95,6 +95,10 @@ async fn metadata_that_is_too_long_is_refused_in_the_words_of_grpc() {
     let (status, version, body) = crate::rest::curl(&federation, "/test.v1.Records/Find", &["--http2", "-H", &header]);
     assert_eq!((status.as_str(), version.as_str()), ("431", "2"), "{body}");
     assert!(body.contains("\"status\":431") && body.contains("this gateway takes 16384"), "{body}");
+    let (status, version, body) =
+        crate::rest::curl(&federation, "/test.v1.Records/Find", &["--http1.1", "-H", &header]);
+    assert_eq!((status.as_str(), version.as_str()), ("431", "1.1"), "{body}");
+    assert!(body.contains("\"status\":431") && body.contains("this gateway takes 16384"), "{body}");
     let connect = ["--http2", "-H", &header, "-H", "Connect-Protocol-Version: 1", "--data", r#"{"id": "1"}"#];
     let (_, _, body) = crate::rest::curl(&federation, "/test.v1.Records/Find", &connect);
     let error: serde_json::Value = serde_json::from_str(&body).unwrap();

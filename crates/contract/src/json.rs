@@ -2,10 +2,15 @@
 //!
 //! The mapping is protobuf's own (<https://protobuf.dev/programming-guides/json/>). No error repeats a value.
 
+mod numbers;
+mod twice;
+
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 
 use crate::method::Method;
+pub use numbers::InJson;
+pub use twice::Twice;
 
 impl Method {
     /// Encodes a request given as JSON. Fields may go by their names in the contract or by their JSON names. The contract's
@@ -13,7 +18,8 @@ impl Method {
     ///
     /// # Errors
     ///
-    /// [`JsonProblem`], with the place in the text. An unknown field or an unknown value of an enum is one.
+    /// [`JsonProblem`], with the place in the text. An unknown field or an unknown value of an enum is one, and so is
+    /// what is said twice.
     pub fn request_from_json(&self, text: &str) -> Result<Vec<u8>, JsonProblem> {
         let encoded = message_from_json(self.input(), text)?.encode_to_vec();
         match self.check_form(&encoded) {
@@ -41,11 +47,15 @@ impl Method {
         self.check_answer(message).map_err(|malformed| UnreadableAnswer(malformed.to_string()))?;
         let message = DynamicMessage::decode(self.output().clone(), message)
             .map_err(|_| UnreadableAnswer("it cannot be decoded".to_owned()))?;
-        serde_json::to_string(&message).map_err(|_| UnreadableAnswer("a value in it has no form in JSON".to_owned()))
+        serde_json::to_string(&InJson(&message))
+            .map_err(|_| UnreadableAnswer("a value in it has no form in JSON".to_owned()))
     }
 }
 
 fn message_from_json(descriptor: &MessageDescriptor, text: &str) -> Result<DynamicMessage, JsonProblem> {
+    if let Some(Twice { place, what }) = Twice::in_message(descriptor, text.as_bytes()).into_iter().next() {
+        return Err(JsonProblem { line: 0, column: 0, what: format!("`{place}`: {what}"), help: None });
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     DynamicMessage::deserialize(descriptor.clone(), &mut json)
         .and_then(|message| json.end().map(|()| message))

@@ -30,7 +30,7 @@ mod wire;
 pub use compare::{Change, Place, Version};
 pub use contracts::{Agreed, AsLoaded, Contracts, Kept, Service, Shown, Unusable, Why};
 pub use digest::{Digest, InvalidDigest};
-pub use json::{JsonProblem, UnreadableAnswer};
+pub use json::{InJson, JsonProblem, Twice, UnreadableAnswer};
 pub use load::Source;
 pub use malformed::{Defect, Malformed};
 pub use method::{Kind, Method, Operation, Shape};

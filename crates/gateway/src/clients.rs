@@ -24,7 +24,7 @@ use crate::{
     observe::Observer,
     places::{Holder, Place, Places},
     ports::{BodyOutlet, STREAM_BUFFER},
-    rest::Rest,
+    rest::{self, Rest},
     services::Services,
     settings::InForce,
     web,
@@ -52,6 +52,9 @@ impl Clients {
         caller: Arc<Caller<SystemId>>,
         request: Request<Incoming>,
     ) -> Response<ClientBody> {
+        if !rest::says_host(&request) {
+            return rest::no_host(request);
+        }
         if !calls::is_grpc(request.headers()) && self.settings.load().rest() {
             if let Some(forms) = web::Forms::of(request.headers()) {
                 return Box::pin(web::serve(self, caller, (forms, request))).await;

@@ -8,6 +8,7 @@ mod connect;
 mod documents;
 mod lines;
 mod one;
+mod packing;
 mod streamed;
 
 use std::{
@@ -18,13 +19,14 @@ use std::{
 use bytes::Bytes;
 use exchange::{Answer, Hop, Query, Reason, Refusal, UnaryAnswer, framing, ports};
 use federation::SystemId;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use link::{Body, Incoming};
 use rest::{Found, Route, Routes, Unfit, Violation};
 
 use crate::{
     calls::{self, Held, Unread},
     clients::{ClientBody, Clients, NO_PLACE},
+    compression,
     lingering::{lingering, read_on},
     places::Place,
     ports::{BodyOutlet, STREAM_BUFFER},
@@ -33,6 +35,7 @@ use answers::Failed;
 pub(crate) use documents::Rest;
 use lines::JsonLines;
 use one::OneAnswer;
+use packing::Packing;
 
 /// Where the document of what may be asked is.
 const DOCUMENT: &str = "/openapi.json";
@@ -50,6 +53,8 @@ struct Call {
     verb: String,
     path: String,
     query: Option<String>,
+    /// Whether the body is compressed.
+    gzip: bool,
     /// Where the answer's form comes from; none where nothing is at the path.
     route: Option<Arc<Route>>,
 }
@@ -73,18 +78,17 @@ impl Rest {
             return connect::serve(self, clients, system, (form, request)).await;
         }
         if let Some(told) = clients.long_header(&request) {
-            read_on(request);
-            return answers::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &told);
+            return long_header(request, &told);
         }
         let path = request.uri().path();
         if path == DOCUMENT {
             return match *request.method() {
-                Method::GET => self.document(&clients.house, system),
+                Method::GET | Method::HEAD => self.document(&clients.house, system),
                 _ => answers::wrong_verb(&["GET"]),
             };
         }
         let routes = self.routes(&clients.house);
-        let verb = request.method().as_str().to_owned();
+        let verb = verb(&routes, request.method(), path).to_owned();
         let route = match routes.find(&verb, path) {
             Found::Route(matched) => Some(matched.route.clone()),
             Found::Verbs(_) if verb == "GET" && connect::in_url(request.uri().query()) => return connect::only_post(),
@@ -95,10 +99,15 @@ impl Rest {
             Found::Nothing => None,
         };
         let (path, query) = (path.to_owned(), request.uri().query().map(str::to_owned));
-        let call = Call { routes, verb, path, query, route };
+        let packing = Packing::of(request.headers());
+        let call = Call { routes, verb, path, query, gzip: packing == Packing::Gzip, route };
         if let Some(told) = unsupported(&call, request.headers()) {
             read_on(request);
             return answers::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
+        }
+        if let Some(response) = packing.refused(call.streams()) {
+            read_on(request);
+            return response;
         }
         let Some(place) = clients.place(system).await else {
             clients.observer.shed("consumer");
@@ -107,6 +116,45 @@ impl Rest {
         };
         exchange(clients, call, system, request, place).await
     }
+}
+
+/// The verb that a request is looked up by: `HEAD` asks what `GET` asks, and its answer goes out without a body.
+fn verb<'a>(routes: &Routes, method: &'a Method, path: &str) -> &'a str {
+    match *method {
+        Method::HEAD if !matches!(routes.find("HEAD", path), Found::Route(_)) => "GET",
+        _ => method.as_str(),
+    }
+}
+
+/// Whether a request says whose gateway it is for, as HTTP/1.1 wants it. Source: RFC 9112, section 3.2.
+pub(crate) fn says_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_host = |host: &HeaderValue| {
+        let host = host.as_bytes();
+        host.is_empty() || (!host.contains(&b'@') && http::uri::Authority::try_from(host).is_ok())
+    };
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => request.version() != Version::HTTP_11 || is_host(host),
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(_), Some(_)) => request.version() >= Version::HTTP_2,
+    }
+}
+
+/// Refuses a request that does not say whose gateway it is for.
+pub(crate) fn no_host(request: Request<Incoming>) -> Response<ClientBody> {
+    read_on(request);
+    answers::plain(StatusCode::BAD_REQUEST, "a request of HTTP/1.1 has one `Host` header with the name of the gateway")
+}
+
+/// Refuses a request whose metadata is too long. A connection of HTTP/1.1 ends with it.
+fn long_header(request: Request<Incoming>, told: &str) -> Response<ClientBody> {
+    let ends = request.version() < Version::HTTP_2;
+    read_on(request);
+    let mut response = answers::plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, told);
+    if ends {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Media types of JSON lines.
@@ -153,6 +201,17 @@ fn unrecorded(clients: &Clients, reason: Reason, told: &str) -> Response<ClientB
     Failed { status: &status, hop: Some(Hop::Consumer), head: None, said: None, violations: &[] }.response()
 }
 
+/// Says why nothing was asked. Of a body that did not come in time HTTP has a status of its own.
+fn unread(clients: &Clients, cause: Unread) -> Response<ClientBody> {
+    let refusal = Refusal::new(Reason::Cancelled, Hop::Consumer, "the request did not arrive in time");
+    let status = clients.house.unrecorded_status(&refusal);
+    let failed = Failed { status: &status, hop: Some(Hop::Consumer), head: None, said: None, violations: &[] };
+    match cause {
+        Unread::TooSlow => failed.response_as(StatusCode::REQUEST_TIMEOUT.as_u16()),
+        Unread::TooLarge | Unread::Gone | Unread::Unfit => failed.response(),
+    }
+}
+
 async fn exchange(
     clients: Arc<Clients>,
     call: Call,
@@ -166,12 +225,13 @@ async fn exchange(
     let (cancel, guard) = calls::cancellation();
     let (call, flaws) = (Arc::new(call), Flaws::default());
     let request = if call.streams() {
-        Some(stream(&clients, &call, lingering(body), flaws.clone()))
+        Ok(stream(&clients, &call, lingering(body), flaws.clone()))
     } else {
         one(&clients, &call, body, &flaws).await
     };
-    let Some(request) = request else {
-        return unrecorded(&clients, Reason::Cancelled, "the request did not arrive in time");
+    let request = match request {
+        Ok(request) => request,
+        Err(cause) => return unread(&clients, cause),
     };
     let query = Query {
         system: system.clone(),
@@ -203,16 +263,23 @@ fn stream(clients: &Clients, call: &Arc<Call>, body: ports::RequestBody, flaws: 
     ports::Request::Stream(streamed::of_lines(body, call.clone(), clients.request_limits().0, flaws))
 }
 
-/// Makes the message of a request that is one; none where it does not come.
-async fn one(clients: &Clients, call: &Arc<Call>, body: Incoming, flaws: &Flaws) -> Option<ports::Request> {
+/// Makes the message of a request that is one.
+async fn one(clients: &Clients, call: &Arc<Call>, body: Incoming, flaws: &Flaws) -> Result<ports::Request, Unread> {
     let (limit, within) = clients.request_limits();
-    let body = match calls::read_message(body, limit, within).await {
+    let mut body = match calls::read_message(body, limit, within).await {
         Ok(body) => body,
         // The exchange refuses and records it.
-        Err(Unread::TooLarge) => return Some(ports::Request::One(calls::oversized(limit))),
-        Err(Unread::TooSlow | Unread::Gone | Unread::Unfit) => return None,
+        Err(Unread::TooLarge) => return Ok(ports::Request::One(calls::oversized(limit))),
+        Err(cause @ (Unread::TooSlow | Unread::Gone | Unread::Unfit)) => return Err(cause),
     };
-    Some(match read(call, body).await {
+    // What is empty is not compressed either.
+    if call.gzip && !body.is_empty() {
+        body = match compression::unpack(body, limit).await {
+            Ok(body) => body,
+            Err(error) => return Ok(error.request(limit)),
+        };
+    }
+    Ok(match read(call, body).await {
         Asked { unfit: Some(found), .. } => {
             let told = found.to_string();
             flaws.note(found.violations);

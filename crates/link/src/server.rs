@@ -23,7 +23,7 @@
 //! | frames beyond the announced size | [`Http2::frame_bytes`] | `GOAWAY` |
 //! | data that nobody reads | windows | it waits |
 //! | answers that it does not take | windows and [`Http2::send_buffer`]; [`Http2::stall`] | it waits; the stream is reset |
-//! | HTTP/1.1 where it is allowed ([`Limits::http1`]): heads that trickle or are long, answers that are not taken | [`Http2::header_timeout`], [`Http2::header_bytes`], [`Http2::stall`] | closed; 431; closed |
+//! | HTTP/1.1 where it is allowed ([`Limits::http1`]): heads that trickle or are long, answers that are not taken | [`Http2::header_timeout`], [`Http2::header_bytes`], [`Http2::told_header_bytes`], [`Http2::stall`] | closed; the service's; 431; closed |
 //! | a connection that has gone dead, old, or unused | [`Http2::keepalive`], [`Limits::connection_age`], [`Limits::idle`] | closed; `GOAWAY` |
 
 use std::error::Error;

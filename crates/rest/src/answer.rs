@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use contract::InJson;
 use contract::framing::PREFIX;
-use prost_reflect::{DynamicMessage, ReflectMessage as _, SerializeOptions};
+use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage as _, SerializeOptions};
 use serde_json::Value;
 
 use crate::routes::Route;
@@ -36,8 +37,8 @@ impl Route {
         let message = DynamicMessage::decode(self.method.output().clone(), message).map_err(|_| NoJson::Malformed)?;
         let mut out = Bounded { text: Vec::new(), limit, over: false };
         let written = match &self.shown {
-            None => serde_json::to_writer(&mut out, &message),
-            Some(field) => shown(&message, field.json_name()).and_then(|value| serde_json::to_writer(&mut out, &value)),
+            None => serde_json::to_writer(&mut out, &InJson(&message)),
+            Some(field) => shown(&message, field).and_then(|value| serde_json::to_writer(&mut out, &value)),
         };
         match written {
             Ok(()) => Ok(out.text),
@@ -47,12 +48,17 @@ impl Route {
     }
 }
 
-/// One field of a message, with its default value where it is not set.
-fn shown(message: &DynamicMessage, name: &str) -> serde_json::Result<Value> {
-    let options = SerializeOptions::new().skip_default_fields(false);
-    let mut all = message.serialize_with_options(serde_json::value::Serializer, &options)?;
-    debug_assert!(message.descriptor().get_field_by_json_name(name).is_some());
-    Ok(all.get_mut(name).map(Value::take).unwrap_or_default())
+/// One field of a message, with its default value where it is not set. Within it fields with theirs are left out, as in any answer.
+fn shown(message: &DynamicMessage, field: &FieldDescriptor) -> serde_json::Result<Value> {
+    let mut alone = DynamicMessage::new(message.descriptor());
+    let mut value = if message.has_field(field) {
+        alone.set_field(field, message.get_field(field).into_owned());
+        serde_json::to_value(InJson(&alone))?
+    } else {
+        let options = SerializeOptions::new().skip_default_fields(false);
+        alone.serialize_with_options(serde_json::value::Serializer, &options)?
+    };
+    Ok(value.get_mut(field.json_name()).map(Value::take).unwrap_or_default())
 }
 
 struct Bounded {

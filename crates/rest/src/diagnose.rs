@@ -28,14 +28,20 @@ const MOST: usize = 50;
 /// Longest name from a request that is repeated to its sender, in characters.
 const LONGEST_NAME: usize = 64;
 
-/// Finds what is wrong with `value` as a `message`.
+/// Finds what is wrong with `value`, which is no `message`.
 pub(crate) fn violations(message: &MessageDescriptor, value: &Value) -> Vec<Violation> {
+    let mut found = seen(message, value);
+    if found.is_empty() {
+        // What the walk has no words for is still wrong.
+        found.push(Violation::new("", format!("this is not a `{}` in JSON", message.full_name())));
+    }
+    found
+}
+
+/// Finds what is wrong with `value` as a `message`, if there is something.
+pub(crate) fn seen(message: &MessageDescriptor, value: &Value) -> Vec<Violation> {
     let mut walk = Walk { found: Vec::new(), path: String::new() };
     walk.message(message, value);
-    if walk.found.is_empty() {
-        // What the walk has no words for is still wrong.
-        walk.found.push(Violation::new("", format!("this is not a `{}` in JSON", message.full_name())));
-    }
     walk.found
 }
 

@@ -47,22 +47,23 @@ pub(crate) fn put(
     }
     let value =
         value(&field, text).ok_or_else(|| wrong("this has no form in a path or a query, or is not of its type"))?;
-    let mut names: Vec<String> = Vec::new();
+    let mut steps: Vec<FieldDescriptor> = Vec::new();
     let mut at = message.clone();
     for name in path.split('.') {
         let step = at.get_field_by_name(name).or_else(|| at.get_field_by_json_name(name));
         let step = step.ok_or_else(|| wrong("the contract has no such field"))?;
-        names.push(step.json_name().to_owned());
         if let Kind::Message(inner) = step.kind() {
             at = inner;
         }
+        steps.push(step);
     }
-    let last = names.pop().unwrap_or_default();
+    steps.pop();
     let mut object = root;
-    for name in names {
-        let inner = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
+    for step in steps {
+        let inner = object.entry(key(object, &step)).or_insert_with(|| Value::Object(Map::new()));
         object = inner.as_object_mut().ok_or_else(|| wrong("the body says something else of this"))?;
     }
+    let last = key(object, &field);
     if field.is_list() {
         let list = object.entry(last).or_insert_with(|| Value::Array(Vec::new()));
         list.as_array_mut().ok_or_else(|| wrong("the body says something else of this"))?.push(value);
@@ -70,6 +71,12 @@ pub(crate) fn put(
         return Err(wrong("this is said more than once"));
     }
     Ok(())
+}
+
+/// The key of a field: the one that the body has, by whichever of its names, else that of JSON.
+fn key(object: &Map<String, Value>, field: &FieldDescriptor) -> String {
+    let name = if object.contains_key(field.name()) { field.name() } else { field.json_name() };
+    name.to_owned()
 }
 
 fn value(field: &FieldDescriptor, text: &str) -> Option<Value> {

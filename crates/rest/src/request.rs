@@ -1,5 +1,6 @@
 //! From path, query and JSON to the bytes of a request.
 
+use contract::Twice;
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
@@ -42,6 +43,7 @@ impl Matched<'_> {
         if depth(body) > MAX_DEPTH {
             return Err(Unfit::one("", format!("the JSON is nested more than {MAX_DEPTH} deep")));
         }
+        self.said_once(body)?;
         if self.values.is_empty() && query.is_empty() && route.body == Body::Whole && !body.is_empty() {
             return self.plain(body);
         }
@@ -68,6 +70,23 @@ impl Matched<'_> {
             return Err(Unfit { violations });
         }
         self.encoded(&Value::Object(root))
+    }
+
+    /// Turns down a body that says something twice: only the last would count, and nobody would know.
+    fn said_once(&self, body: &[u8]) -> Result<(), Unfit> {
+        let input = self.route.method.input();
+        let (twice, whole) = match &self.route.body {
+            Body::Field(field) => (Twice::in_field(field, body), false),
+            Body::Whole | Body::None => (Twice::in_message(input, body), true),
+        };
+        if twice.is_empty() {
+            return Ok(());
+        }
+        let mut violations: Vec<_> = twice.into_iter().map(|twice| Violation::new(twice.place, twice.what)).collect();
+        if whole && let Ok(value) = parsed(body) {
+            violations.extend(diagnose::seen(input, &value));
+        }
+        Err(Unfit { violations })
     }
 
     /// The body alone, read in one pass.

@@ -109,7 +109,7 @@ impl Template {
     }
 
     /// Returns the values of the variables, in their order, when `path` matches. Values are percent-decoded; one that is not UTF-8 then
-    /// does not match.
+    /// does not match. In the value of a variable that may have several segments `%2F` stays as it is: a slash parts segments there.
     pub(crate) fn matches(&self, path: &str) -> Option<Vec<String>> {
         let mut path = path.strip_prefix('/')?;
         if let Some(suffix) = &self.suffix {
@@ -135,8 +135,9 @@ impl Template {
         let value = |variable: &Variable| {
             let takes_rest = self.parts.get(variable.parts.clone())?.contains(&Part::Rest);
             let end = if takes_rest { segments.len() } else { variable.parts.end };
+            let decode = if takes_rest || variable.parts.len() > 1 { decoded_but_slashes } else { decoded };
             let segments: Option<Vec<_>> =
-                segments.get(variable.parts.start..end)?.iter().map(|segment| decoded(segment)).collect();
+                segments.get(variable.parts.start..end)?.iter().map(|segment| decode(segment)).collect();
             Some(segments?.join("/"))
         };
         self.variables.iter().map(value).collect()
@@ -217,6 +218,21 @@ fn decoded(segment: &str) -> Option<String> {
     percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
+/// Decodes what surrounds each `%2F`. Source: `google/api/http.proto`, "Path template syntax", of variables with several segments.
+fn decoded_but_slashes(segment: &str) -> Option<String> {
+    let mut value = String::with_capacity(segment.len());
+    let mut rest = segment;
+    while let Some(at) = rest.find("%2F").into_iter().chain(rest.find("%2f")).min() {
+        let (before, slash) = rest.split_at_checked(at)?;
+        let (slash, after) = slash.split_at_checked("%2F".len())?;
+        value.push_str(&decoded(before)?);
+        value.push_str(slash);
+        rest = after;
+    }
+    value.push_str(&decoded(rest)?);
+    Some(value)
+}
+
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, part) in self.parts.iter().enumerate() {
@@ -279,6 +295,16 @@ mod tests {
         check("/v1/{name=shelves/*/books/*}/x", "/v1/shelves/3/books/4/x", Some(&["shelves/3/books/4"]));
         check("/v1/{path=files/**}", "/v1/files/a/b/c", Some(&["files/a/b/c"]));
         check("/v1/{path=files/**}", "/v1/files", Some(&["files"]));
+        check("/v1/{name=shelves/*}", "/v1/shelves/a%2Fb%20%c3%A9", Some(&["shelves/a%2Fb é"]));
+        check(
+            "/v1/{name=shelves/*/books/**}",
+            "/v1/shelves/a%2fb/books/c%2Fd/e",
+            Some(&["shelves/a%2fb/books/c%2Fd/e"]),
+        );
+        check("/v1/{name=shelves/*/books/**}", "/v1/shelves/a%252F/books", Some(&["shelves/a%2F/books"]));
+        check("/v1/{name=**}", "/v1/a%2Fb", Some(&["a%2Fb"]));
+        check("/v1/{name=**}", "/v1/a%2F%ff", None);
+        check("/v1/{name=*}/{of}", "/v1/a%2Fb/c%2fd", Some(&["a/b", "c/d"]));
         check("/v1/*/{a.b}", "/v1/x/y", Some(&["y"]));
         check("/**", "/", Some(&[]));
     }

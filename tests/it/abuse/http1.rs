@@ -70,6 +70,7 @@ async fn a_body_that_trickles_is_not_waited_for() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let answer = String::from_utf8_lossy(&slow.closed().await).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"status\":408"), "{more}: {answer}");
         assert!(answer.contains(Reason::Cancelled.as_str()), "{more}: {answer}");
         assert!(begun.elapsed() < Duration::from_secs(15), "a body trickled in for {:?}", begun.elapsed());
     }
@@ -152,4 +153,21 @@ async fn a_request_that_says_two_lengths_is_refused_and_nothing_is_smuggled() {
     let mut raw = connect(&federation).await;
     raw.write(call().as_bytes()).await;
     assert!(raw.until("Archer").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_say_once_whose_gateway_it_is_for_is_refused() {
+    let federation = federation().await;
+    for (hosts, expected) in [
+        ("", "400"),
+        ("host: localhost\r\nhost: localhost\r\n", "400"),
+        ("host: a b\r\n", "400"),
+        ("host: user@localhost\r\n", "400"),
+        ("host: localhost:1\r\n", "200"),
+    ] {
+        let text = call().replace("host: localhost\r\n", hosts).replacen("\r\n", "\r\nconnection: close\r\n", 1);
+        let answer = said(&federation, &text).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{hosts}: {answer}");
+        assert_eq!(answer.contains("`Host`"), expected == "400", "{hosts}: {answer}");
+    }
 }

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Outcome, because};
 /// Serves a contract with made-up answers, through two real gateways with a real agreement, until Ctrl-C
 #[derive(Debug, Args)]
 pub(crate) struct Mock {
-    /// The contract: a folder of .proto files, one of them, or a descriptor set
+    /// The contract: a folder of .proto files, one file with what it imports, or a descriptor set
     #[arg(value_name = "CONTRACT", required = true)]
     contracts: Vec<PathBuf>,
     /// A service to mock, as in housing.v1.Tenancies. May be given more than once. Default: all of the contract

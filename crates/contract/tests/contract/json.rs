@@ -1,9 +1,10 @@
 //! Requests from JSON, answers to JSON.
 
-use super::fixtures::method;
+use super::fixtures::{method, protos};
 use super::generate::{self, Dice};
 use prost::Message;
 use prost_reflect::DynamicMessage;
+use std::sync::Arc;
 
 #[test]
 fn a_request_is_written_as_json_with_either_name() {
@@ -83,4 +84,63 @@ fn an_answer_that_is_none_is_not_shown() {
     let mut bytes = Vec::new();
     prost::encoding::message::encode(4, &prost_types::Timestamp { seconds: 1_831_300_000_000, nanos: 0 }, &mut bytes);
     insta::assert_snapshot!(find.answer_to_json(&bytes).unwrap_err(), @"the answer cannot be shown as JSON: a value in it has no form in JSON");
+}
+
+/// A method that answers with numbers of every kind.
+fn weigh() -> Arc<drawbridge_contract::Method> {
+    let text = "syntax = \"proto3\"; package t; import \"google/protobuf/wrappers.proto\";
+        import \"google/protobuf/any.proto\"; import \"google/protobuf/struct.proto\";
+        service Scales { rpc Weigh(Weight) returns (Weight); }
+        message Weight {
+          double plain = 1; google.protobuf.DoubleValue gross_weight = 2; google.protobuf.FloatValue net = 3;
+          repeated google.protobuf.DoubleValue all = 4; map<string, google.protobuf.FloatValue> named = 5;
+          google.protobuf.Any any = 6; google.protobuf.Value free = 7; Weight within = 8; map<string, Weight> parts = 9;
+          repeated Weight rows = 10;
+        }";
+    let contracts = drawbridge_contract::Contracts::load(&[protos("proto", &[("t.proto", text)])]).unwrap();
+    Arc::clone(contracts.method("/t.Scales/Weigh").unwrap())
+}
+
+#[test]
+fn numbers_that_json_does_not_have_are_texts_wherever_they_stand() {
+    let method = weigh();
+    let answer = r#"{"plain":"NaN","grossWeight":"NaN","net":"-Infinity","all":["Infinity",1.5,"NaN"],"named":{"a":"Infinity"},"any":{"@type":"type.googleapis.com/google.protobuf.DoubleValue","value":"-Infinity"},"free":[null,1.5],"within":{"net":0.1}}"#;
+    let bytes = method.request_from_json(answer).unwrap();
+    assert_eq!(method.answer_to_json(&bytes).unwrap(), answer);
+    // A `Value` with an infinity has no form.
+    assert!(method.answer_to_json(b"\x3a\x09\x11\0\0\0\0\0\0\xf0\x7f").is_err());
+}
+
+#[test]
+fn what_is_said_twice_is_refused_by_its_place() {
+    let method = weigh();
+    let check = |json: &str, expected: &str| {
+        let problem = method.request_from_json(json).unwrap_err();
+        assert_eq!((problem.line, problem.what.as_str()), (0, expected), "{json}");
+    };
+    check(r#"{"plain": 1, "plain": 2}"#, "`plain`: this is said more than once");
+    check(r#"{"plain": 1, "pl\u0061in": 2}"#, "`plain`: this is said more than once");
+    let both = "`grossWeight`: this is said more than once: as `gross_weight` and as `grossWeight`";
+    check(r#"{"gross_weight": 1, "grossWeight": null}"#, both);
+    check(r#"{"within": {"rows": [{}, {"net": 1, "net": 1}]}}"#, "`within.rows[1].net`: this is said more than once");
+    check(r#"{"named": {"canary": 1, "canary": 2}}"#, "`named.*`: a key stands here more than once");
+    check(r#"{"parts": {"canary": {"net": 1, "net": 2}}}"#, "`parts.*.net`: this is said more than once");
+    check(r#"{"free": {"a": [{"canary": 1, "canary": 2}]}}"#, "`free.*[0].*`: a key stands here more than once");
+    let any = r#"{"any": {"@type": "type.googleapis.com/t.Weight", "gross_weight": 1, "grossWeight": 2}}"#;
+    check(any, "`any.grossWeight`: this is said more than once: as `gross_weight` and as `grossWeight`");
+    let any = r#"{"any": {"net": 1, "@type": "type.googleapis.com/t.Weight", "net": 2}}"#;
+    check(any, "`any.*`: a key stands here more than once");
+    // The same names in different objects are fine.
+    let fine = r#"{"net": 1, "within": {"net": 1}, "rows": [{"net": 1}, {"net": 1}], "parts": {"net": {"net": 1}}, "free": {"net": {"net": 1}}}"#;
+    assert!(method.request_from_json(fine).is_ok());
+}
+
+/// Other packages' tests choose features for a binary that is built with them, so that none of these would be missed there.
+#[test]
+fn patterns_have_all_of_unicode_in_whatever_is_built() {
+    let manifest = include_str!("../../../../Cargo.toml");
+    for name in ["regex", "regex-syntax"] {
+        let line = manifest.lines().find(|line| line.starts_with(&format!("{name} = "))).unwrap();
+        assert!(line.contains("\"unicode\""), "{line}");
+    }
 }

@@ -1,5 +1,7 @@
 //! The contract that is mocked: read from where it lies, and written into the folders of both members.
 
+mod imports;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -24,16 +26,21 @@ impl Contract {
     /// Reads folders, single files and descriptor sets, and chooses the services: those named, or all that there are.
     pub(super) fn read(paths: &[PathBuf], named: &[String]) -> Result<Self, MockError> {
         let mut sources = Vec::new();
-        // Where single files are named, their services are meant, and not those of their neighbours.
+        // Where single files are named, their services are meant, and not those of what they import.
         let mut files = BTreeSet::new();
         for path in paths {
             let single = path.is_file() && path.extension().is_some_and(|extension| extension == "proto");
-            let folder = if single { root_of(path)? } else { path.clone() };
-            let source = gateway::load::contract_source(&folder);
-            sources.push(ours_left_out(source.map_err(|source| MockError::Read { path: folder.clone(), source })?));
-            if single {
-                files.insert(path.strip_prefix(&folder).unwrap_or(path).to_string_lossy().into_owned());
-            }
+            let source = if single {
+                let root = root_of(path)?;
+                let file = path.strip_prefix(&root).unwrap_or(path);
+                let file =
+                    file.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+                files.insert(file.clone());
+                imports::with_imports(&root, file)
+            } else {
+                gateway::load::contract_source(path).map_err(|source| MockError::Read { path: path.clone(), source })
+            };
+            sources.push(ours_left_out(source?));
         }
         let contracts = Contracts::load(&sources).map_err(MockError::Contract)?;
         let all_single = files.len() == paths.len();
@@ -165,11 +172,46 @@ mod tests {
             Contract::read(paths, named).unwrap().services.into_iter().map(|service| service.name).collect()
         };
         assert_eq!(names(&[proto.join("health/v1/patients.proto")], &[]), ["health.v1.Patients"]);
+        let two = [proto.join("health/v1/patients.proto"), proto.join("police/v1/neighbourhoods.proto")];
+        assert!(names(&two, &[]).contains(&"health.v1.Patients".to_owned()));
         assert!(names(std::slice::from_ref(&proto), &[]).len() > 4);
         assert_eq!(names(std::slice::from_ref(&proto), &["police.v1.Stations".to_owned()]), ["police.v1.Stations"]);
         let Err(MockError::Contract(problems)) = Contract::read(&[proto], &["police.v1.Station".to_owned()]) else {
             panic!("there is no such service");
         };
         assert!(problems[0].help.as_deref().unwrap().contains("police.v1.Stations"), "{problems:?}");
+    }
+
+    #[test]
+    fn of_the_neighbours_of_a_single_file_only_what_it_imports_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| members::write_text(&root.path().join(name), text).unwrap();
+        let service = |name: &str| format!("service {name} {{ rpc Find(c.v1.Question) returns (c.v1.Question); }}\n");
+        let header = "syntax = \"proto3\";\n";
+        write(
+            "x/a.proto",
+            &format!("{header}package a.v1; /* import \"b.proto\"; */ import \"c.proto\";\n{}", service("A")),
+        );
+        write("x/d.proto", &format!("{header}package d.v1;\nimport \"c.proto\";\n{}", service("D")));
+        write(
+            "x/c.proto",
+            &format!(
+                "{header}package c.v1;\nimport public 'deep/e.proto'; // import \"b.proto\";\nmessage Question {{}}\n"
+            ),
+        );
+        write("x/deep/e.proto", header);
+        write("x/b.proto", "this is no contract");
+        // Another file of the same name, in a folder of its own.
+        write("y/c.proto", &format!("{header}package other.v1;\n"));
+        write(
+            "y/f.proto",
+            &format!("{header}package f.v1;\nservice F {{ rpc Find(Q) returns (Q); }} message Q {{}}\n"),
+        );
+        let named = ["x/a.proto", "x/d.proto", "y/f.proto"].map(|name| root.path().join(name));
+        let contract = Contract::read(&named, &[]).unwrap_or_else(|error| panic!("{error:?}"));
+        let mut services: Vec<_> = contract.services.iter().map(|service| service.name.as_str()).collect();
+        services.sort_unstable();
+        assert_eq!(services, ["a.v1.A", "d.v1.D", "f.v1.F"]);
+        assert!(Contract::read(&[root.path().join("x")], &[]).is_err(), "a folder is read whole");
     }
 }

@@ -39,7 +39,16 @@ impl Failed<'_> {
 
     /// Returns the problem details as a response.
     pub(super) fn response(&self) -> Response<ClientBody> {
-        let mut response = problem(self.failure(None).status(), &self.problem());
+        self.response_as(self.failure(None).status())
+    }
+
+    /// The same with another HTTP status than that of the code.
+    pub(super) fn response_as(&self, status: u16) -> Response<ClientBody> {
+        let mut told = self.problem();
+        if let Some(told) = told.as_object_mut() {
+            told.insert("status".to_owned(), status.into());
+        }
+        let mut response = problem(status, &told);
         let map = response.headers_mut();
         if let Some(head) = self.head {
             initial(head, map);
@@ -135,7 +144,9 @@ pub(super) fn plain(status: StatusCode, detail: &str) -> Response<ClientBody> {
 
 /// The path is there, for other HTTP methods.
 pub(super) fn wrong_verb(verbs: &[&str]) -> Response<ClientBody> {
-    let allowed = verbs.join(", ");
+    // Where there is `GET`, there is `HEAD`.
+    let head = (verbs.contains(&"GET") && !verbs.contains(&"HEAD")).then_some("HEAD");
+    let allowed = verbs.iter().copied().chain(head).collect::<Vec<_>>().join(", ");
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allowed}"));
     insert(response.headers_mut(), header::ALLOW, &allowed);
     response

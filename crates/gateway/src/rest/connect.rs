@@ -71,7 +71,7 @@ pub(super) async fn serve(
         read_on(request);
         return unrecorded(&clients, form, &Refusal::new(Reason::Overloaded, Hop::Consumer, NO_PLACE));
     };
-    let call = Call { routes, verb: "POST".to_owned(), path, query: None, route };
+    let call = Call { routes, verb: "POST".to_owned(), path, query: None, gzip: false, route };
     exchange(clients, system, (form, Arc::new(call)), request, place).await
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
@@ -108,9 +108,10 @@ impl<P: Send + Sync + 'static> Connection<P> {
     {
         count(&self.shared.counters.streams);
         let open = self.admitted.control.begin_stream();
+        let bodiless = request.method() == Method::HEAD;
         // Boxed at once: a task moves its future when it starts and when it ends, and this one may be of several KiB.
         let answer = Box::pin(service(Arc::clone(&self.admitted.caller), request.map(Incoming::new)));
-        tokio::spawn(serve_stream(answer, respond, (self.stall, open)));
+        tokio::spawn(serve_stream(answer, (respond, bodiless), (self.stall, open)));
     }
 }
 
@@ -196,10 +197,11 @@ where
     }
 }
 
-/// Runs what the service returned, and sends what it answers. Ends early when the peer resets the stream.
+/// Runs what the service returned, and sends what it answers: its head alone where that has to be without a body, as for `HEAD`. Ends early
+/// when the peer resets the stream.
 async fn serve_stream<F, B>(
     mut answer: Pin<Box<F>>,
-    mut respond: SendResponse<Bytes>,
+    (mut respond, bodiless): (SendResponse<Bytes>, bool),
     (stall, _open): (Duration, OpenStream),
 ) where
     F: Future<Output = Response<B>>,
@@ -217,7 +219,7 @@ async fn serve_stream<F, B>(
     let Some(response) = response else { return };
     let (mut head, body) = response.into_parts();
     spare_the_table(&mut head.headers);
-    let whole = body.is_end_stream();
+    let whole = bodiless || body.is_end_stream();
     let stream = match respond.send_response(Response::from_parts(head, ()), whole) {
         Ok(stream) => stream,
         Err(error) => {

@@ -52,7 +52,9 @@ impl<P: Send + Sync + 'static> Connection<P> {
                 Ok::<_, Infallible>(response.map(|body| Counted { body, _open: open }))
             }
         });
-        let header_bytes = usize::try_from(limits.http2.header_bytes).unwrap_or(usize::MAX);
+        // What is longer than it may be is handed on all the same, as with HTTP/2, so that it is refused in words.
+        let header_bytes = limits.http2.header_bytes.max(limits.http2.told_header_bytes);
+        let header_bytes = usize::try_from(header_bytes).unwrap_or(usize::MAX);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.http2.header_timeout)

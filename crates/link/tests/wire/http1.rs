@@ -185,3 +185,17 @@ async fn connections_that_are_no_longer_wanted_are_closed_at_once() {
     serving.until_empty().await;
     assert_eq!(read_until(&mut stream, "nothing").await, "");
 }
+
+#[tokio::test]
+async fn a_head_that_is_long_reaches_a_service_that_would_tell_it() {
+    let pair = Pair::new();
+    let http2 = Http2 { header_bytes: 8 * 1024, told_header_bytes: 32 * 1024, ..Http2::default() };
+    let serving = Serving::start(server::Limits { http2, ..limits() }, transport(&pair), say_back);
+    for (length, expected) in [(9, "HTTP/1.1 200"), (30, "HTTP/1.1 200"), (40, "HTTP/1.1 431")] {
+        let mut stream = connect(&pair, &serving, &[ALPN_HTTP1]).await;
+        let head = format!("POST /a HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(length * 1024));
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with(expected), "{length}: {answer}");
+    }
+}

@@ -380,3 +380,24 @@ async fn another_implementation_is_served_without_tls_where_that_is_allowed() {
     assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(answer.to_bytes(), "question");
 }
+
+#[tokio::test]
+async fn an_answer_to_head_is_its_head_alone() {
+    let serving =
+        Serving::start(server::Limits::default(), Transport::Plain, |_, request: Request<Incoming>| async move {
+            assert_eq!(request.method(), http::Method::HEAD);
+            Response::new(Body::full("nobody asked for it".into(), Some(ok())))
+        });
+    let mut raw = Raw::open(serving.address).await;
+    // `HEAD http://gateway/x`, without dynamic table.
+    let mut block = crate::raw::field(":method", "HEAD");
+    block.extend(&head()[1..]);
+    raw.frame(HEADERS, END_HEADERS | END_STREAM, 1, &block).await;
+    let answer = raw.until(HEADERS).await;
+    assert_eq!(answer.flags & END_STREAM, END_STREAM);
+    assert_eq!(answer.stream, 1);
+    // Nothing of the body comes before the next answer.
+    raw.frame(HEADERS, END_HEADERS | END_STREAM, 3, &block).await;
+    let next = soon(raw.read()).await.unwrap();
+    assert_eq!((next.kind, next.stream), (HEADERS, 3));
+}

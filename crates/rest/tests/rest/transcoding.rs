@@ -180,3 +180,86 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn numbers_that_json_does_not_have_are_texts_and_no_other_answer() {
+    let routes = contracts::with(
+        "import \"google/protobuf/wrappers.proto\";
+        service Scales { rpc Weigh(Weight) returns (Weight) {
+          option (drawbridge.options.v1.method) = { kind: KIND_QUERY };
+          option (google.api.http) = { get: \"/v1/weight\" response_body: \"net\" };
+        } }
+        message Weight { google.protobuf.DoubleValue net = 1; repeated google.protobuf.FloatValue all = 2; }",
+    )
+    .unwrap();
+    let weigh = ("POST", "/a.v1.Scales/Weigh");
+    for (json, shown) in [
+        (r#"{"net":"NaN","all":["Infinity","-Infinity",1.5]}"#, r#""NaN""#),
+        (r#"{"net":"-Infinity"}"#, r#""-Infinity""#),
+        ("{}", "null"),
+    ] {
+        let bytes = request(&routes, weigh, None, json).unwrap();
+        let Found::Route(whole) = routes.find(weigh.0, weigh.1) else { panic!() };
+        assert_eq!(String::from_utf8(whole.route.answer(&bytes, 1000).unwrap()).unwrap(), json);
+        let Found::Route(field) = routes.find("GET", "/v1/weight") else { panic!() };
+        assert_eq!(String::from_utf8(field.route.answer(&bytes, 1000).unwrap()).unwrap(), shown);
+    }
+}
+
+#[test]
+fn a_field_that_is_shown_alone_leaves_defaults_out_as_the_whole_does() {
+    let routes = Routes::of(&contracts::archive()).unwrap();
+    let bytes = request(&routes, OWN, None, r#"{"id": "a", "pages": [{"text": "x"}, {}]}"#).unwrap();
+    let Found::Route(pages) = routes.find("GET", "/v1/shelves/1/boxes/2") else { panic!() };
+    assert_eq!(pages.route.answer(&bytes, 10_000).unwrap(), br#"[{"text":"x"},{}]"#);
+}
+
+#[test]
+fn what_is_said_twice_is_refused_and_never_chosen_from() {
+    let routes = Routes::of(&contracts::archive()).unwrap();
+    let check = |call, query, body: &str, expected: &[(&str, &str)]| {
+        let unfit = request(&routes, call, query, body).unwrap_err();
+        let told: Vec<_> = unfit.violations.iter().map(|v| (v.field.as_str(), v.description.as_str())).collect();
+        assert_eq!(told, expected, "{body}");
+    };
+    let once = "this is said more than once";
+    let names = "this is said more than once: as `kept_for` and as `keptFor`";
+    check(OWN, None, r#"{"id": "canary", "id": "canary"}"#, &[("id", once)]);
+    check(OWN, None, r#"{"kept_for": "1s", "keptFor": "2s"}"#, &[("keptFor", names)]);
+    check(
+        OWN,
+        None,
+        r#"{"marks": {"canary": 1, "canary": 2}, "size": -1}"#,
+        &[
+            ("marks.*", "a key stands here more than once"),
+            ("size", "this has to be a whole number of 64 bits, not below 0, best as a text"),
+        ],
+    );
+    check(("POST", "/v1/files/a:find"), None, r#"{"number": 1, "number": 2}"#, &[("box.number", once)]);
+    check(("PUT", "/v1/files/a"), None, r#"{"id": "b", "id": "c"}"#, &[("id", once)]);
+    // What is no JSON is told as that.
+    check(OWN, None, r#"{"id": "a", "id": "b""#, &[("", "the JSON ends too early (column 21)")]);
+}
+
+#[test]
+fn a_path_and_a_body_that_say_the_same_field_are_held_against_each_other_by_whichever_name() {
+    let routes = contracts::with(
+        "service Files { rpc Find(Question) returns (Question) {
+          option (google.api.http) = { post: \"/v1/{box_id}/{in_a.box_id}\" body: \"*\" };
+        } }
+        message Question { string box_id = 1; Question in_a = 2; }",
+    )
+    .unwrap();
+    let find = ("POST", "/v1/a/b");
+    for (body, expected) in [
+        (r#"{"boxId": "c"}"#, "box_id"),
+        (r#"{"box_id": "c"}"#, "box_id"),
+        (r#"{"in_a": {"box_id": "c"}}"#, "in_a.box_id"),
+        (r#"{"inA": {"box_id": "c"}}"#, "in_a.box_id"),
+    ] {
+        let unfit = request(&routes, find, None, body).unwrap_err();
+        let told: Vec<_> = unfit.violations.iter().map(|v| (v.field.as_str(), v.description.as_str())).collect();
+        assert_eq!(told, [(expected, "this is said more than once")], "{body}");
+    }
+    assert!(request(&routes, find, None, r#"{"in_a": {}}"#).is_ok());
+}

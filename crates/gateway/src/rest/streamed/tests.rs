@@ -21,7 +21,7 @@ fn call() -> Arc<Call> {
     let routes = Arc::new(Routes::of(&contracts).unwrap());
     let Found::Route(matched) = routes.find("POST", PATH) else { panic!("there is no route") };
     let route = Some(matched.route.clone());
-    Arc::new(Call { routes, verb: "POST".to_owned(), path: PATH.to_owned(), query: None, route })
+    Arc::new(Call { routes, verb: "POST".to_owned(), path: PATH.to_owned(), query: None, gzip: false, route })
 }
 
 fn pieces(text: &[u8], cut: usize) -> RequestBody {
