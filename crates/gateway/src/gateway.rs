@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accepted,
     answers::AnswerStore,
+    doctor,
     listening::Ports,
     load::{self, Prepared, chain},
     observe::{Gauge, Observer, Setup},
@@ -127,11 +128,21 @@ pub enum StartError {
 impl StartError {
     /// What to do about it, where the message and its cause do not say.
     #[must_use]
-    pub fn help(&self) -> Option<&'static str> {
+    pub fn help(&self) -> Option<String> {
         match self {
-            Self::Ledger { source, .. } => source.help(),
-            Self::Records { .. } => Some(ledger::Damage::HELP),
-            Self::Recovery(_) | Self::Listen { .. } | Self::Other(_) => None,
+            Self::Ledger { folder, source } => source.help().map(str::to_owned).or_else(|| match **source {
+                ledger::OpenError::Storage(_) => Some(format!(
+                    "see that the gateway's user may write into `{folder}`, and that there is room on its disk; `drawbridge check`, run as that user, tells which"
+                )),
+                ledger::OpenError::Damaged(_)
+                | ledger::OpenError::Locked { .. }
+                | ledger::OpenError::Config { .. }
+                | ledger::OpenError::Newer { .. }
+                | ledger::OpenError::OtherLog { .. } => None,
+            }),
+            Self::Records { .. } => Some(ledger::Damage::HELP.to_owned()),
+            Self::Listen { setting, source, .. } => Some(doctor::cure_of_port(setting, source)),
+            Self::Recovery(_) | Self::Other(_) => None,
         }
     }
 }
