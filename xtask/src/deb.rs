@@ -144,7 +144,8 @@ impl Stage {
         };
         for name in DOCUMENTS {
             let text = read(name)?;
-            let text = if Path::new(name).extension().is_some_and(|e| e == "md") { unlinked(&text, name) } else { text };
+            let text =
+                if Path::new(name).extension().is_some_and(|e| e == "md") { unlinked(&text, name) } else { text };
             self.write(&format!("{DOCUMENTATION}/{name}"), text.as_bytes())?;
         }
         let copyright = format!(

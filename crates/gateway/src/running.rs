@@ -51,12 +51,7 @@ pub async fn find(file: &ConfigFile) -> Result<Status, FetchError> {
 }
 
 /// Takes the answer of `address` where it is that of the gateway of this configuration, `own`, with this data folder.
-fn is_own(
-    file: &ConfigFile,
-    address: SocketAddr,
-    own: Option<&String>,
-    status: Status,
-) -> Result<Status, FetchError> {
+fn is_own(file: &ConfigFile, address: SocketAddr, own: Option<&String>, status: Status) -> Result<Status, FetchError> {
     let found = status.gateway.clone();
     match own {
         Some(own) if *own != found => Err(FetchError::Another { address, found, own: own.clone() }),

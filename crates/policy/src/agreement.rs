@@ -208,10 +208,8 @@ const HIDDEN: &str = "which is not seen or makes others look otherwise";
 
 /// Whether a character is not seen, or has those around it look otherwise than they read.
 fn is_hidden(c: char) -> bool {
-    let reverses =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
-    let vanishes =
-        matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{ad}');
+    let reverses = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    let vanishes = matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{ad}');
     reverses || vanishes || c.is_control()
 }
 

@@ -91,11 +91,8 @@ pub fn compare<'r>(
         let (a, b) = (a.unwrap_or(&empty), b.unwrap_or(&empty));
         let asks_left = left_side == Side::Consumer;
         let (consumer, provider) = if asks_left { (a, b) } else { (b, a) };
-        let (ends, aggregates) = if asks_left {
-            (&left.ends, &mut right.aggregates)
-        } else {
-            (&right.ends, &mut left.aggregates)
-        };
+        let (ends, aggregates) =
+            if asks_left { (&left.ends, &mut right.aggregates) } else { (&right.ends, &mut left.aggregates) };
         let ids: std::collections::BTreeSet<_> = consumer.keys().chain(provider.keys()).copied().collect();
         for id in ids {
             match difference(consumer.get(&id), provider.get(&id), (ends, aggregates)) {

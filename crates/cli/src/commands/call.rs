@@ -213,7 +213,9 @@ fn covered(response: &GetReceiptResponse) -> &'static str {
     match (of_both, response.complete) {
         (true, true) => "covered by checkpoints of both logs",
         (true, false) => "not covered by a checkpoint of each log yet",
-        (false, true) => "covered by a checkpoint of the consumer's log; the provider's gateway has signed nothing of it",
+        (false, true) => {
+            "covered by a checkpoint of the consumer's log; the provider's gateway has signed nothing of it"
+        }
         (false, false) => {
             "not covered by a checkpoint of the consumer's log yet; the provider's gateway has signed nothing of it"
         }

@@ -246,7 +246,8 @@ impl Revoke {
             return Err(Problem::new("", what).help(help).into());
         }
         for path in beside(file) {
-            let Some(certificate) = std::fs::read_to_string(path).ok().and_then(|text| read_pem(&text).ok()?.into_iter().next())
+            let Some(certificate) =
+                std::fs::read_to_string(path).ok().and_then(|text| read_pem(&text).ok()?.into_iter().next())
             else {
                 continue;
             };

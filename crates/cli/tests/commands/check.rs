@@ -133,9 +133,11 @@ fn what_would_hinder_the_start_is_told() {
 fn ports_that_cannot_be_listened_on_at_once_are_told() {
     let place = Place::with_two_members();
     let config = place.read("county/gateway.toml");
-    for (links, clients) in
-        [("127.0.0.1:28443", "127.0.0.1:28443"), ("0.0.0.0:28443", "127.0.0.1:28443"), ("127.0.0.1:28443", "[::]:28443")]
-    {
+    for (links, clients) in [
+        ("127.0.0.1:28443", "127.0.0.1:28443"),
+        ("0.0.0.0:28443", "127.0.0.1:28443"),
+        ("127.0.0.1:28443", "[::]:28443"),
+    ] {
         place.write("county/gateway.toml", &config);
         let listen = |address: &str| format!("listen = \"{address}\"");
         place.change("county/gateway.toml", &listen("127.0.0.1:28443"), &listen(links));

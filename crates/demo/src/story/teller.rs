@@ -43,7 +43,15 @@ impl Teller<io::Stdout> {
 
 impl<W: Write> Teller<W> {
     pub(crate) fn to(out: W, colour: bool) -> Self {
-        Teller { out, colour, chapter: 0, broken: Vec::new(), title: String::new(), last: Block::Blank, unwritten: None }
+        Teller {
+            out,
+            colour,
+            chapter: 0,
+            broken: Vec::new(),
+            title: String::new(),
+            last: Block::Blank,
+            unwritten: None,
+        }
     }
 
     /// The titles of the chapters that did not end as told.

@@ -31,7 +31,8 @@ pub(super) struct Parts {
 
 pub(super) async fn examine(file: &ConfigFile, salvaged: &Salvaged, now: SystemTime) -> (Parts, Vec<Finding>) {
     let mut findings: Vec<Finding> = salvaged.problems.iter().map(finding).collect();
-    let (parts, more) = if salvaged.whole { of_files(file, now).await } else { (Box::pin(parts_of(file, now)).await, Vec::new()) };
+    let (parts, more) =
+        if salvaged.whole { of_files(file, now).await } else { (Box::pin(parts_of(file, now)).await, Vec::new()) };
     findings.extend(
         more.into_iter()
             .filter(|finding| findings.is_empty() || finding.severity != Severity::Fine)

@@ -64,7 +64,11 @@ pub fn not_carried(agreement: &Agreement, contracts: &Contracts) -> Vec<String> 
         for method in grant.methods.iter().filter_map(|name| contracts.method(&format!("/{}/{name}", grant.service))) {
             if let Some(what) = refused_always(method, method.kind().or(grant.kind)) {
                 let agreement = agreement.id();
-                found.push(format!("the agreement `{agreement}` is about `{}`: {}", named(method), because(method, what)));
+                found.push(format!(
+                    "the agreement `{agreement}` is about `{}`: {}",
+                    named(method),
+                    because(method, what)
+                ));
             }
         }
     }

@@ -164,8 +164,7 @@ fn own_cure(file: &ConfigFile, gateway: &GatewayId, distrust: &Distrust) -> Stri
 /// Whether two addresses cannot be listened on at once. All addresses of IPv6 include those of IPv4.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let holds = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
-    one.port() == other.port()
-        && (one.ip() == other.ip() || holds(one.ip(), other.ip()) || holds(other.ip(), one.ip()))
+    one.port() == other.port() && (one.ip() == other.ip() || holds(one.ip(), other.ip()) || holds(other.ip(), one.ip()))
 }
 
 /// Until when a key that the directory lists as a former one of this gateway counts, if it still does at `now`.

@@ -48,7 +48,8 @@ impl Verify {
                     out.flush()?;
                 }
                 let problem = Problem::new(&self.file, "the receipt does not verify").cause(fault.to_string());
-                let help = "it proves nothing; either it was changed, or the directory does not list those who signed it";
+                let help =
+                    "it proves nothing; either it was changed, or the directory does not list those who signed it";
                 return Err(problem.help(help).into());
             }
         };
