@@ -182,8 +182,38 @@ async fn a_configuration_that_no_gateway_starts_from_is_told_and_the_rest_is_exa
         );
         assert!(own["where"].as_str().unwrap().contains("gateway.toml"), "{own}");
         // The reason of the other end, over a real handshake.
-        found(&findings, "warning", "peers", there);
+        // It may be asked by this member, which is known though no gateway starts.
+        found(&findings, "error", "peers", there);
     }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_thing_hides_nothing_of_another() {
+    let federation = TestFederation::new().await.start();
+    let trust = federation.member(TRUST);
+    let [closed] = free_ports::<1>();
+    // A back end that is not there, and elsewhere a statement that its database does not take.
+    trust.configure(&format!(
+        "\n[[binding]]\nmethod = \"test.v1.Echo/Say\"\nconnector = {{ kind = \"grpc\", address = \"http://{closed}\", dangerous_plaintext = true }}\n"
+    ));
+    trust.reconfigure("gateway = \"main\"", "gateway = \"main\"\ndevelopment = true");
+    trust.reconfigure("FROM rec WHERE id = :id", "FROM nowhere WHERE id = :id");
+    let (findings, code) = examine(&trust.folder);
+    assert_eq!(code, 1);
+    found(&findings, "error", "configuration", "does not take the statement");
+    let dead = found(&findings, "error", "legacy system", "cannot reach the legacy system");
+    assert_eq!(dead["where"], "test.v1.Echo/Say (grpc)");
+    found(&findings, "fine", "legacy system", "answers");
+    let unmade = found(&findings, "warning", "legacy system", "not examined: its binding cannot be used");
+    assert_eq!(unmade["where"], "test.v1.Records/Find (sql)");
+    // Without a certificate nobody is dialled, which is said.
+    let council = federation.member(COUNCIL);
+    fs::remove_file(council.folder.join("tls/gateway.pem")).unwrap();
+    let (findings, _) = examine(&council.folder);
+    let missing = found(&findings, "error", "configuration", "No such file");
+    assert!(missing["cure"].as_str().unwrap().contains("drawbridge certificate gateway"), "{missing}");
+    found(&findings, "warning", "peers", "not examined: the gateway has no certificate");
+    found(&findings, "fine", "certificates", "of the entry");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -37,14 +37,27 @@ pub(crate) struct Options {
 const FILES: &[(&str, &str)] = &[
     ("deploy/drawbridge.service", "usr/lib/systemd/system/drawbridge.service"),
     ("deploy/drawbridge.sysusers", "usr/lib/sysusers.d/drawbridge.conf"),
-    ("deploy/README.md", "usr/share/doc/drawbridge/README.md"),
-    ("deploy/TELEMETRY.md", "usr/share/doc/drawbridge/TELEMETRY.md"),
-    ("deploy/log.schema.json", "usr/share/doc/drawbridge/log.schema.json"),
-    ("deploy/prometheus/alerts.yaml", "usr/share/doc/drawbridge/prometheus/alerts.yaml"),
-    ("deploy/prometheus/alerts.test.yaml", "usr/share/doc/drawbridge/prometheus/alerts.test.yaml"),
-    ("deploy/grafana/dashboard.json", "usr/share/doc/drawbridge/grafana/dashboard.json"),
-    ("deploy/CLIENTS.md", "usr/share/doc/drawbridge/CLIENTS.md"),
 ];
+/// The documents, which lie beneath [`DOCUMENTATION`] as they do in the repository, so that their links to one another lead somewhere.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "crates/connectors/README.md",
+    "crates/decisions/012-spans-after-the-fact.md",
+    "crates/policy/AGREEMENTS.md",
+    "crates/rest/README.md",
+    "deploy/CLIENTS.md",
+    "deploy/Containerfile",
+    "deploy/README.md",
+    "deploy/TELEMETRY.md",
+    "deploy/compose.yaml",
+    "deploy/drawbridge.service",
+    "deploy/drawbridge.sysusers",
+    "deploy/grafana/dashboard.json",
+    "deploy/log.schema.json",
+    "deploy/prometheus/alerts.test.yaml",
+    "deploy/prometheus/alerts.yaml",
+];
+const DOCUMENTATION: &str = "usr/share/doc/drawbridge";
 /// Where each shell looks for completions.
 const COMPLETIONS: &[(&str, &str)] = &[
     ("bash", "usr/share/bash-completion/completions/drawbridge"),
@@ -129,12 +142,18 @@ impl Stage {
         let read = |name: &str| {
             fs::read_to_string(workspace::root().join(name)).with_context(|| format!("cannot read `{name}`"))
         };
+        for name in DOCUMENTS {
+            let text = read(name)?;
+            let text =
+                if Path::new(name).extension().is_some_and(|e| e == "md") { unlinked(&text, name) } else { text };
+            self.write(&format!("{DOCUMENTATION}/{name}"), text.as_bytes())?;
+        }
         let copyright = format!(
             "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: drawbridge\n\nFiles: *\nCopyright: The Drawbridge contributors\nLicense: Apache-2.0\n{}",
             indented(&read("LICENSE")?)
         );
-        self.write("usr/share/doc/drawbridge/copyright", copyright.as_bytes())?;
-        self.write("usr/share/doc/drawbridge/CHANGELOG.md.gz", &gzipped(read("CHANGELOG.md")?.into_bytes())?)
+        self.write(&format!("{DOCUMENTATION}/copyright"), copyright.as_bytes())?;
+        self.write(&format!("{DOCUMENTATION}/CHANGELOG.md.gz"), &gzipped(read("CHANGELOG.md")?.into_bytes())?)
     }
 
     fn manual(&self) -> Result<()> {
@@ -213,6 +232,41 @@ impl Stage {
     }
 }
 
+/// Returns a document in which what links to files of the repository that are not in the package is plain text.
+fn unlinked(text: &str, document: &str) -> String {
+    let (mut written, mut rest) = (String::new(), text);
+    while let Some((before, (target, after))) =
+        rest.split_once("](").and_then(|(before, behind)| Some((before, behind.split_once(')')?)))
+    {
+        rest = after;
+        let path = linked(document, target);
+        let is_missing = path.is_some_and(|path| {
+            workspace::root().join(&path).exists() && !DOCUMENTS.iter().any(|packaged| path == Path::new(packaged))
+        });
+        match before.rsplit_once('[').filter(|_| is_missing) {
+            Some((before, words)) => written.extend([before, words]),
+            None => written.extend([before, "](", target, ")"]),
+        }
+    }
+    written + rest
+}
+
+/// Returns which file of the repository a link in a document leads to. None for what is elsewhere, or in the document itself.
+fn linked(document: &str, target: &str) -> Option<PathBuf> {
+    let target = target.split('#').next().filter(|target| !target.is_empty() && !target.contains("://"))?;
+    let mut path = Path::new(document).parent()?.to_owned();
+    for part in Path::new(target).components() {
+        match part {
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::Normal(name) => path.push(name),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(path)
+}
+
 /// Sets the mode, whatever the umask.
 fn allow(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
@@ -276,6 +330,16 @@ mod tests {
         let program = b"\0GLIBC_2.2.5\0.......GLIBC_2.34\0.........GLIBC_2.9\0........GLIBC_PRIVATE\0........";
         assert_eq!(newest_glibc(program), Some((2, 34)));
         assert_eq!(newest_glibc(b"static"), None);
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_in_the_package_is_plain_text() {
+        let text = "[a](CLIENTS.md), [b](../README.md#ask), [`c`](../crates/README.md), [d](https://x.example/), [e](#f) and x[0](y)";
+        let expected = "[a](CLIENTS.md), [b](../README.md#ask), `c`, [d](https://x.example/), [e](#f) and x[0](y)";
+        assert_eq!(unlinked(text, "deploy/README.md"), expected);
+        for document in DOCUMENTS {
+            assert!(workspace::root().join(document).is_file(), "{document}");
+        }
     }
 
     #[test]

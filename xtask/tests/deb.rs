@@ -106,8 +106,17 @@ fn the_package_installs_upgrades_and_removes_cleanly_and_keeps_the_log_until_it_
         "usr/share/zsh/vendor-completions/_drawbridge",
         "usr/share/fish/vendor_completions.d/drawbridge.fish",
         "usr/share/doc/drawbridge/copyright",
+        "usr/share/doc/drawbridge/deploy/README.md",
     ] {
         assert!(installed.contains(Path::new(file)), "{file}: {installed:?}");
+    }
+    for document in installed.iter().filter(|path| path.extension().is_some_and(|ending| ending == "md")) {
+        let path = root.path(document.to_str().unwrap());
+        let text = fs::read_to_string(&path).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            assert!(path.parent().unwrap().join(target).exists(), "{} links to {target}", document.display());
+        }
     }
     let runs = Command::new(root.path("usr/bin/drawbridge")).arg("--version").output().unwrap();
     assert!(runs.status.success());

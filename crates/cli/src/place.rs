@@ -12,6 +12,7 @@ use problem::Problem;
 use crate::{
     failure::{Failure, Outcome, because},
     files,
+    terminal::typed,
 };
 
 /// The configuration that is taken when none is named.
@@ -36,7 +37,7 @@ impl ConfigOption {
 
     /// Returns how to name the same configuration in a command that comes next: nothing where none was named.
     pub(crate) fn again(&self) -> String {
-        self.config.as_ref().map(|path| format!(" --config {}", path.display())).unwrap_or_default()
+        self.config.as_ref().map(|path| format!(" --config {}", typed(path))).unwrap_or_default()
     }
 
     /// Reads the configuration that is named, or `gateway.toml`, as far as it can be read.

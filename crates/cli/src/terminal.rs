@@ -91,6 +91,13 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
+/// Writes a path as a shell takes it.
+pub(crate) fn typed(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@:,=%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Counts things: `no members`, `1 member`, `2 members`.
 pub(crate) fn some(count: u64, thing: &str) -> String {
     match count {
@@ -124,6 +131,19 @@ mod tests {
             ["no members", "1 member", "1,234 members"]
         );
         assert_eq!([grouped(999), grouped(1000), grouped(1_234_567)], ["999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_part_it() {
+        for (path, expected) in [
+            ("county/gateway.toml", "county/gateway.toml"),
+            ("x 6", "'x 6'"),
+            ("it's", "'it'\\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(typed(std::path::Path::new(path)), expected);
+        }
     }
 
     #[test]

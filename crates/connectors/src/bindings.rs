@@ -58,6 +58,13 @@ impl Bindings {
     ///
     /// Every problem of every binding and database, in the order of the configuration.
     pub async fn prepare_after(setup: Setup<'_>, previous: &Self) -> Result<Self, Vec<BindingProblem>> {
+        let (bindings, problems) = Self::prepare_what_fits(setup, previous).await;
+        if problems.is_empty() { Ok(bindings) } else { Err(problems) }
+    }
+
+    /// As [`Bindings::prepare_after`], and returns the bindings with which nothing is wrong beside every problem of the others. For who
+    /// looks at legacy systems, not for who answers.
+    pub async fn prepare_what_fits(setup: Setup<'_>, previous: &Self) -> (Self, Vec<BindingProblem>) {
         let mut workshop = Workshop::open(setup, previous).await;
         let mut methods: HashMap<String, Binding> = HashMap::new();
         for (index, config) in setup.bindings.iter().enumerate() {
@@ -78,11 +85,7 @@ impl Bindings {
             }
         }
         let (legacy, problems) = workshop.close();
-        if problems.is_empty() {
-            Ok(Self { methods: Arc::new(methods), legacy: Arc::new(legacy) })
-        } else {
-            Err(problems)
-        }
+        (Self { methods: Arc::new(methods), legacy: Arc::new(legacy) }, problems)
     }
 
     /// Returns the binding of a method, named by its path: `/health.v1.Patients/Find`.

@@ -10,7 +10,7 @@ from health.v1 import patients_pb2, patients_pb2_grpc
 # TLS: the council's own authority, and the certificate of its social care system.
 read = lambda name: pathlib.Path("council", name).read_bytes()
 credentials = grpc.ssl_channel_credentials(
-    root_certificates=read("offline/authority.pem"),
+    root_certificates=read("tls/authority.pem"),
     private_key=read("tls/systems/social-care.key.pem"),
     certificate_chain=read("tls/systems/social-care.pem"),
 )

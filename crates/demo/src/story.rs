@@ -61,6 +61,9 @@ pub enum StoryError {
     /// It was told to stop.
     #[error("interrupted before the end of the story")]
     Interrupted,
+    /// What is told cannot be written.
+    #[error("cannot write to standard output")]
+    Unwritten(#[source] io::Error),
     /// A command could not be run at all.
     #[error("cannot run a command of the story")]
     Command(#[source] io::Error),
@@ -110,6 +113,9 @@ pub async fn run(options: Options) -> Result<Ending, StoryError> {
     }
     stage.stop().await;
     told?;
+    if let Some(error) = stage.teller.unwritten() {
+        return Err(StoryError::Unwritten(error));
+    }
     let broken = stage.teller.broken().to_vec();
     Ok(if broken.is_empty() { Ending::AsTold } else { Ending::Broken(broken) })
 }

@@ -61,6 +61,7 @@ async fn every_member_gets_the_folder_of_a_member() {
             "entry.note",
             "keys/gateway.key",
             "keys/log.key",
+            "tls/authority.pem",
             "tls/gateway.pem",
             "tls/gateway.key.pem",
             "offline/member.key",

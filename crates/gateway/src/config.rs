@@ -414,8 +414,36 @@ fn not_text(file: &Path, bytes: &[u8]) -> Problem {
         .help("save the file as UTF-8; in an editor, or with `iconv -f latin1 -t utf-8`")
 }
 
+/// Lays the variables over the file. Of several that do not fit each is told.
 fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
     let names: Vec<_> = variables.keys().map(|name| format!("`{name}`")).collect();
+    let error = match laid(toml, variables.clone()) {
+        Ok(config) => return Ok(config),
+        Err(error) => error,
+    };
+    let what = "the environment does not fit the configuration";
+    let help = format!(
+        "these variables lie over the file: {}; `DRAWBRIDGE__CLIENTS__LISTEN` is `clients.listen`",
+        names.join(", ")
+    );
+    // What only lacks another setting may have it from another variable.
+    let alone = variables.into_iter().filter_map(|(name, value)| {
+        let error = laid(toml, BTreeMap::from([(name.clone(), value)])).err()?.to_string();
+        (!error.contains("missing")).then_some((name, error))
+    });
+    let mut problems: Vec<Problem> = alone
+        .map(|(name, error)| {
+            let what = format!("`{name}` in the environment does not fit the configuration");
+            Problem::new(file, what).cause(error).help(help.clone())
+        })
+        .collect();
+    if problems.is_empty() {
+        problems.push(Problem::new(file, what).cause(error.to_string()).help(help));
+    }
+    Err(problems)
+}
+
+fn laid(toml: &TomlFile, variables: BTreeMap<String, String>) -> Result<Config, config::ConfigError> {
     let environment = config::Environment::with_prefix(ENVIRONMENT_PREFIX)
         .prefix_separator("__")
         .separator("__")
@@ -426,14 +454,6 @@ fn layered(file: &Path, toml: &TomlFile, variables: BTreeMap<String, String>) ->
         .add_source(environment)
         .build()
         .and_then(config::Config::try_deserialize)
-        .map_err(|error| {
-            let what = "the environment does not fit the configuration";
-            let help = format!(
-                "these variables lie over the file: {}; `DRAWBRIDGE__CLIENTS__LISTEN` is `clients.listen`",
-                names.join(", ")
-            );
-            vec![Problem::new(file, what).cause(error.to_string()).help(help)]
-        })
 }
 
 #[cfg(test)]
@@ -465,6 +485,17 @@ mod tests {
         assert!(file.config.database.contains_key("Legacy"));
         let problem = read(&text, &[("DRAWBRIDGE__CLIENTS__LISTEN", "nowhere")]).unwrap_err()[0].to_string();
         assert!(problem.contains("DRAWBRIDGE__CLIENTS__LISTEN"), "{problem}");
+        let wrong = [
+            ("DRAWBRIDGE__CLIENTS__LISTEN", "nowhere"),
+            ("DRAWBRIDGE__LIMITS__MESSAGE", "much"),
+            ("DRAWBRIDGE__LIMITS__EXCHANGES", "many"),
+            ("DRAWBRIDGE__OPERATIONS__LISTEN", "127.0.0.1:7"),
+        ];
+        let problems = read(&text, &wrong).unwrap_err();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        for ((name, _), problem) in wrong.iter().take(2).zip([&problems[0], &problems[2]]) {
+            assert!(problem.what.contains(&format!("`{name}`")), "{problem}");
+        }
         for listen in ["127.0.0.1", "localhost:8444", ":8444"] {
             let problem = read(&format!("{LEAST}[clients]\nlisten = \"{listen}\"\n"), &[]).unwrap_err()[0].to_string();
             assert!(

@@ -82,6 +82,12 @@ impl Finding {
     fn error(check: &str, place: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) -> Self {
         Self { severity: Severity::Error, cure: Some(cure.into()), ..Self::fine(check, place, what) }
     }
+
+    /// A check that could not be made, because of what is found elsewhere.
+    fn unmade(check: &str, place: impl Into<String>, why: &str) -> Self {
+        let cure = "mend what is told of the check `configuration`, and run `drawbridge doctor` again";
+        Self::warning(check, place, format!("not examined: {why}"), cure)
+    }
 }
 
 /// Examines the gateway of a configuration. Must run within a tokio runtime.
@@ -96,6 +102,7 @@ pub async fn examine(file: &ConfigFile, salvaged: &Salvaged, now: SystemTime) ->
     findings.extend(ports::examine(file).await);
     findings.extend(files::examine(file));
     findings.extend(disk::examine(file).await);
+    let (known, presents) = (gateway.is_some() && trust.is_some(), tls.is_some());
     if let (Some(gateway), Some(trust)) = (&gateway, trust) {
         findings.extend(certificates::examine(file, gateway, &trust, tls.as_ref(), now));
         findings.extend(names::examine(trust.federation(), gateway, now).await);
@@ -104,10 +111,23 @@ pub async fn examine(file: &ConfigFile, salvaged: &Salvaged, now: SystemTime) ->
             findings.extend(Box::pin(peers::examine(gateway, trust, tls, (&asked, post_quantum), now)).await);
         }
     }
-    if let Some(bindings) = &bindings {
-        findings.extend(legacy::examine(bindings).await);
-    }
+    findings.extend(not_made(file, known, presents));
+    findings.extend(legacy::examine(file, bindings.as_ref()).await);
     let gateway =
         gateway.map_or_else(|| format!("{}/{}", file.config.member, file.config.gateway), |id| id.to_string());
     Report { format: REPORT_FORMAT.to_owned(), gateway, findings }
+}
+
+/// The checks that something in the configuration stands in the way of: whether the directory with this gateway's member in it is
+/// `known`, and whether the gateway `presents` a certificate.
+fn not_made(file: &ConfigFile, known: bool, presents: bool) -> Vec<Finding> {
+    let place = file.toml.name().display().to_string();
+    let directory = "this gateway's name, directory or revocation lists cannot be used";
+    let certificate = "the gateway has no certificate to dial with";
+    let checks: &[(&str, &str)] = match (known, presents) {
+        (true, true) => &[],
+        (true, false) => &[("peers", certificate)],
+        (false, _) => &[("certificates", directory), ("names", directory), ("peers", directory)],
+    };
+    checks.iter().map(|(check, why)| Finding::unmade(check, place.as_str(), why)).collect()
 }

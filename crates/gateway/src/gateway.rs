@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accepted,
     answers::AnswerStore,
+    doctor,
     listening::Ports,
     load::{self, Prepared, chain},
     observe::{Gauge, Observer, Setup},
@@ -87,6 +88,15 @@ impl Serving {
 /// A gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The data folder is not there, and cannot be made.
+    #[error("cannot make the data folder `{folder}`")]
+    Folder {
+        /// The data folder.
+        folder: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The exchange log cannot be opened.
     #[error("cannot open the exchange log in `{folder}`")]
     Ledger {
@@ -127,13 +137,24 @@ pub enum StartError {
 impl StartError {
     /// What to do about it, where the message and its cause do not say.
     #[must_use]
-    pub fn help(&self) -> Option<&'static str> {
+    pub fn help(&self) -> Option<String> {
         match self {
-            Self::Ledger { source, .. } => source.help(),
-            Self::Records { .. } => Some(ledger::Damage::HELP),
-            Self::Recovery(_) | Self::Listen { .. } | Self::Other(_) => None,
+            Self::Folder { folder, .. } => Some(writable(folder)),
+            Self::Ledger { folder, source } if matches!(**source, ledger::OpenError::Storage(_)) => {
+                Some(writable(folder))
+            }
+            Self::Ledger { source, .. } => source.help().map(str::to_owned),
+            Self::Records { .. } => Some(ledger::Damage::HELP.to_owned()),
+            Self::Listen { setting, source, .. } => Some(doctor::cure_of_port(setting, source)),
+            Self::Recovery(_) | Self::Other(_) => None,
         }
     }
+}
+
+fn writable(folder: &str) -> String {
+    format!(
+        "see that the gateway's user may write into `{folder}`, and that there is room on its disk; `drawbridge check`, run as that user, tells which"
+    )
 }
 
 /// Who asks for a reload waits here while others are read for.
@@ -397,7 +418,7 @@ fn open_ledger(prepared: &Prepared) -> Result<(Ledger, ledger::Recovery), StartE
     let config =
         ledger::Config::new(ledger_folder(prepared), origin, prepared.log_key.clone(), prepared.gateway_key.clone());
     std::fs::create_dir_all(&folder)
-        .map_err(|error| StartError::Other(format!("cannot make the data folder `{}`: {error}", folder.display())))?;
+        .map_err(|source| StartError::Folder { folder: folder.display().to_string(), source })?;
     Ledger::open(config)
         .map_err(|source| StartError::Ledger { folder: folder.display().to_string(), source: Box::new(source) })
 }

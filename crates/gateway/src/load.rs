@@ -32,10 +32,13 @@ use crate::{access, config::ConfigFile, logging, telemetry};
 
 pub(crate) use agreements::AGREEMENT_ENDINGS;
 pub use agreements::load_agreements;
+pub(crate) use contracts::sound_bindings;
 pub use contracts::{contract_source, contracts};
 pub(crate) use earlier::keep_contracts;
 pub(crate) use files::{Text, texts};
 pub(crate) use fixed::needs_restart;
+pub(crate) use in_force::NOT_CARRIED_HELP;
+pub use in_force::not_carried;
 pub(crate) use own::{counts_until, gateway, tls};
 pub(crate) use shown::{SHOWN_HELP, shown_as_loaded};
 pub(crate) use stand::Stand;

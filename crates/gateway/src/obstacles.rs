@@ -35,21 +35,24 @@ pub struct Obstacles {
 /// Ports are listened on for a moment, and a folder is made in the data folder and removed again.
 pub async fn look(file: &ConfigFile) -> Obstacles {
     let mut problems = Vec::new();
-    let running = match running::find(file).await {
-        Ok(status) => Some(status),
+    let (running, who) = match running::find(file).await {
+        Ok(status) => (Some(status), None),
         // It is too busy to say; what it holds cannot be told from what others hold.
-        Err(FetchError::Late { address }) => {
+        Err(FetchError::Late { address }) if running::has_its_log_open(file) != Some(false) => {
             return Obstacles { problems, running: Some(format!("what listens on {address}, and did not answer,")) };
         }
-        Err(_) => None,
+        Err(error @ (FetchError::Another { .. } | FetchError::OtherFolder { .. })) => (None, Some(error.to_string())),
+        Err(_) => (None, None),
     };
     for (setting, wanted) in ports(file) {
         let held = running.as_ref().and_then(|status| held(status, setting));
         if held != Some(wanted)
             && let Err(error) = try_port(wanted).await
         {
+            let who = who.as_ref().filter(|_| error.kind() == io::ErrorKind::AddrInUse);
+            let cause = who.map_or_else(|| error.to_string(), |who| format!("{error}; {who}"));
             let what = format!("cannot listen on {wanted}");
-            problems.push(file.problem(setting, what).cause(error.to_string()).help(cure_of_port(setting, &error)));
+            problems.push(file.problem(setting, what).cause(cause).help(cure_of_port(setting, &error)));
         }
     }
     let data = file.path(&file.config.data.folder);

@@ -1,9 +1,12 @@
 //! Where a gateway that runs is found: by its configuration, or by what it has written into its data folder.
 //!
-//! The file there outlives a gateway that was killed, so it counts only once what it names answers.
+//! The file there outlives a gateway that was killed, so it counts only once what it names answers. A name alone does not tell either: a
+//! folder that was copied names the same gateway, so whoever answers is held against the lock on the log.
 
 use std::{
+    fs, io,
     net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +25,8 @@ const FORMAT: &str = "drawbridge.ports/v1";
 /// Finds the running gateway of a configuration, and asks it how it stands.
 ///
 /// Where nothing answers at `operations.listen`, or another gateway does, the address is taken that a gateway with the same data folder has
-/// left there: it was started with another port than the file says by now.
+/// left there: it was started with another port than the file says by now. A gateway of the same name is another one where nobody has
+/// the log in this data folder open.
 ///
 /// # Errors
 ///
@@ -30,27 +34,48 @@ const FORMAT: &str = "drawbridge.ports/v1";
 pub async fn find(file: &ConfigFile) -> Result<Status, FetchError> {
     let listen = file.config.operations.listen;
     let own = load::gateway(file).ok().map(|own| own.to_string());
-    let is_own = |status: &Status| own.as_ref().is_none_or(|own| *own == status.gateway);
-    let asked = match (listen.port(), &own) {
-        (0, _) => Err(FetchError::NoPort),
-        (_, Some(own)) => fetch(listen).await.and_then(|status| {
-            if is_own(&status) {
-                return Ok(status);
-            }
-            Err(FetchError::Another { address: listen, found: status.gateway, own: own.clone() })
-        }),
-        (_, None) => fetch(listen).await,
+    let asked = match listen.port() {
+        0 => Err(FetchError::NoPort),
+        _ => fetch(listen).await.and_then(|status| is_own(file, listen, own.as_ref(), status)),
     };
     if asked.is_ok() {
         return asked;
     }
     if let Some(left) = left_in(file).filter(|left| *left != listen)
         && let Ok(status) = fetch(left).await
-        && is_own(&status)
+        && let Ok(status) = is_own(file, left, own.as_ref(), status)
     {
         return Ok(status);
     }
     asked
+}
+
+/// Takes the answer of `address` where it is that of the gateway of this configuration, `own`, with this data folder.
+fn is_own(file: &ConfigFile, address: SocketAddr, own: Option<&String>, status: Status) -> Result<Status, FetchError> {
+    let found = status.gateway.clone();
+    match own {
+        Some(own) if *own != found => Err(FetchError::Another { address, found, own: own.clone() }),
+        _ if has_its_log_open(file) == Some(false) => Err(FetchError::OtherFolder {
+            address,
+            found,
+            data: file.path(&file.config.data.folder).display().to_string(),
+        }),
+        _ => Ok(status),
+    }
+}
+
+/// Whether some process has the log in the data folder of this configuration open. None where this user cannot tell.
+pub(crate) fn has_its_log_open(file: &ConfigFile) -> Option<bool> {
+    let ledger = file.path(&file.config.data.folder).join("ledger");
+    match fs::metadata(&ledger) {
+        Ok(there) => {
+            // The lock is its owner's alone.
+            let user = rustix::process::geteuid();
+            (user.is_root() || user.as_raw() == there.uid()).then(|| ledger::in_use(&ledger))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// Returns the addresses of a gateway as TOML.

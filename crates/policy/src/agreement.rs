@@ -203,22 +203,26 @@ pub(crate) fn check_format(file: &TomlFile, expected: &str, what: &str) -> Resul
     }
 }
 
+/// What is wrong with a character that [`is_hidden`].
+const HIDDEN: &str = "which is not seen or makes others look otherwise";
+
+/// Whether a character is not seen, or has those around it look otherwise than they read.
+fn is_hidden(c: char) -> bool {
+    let reverses = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    let vanishes = matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{ad}');
+    reverses || vanishes || c.is_control()
+}
+
+fn named(character: char) -> String {
+    format!("the character U+{:04X}", u32::from(character))
+}
+
 /// Refuses a text that may look other than it reads: people sign what they see.
 pub(crate) fn check_visible(file: &TomlFile) -> Result<(), Box<Problem>> {
-    let hidden = |c: char| {
-        let reverses =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
-        let vanishes =
-            matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{ad}');
-        reverses || vanishes || (c.is_control() && c != '\n')
-    };
-    let Some((at, character)) = file.text().char_indices().find(|(_, c)| hidden(*c)) else {
+    let Some((at, character)) = file.text().char_indices().find(|(_, c)| is_hidden(*c) && *c != '\n') else {
         return Ok(());
     };
-    let what = format!(
-        "the character U+{:04X} stands here, which is not seen or makes others look otherwise",
-        u32::from(character)
-    );
+    let what = format!("{} stands here, {HIDDEN}", named(character));
     let problem = Problem::new(file.name(), what).within(file.text(), &(at..at.saturating_add(character.len_utf8())));
     Err(Box::new(problem.help("remove it; what is signed has to read as it looks")))
 }

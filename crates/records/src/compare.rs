@@ -27,8 +27,8 @@ pub struct Difference {
     pub exchange: ExchangeId,
     /// What differs, for people.
     pub what: String,
-    /// Both sides are explained by a cut, a cancel, a refusal before anything crossed, or by a gateway that was killed before
-    /// it had handed anything over: nothing is missing.
+    /// Both sides are explained by a cut, a cancel, a refusal before anything crossed, by a gateway that was killed before it had handed
+    /// anything over, or by one that recorded a flood of refusals in aggregate: nothing is missing.
     pub explained: bool,
 }
 
@@ -60,6 +60,16 @@ struct Told {
     views: BTreeMap<i32, BTreeMap<ExchangeId, View>>,
     /// Between which times a run of the gateway ended without order: that of its last record, and that of the next start.
     ends: Vec<(u64, u64)>,
+    /// What it refused of the other member without a record for each.
+    aggregates: Vec<Aggregate>,
+}
+
+/// Refusals that a provider recorded together, since more came each second than it records one by one.
+struct Aggregate {
+    since: u64,
+    until: u64,
+    /// How many of them no exchange of the consumer's has been found for yet.
+    left: u64,
 }
 
 /// Compares the consumer's records in `left` with the provider's in `right`, and the other way round.
@@ -72,8 +82,8 @@ pub fn compare<'r>(
     right: (&str, impl Iterator<Item = &'r Record>),
 ) -> Comparison {
     let (left_member, right_member) = (left.0, right.0);
-    let left = told(left.1, left_member, right_member);
-    let right = told(right.1, right_member, left_member);
+    let mut left = told(left.1, left_member, right_member);
+    let mut right = told(right.1, right_member, left_member);
     let mut comparison = Comparison::default();
     for (left_side, right_side) in [(Side::Consumer, Side::Provider), (Side::Provider, Side::Consumer)] {
         let (a, b) = (left.views.get(&(left_side as i32)), right.views.get(&(right_side as i32)));
@@ -81,10 +91,11 @@ pub fn compare<'r>(
         let (a, b) = (a.unwrap_or(&empty), b.unwrap_or(&empty));
         let asks_left = left_side == Side::Consumer;
         let (consumer, provider) = if asks_left { (a, b) } else { (b, a) };
-        let ends = if asks_left { &left.ends } else { &right.ends };
+        let (ends, aggregates) =
+            if asks_left { (&left.ends, &mut right.aggregates) } else { (&right.ends, &mut left.aggregates) };
         let ids: std::collections::BTreeSet<_> = consumer.keys().chain(provider.keys()).copied().collect();
         for id in ids {
-            match difference(consumer.get(&id), provider.get(&id), ends) {
+            match difference(consumer.get(&id), provider.get(&id), (ends, aggregates)) {
                 None => comparison.agreeing = comparison.agreeing.saturating_add(1),
                 Some((what, explained)) => comparison.differences.push(Difference { exchange: id, what, explained }),
             }
@@ -104,16 +115,30 @@ fn told<'r>(records: impl Iterator<Item = &'r Record>, own: &str, other: &str) -
         }
         runs = record.kind() != Kind::Event || private.detail != STOPPED;
         last = private.time;
+        if record.kind() == Kind::Aggregate
+            && record.side() == Side::Provider
+            && (private.consumer.as_str(), private.provider.as_str()) == (other, own)
+        {
+            let (since, until, left) = (private.since, private.time, private.count);
+            told.aggregates.push(Aggregate { since, until, left });
+        }
         let between = [(own, other), (other, own)].contains(&(private.consumer.as_str(), private.provider.as_str()));
         if let (Some(id), true) = (record.exchange(), between) {
             told.views.entry(record.side() as i32).or_default().entry(id).or_default().add(record, opened);
         }
     }
+    // An exchange is counted to the one that ended first: those after it may hold the next.
+    told.aggregates.sort_by_key(|aggregate| aggregate.until);
     told
 }
 
-/// Returns what differs, and whether it is explained; `None` when both tell the same. `ends` are those of the consumer's runs.
-fn difference(consumer: Option<&View>, provider: Option<&View>, ends: &[(u64, u64)]) -> Option<(String, bool)> {
+/// Returns what differs, and whether it is explained; `None` when both tell the same. `ends` are those of the consumer's runs, the
+/// aggregates are the provider's.
+fn difference(
+    consumer: Option<&View>,
+    provider: Option<&View>,
+    (ends, aggregates): (&[(u64, u64)], &mut [Aggregate]),
+) -> Option<(String, bool)> {
     // A session that was not known is no answer to the claims that were sent after it.
     let answers = |p: &&View| !p.stale || consumer.is_none_or(|c| c.claims == p.claims);
     let (consumer, provider) = match (consumer, provider.filter(answers)) {
@@ -121,6 +146,10 @@ fn difference(consumer: Option<&View>, provider: Option<&View>, ends: &[(u64, u6
         (Some(c), None) => {
             let never_sent = c.settled && c.closing.is_empty() && !c.refusal.is_empty() && c.messages == 0;
             let what = format!("only the consumer has it: {}", c.told());
+            if !never_sent && c.is_counted_in(aggregates) {
+                let why = "the provider recorded refusals of that time in aggregate";
+                return Some((format!("{what}; {why}"), true));
+            }
             return Some((what, never_sent));
         }
         (None, Some(p)) if p.stale => return Some(("only the provider has it: nothing was asked".to_owned(), true)),
@@ -183,6 +212,22 @@ impl View {
     /// and the provider settled no earlier than the last that it recorded. Times of two clocks are compared with their slack.
     fn was_open_at(&self, ends: &[(u64, u64)]) -> bool {
         ends.iter().any(|(last, start)| self.asked <= *start && self.recorded.saturating_add(CLOCK_SKEW) >= *last)
+    }
+
+    /// Whether the provider may have refused it without a record of its own: at that time, as one of no more than it counted. Where it
+    /// has promised a record, there is to be one.
+    fn is_counted_in(&self, aggregates: &mut [Aggregate]) -> bool {
+        if !self.settled || self.refusal.is_empty() || self.messages > 0 || self.promised.is_some() {
+            return false;
+        }
+        let holds = |aggregate: &&mut Aggregate| {
+            aggregate.left > 0
+                && self.asked <= aggregate.until.saturating_add(CLOCK_SKEW)
+                && self.recorded.saturating_add(CLOCK_SKEW) >= aggregate.since
+        };
+        let Some(aggregate) = aggregates.iter_mut().find(holds) else { return false };
+        aggregate.left = aggregate.left.saturating_sub(1);
+        true
     }
 
     fn told(&self) -> String {

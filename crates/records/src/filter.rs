@@ -21,7 +21,7 @@ pub struct Filter {
     pub method: Option<String>,
     /// The purpose in the claims.
     pub purpose: Option<String>,
-    /// The acting person's id.
+    /// The acting person's id, or `id;role=role`.
     pub actor: Option<String>,
     /// The case.
     pub case: Option<String>,
@@ -55,7 +55,7 @@ impl Filter {
             && self.system.as_deref().is_none_or(|s| is_system(s, &private.consumer, &private.system))
             && self.method.as_deref().is_none_or(|m| is_method(m, &private.method))
             && is(&self.purpose, &private.purpose)
-            && is(&self.actor, &private.actor)
+            && self.actor.as_deref().is_none_or(|a| is_person(a, &private.actor, &private.actor_role))
             && is(&self.case, &private.case_reference)
             && self
                 .outcome
@@ -76,6 +76,11 @@ impl Filter {
 
 fn is_system(wanted: &str, member: &str, system: &str) -> bool {
     wanted == system || wanted.split_once('/').is_some_and(|(m, s)| m == member && s == system)
+}
+
+/// As a call writes a person: an id that itself reads so is found by all of it.
+fn is_person(wanted: &str, id: &str, role: &str) -> bool {
+    wanted == id || wanted.split_once(";role=").is_some_and(|(i, r)| i == id && r == role)
 }
 
 fn is_method(wanted: &str, path: &str) -> bool {
@@ -108,6 +113,7 @@ mod tests {
             purpose: "care".into(),
             outcome: "refused".into(),
             actor: "a1".into(),
+            actor_role: "Späher".into(),
             case_reference: "c1".into(),
             ..Private::default()
         };
@@ -140,6 +146,9 @@ mod tests {
         check(&Filter { method: text("health.v1.Patients/Fin"), ..Filter::default() }, false);
         check(&Filter { purpose: text("care"), actor: text("a1"), case: text("c1"), ..Filter::default() }, true);
         check(&Filter { actor: text("a2"), ..Filter::default() }, false);
+        check(&Filter { actor: text("a1;role=Späher"), ..Filter::default() }, true);
+        check(&Filter { actor: text("a1;role=nurse"), ..Filter::default() }, false);
+        check(&Filter { actor: text("a2;role=Späher"), ..Filter::default() }, false);
         check(&Filter { outcome: text("refused"), ..Filter::default() }, true);
         check(&Filter { outcome: text("no_agreement"), ..Filter::default() }, true);
         check(&Filter { outcome: text("answered"), ..Filter::default() }, false);

@@ -196,15 +196,29 @@ impl Call {
         }
         let (Some(path), Some(exchange)) = (&self.receipt, exchange) else { return Ok(()) };
         let response = fetch(channel, exchange).await?;
+        let covered = covered(&response);
         super::receipt::write(path, &response.receipt.unwrap_or_default())?;
-        if response.complete {
-            say(format_args!("receipt: {}, covered by checkpoints of both logs", path.display()));
-        } else {
-            say(format_args!("receipt: {}, not covered by a checkpoint of each log yet", path.display()));
+        say(format_args!("receipt: {}, {covered}", path.display()));
+        if !response.complete {
             let again = self.caller.again();
             warn(format_args!("later, `drawbridge receipt fetch {exchange}{again}` gets one that is"));
         }
         Ok(())
+    }
+}
+
+/// Says what covers a receipt: where the provider's gateway took no part, there is one log only.
+fn covered(response: &GetReceiptResponse) -> &'static str {
+    let of_both = response.receipt.as_ref().is_some_and(|receipt| receipt.provider.is_some());
+    match (of_both, response.complete) {
+        (true, true) => "covered by checkpoints of both logs",
+        (true, false) => "not covered by a checkpoint of each log yet",
+        (false, true) => {
+            "covered by a checkpoint of the consumer's log; the provider's gateway has signed nothing of it"
+        }
+        (false, false) => {
+            "not covered by a checkpoint of the consumer's log yet; the provider's gateway has signed nothing of it"
+        }
     }
 }
 
@@ -243,4 +257,26 @@ async fn fetch(channel: &mut Channel, exchange: ExchangeId) -> Outcome<GetReceip
 fn pretty(json: &str) -> String {
     let value: Result<serde_json::Value, _> = serde_json::from_str(json);
     value.and_then(|value| serde_json::to_string_pretty(&value)).unwrap_or_else(|_| json.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::exchange::{Disclosure, Receipt};
+
+    use super::*;
+
+    #[test]
+    fn a_receipt_of_one_gateway_is_not_said_to_be_covered_by_two_logs() {
+        let said = |provider: Option<Disclosure>, complete| {
+            let receipt = Receipt { consumer: Some(Disclosure::default()), provider, ..Receipt::default() };
+            covered(&GetReceiptResponse { receipt: Some(receipt), complete, ..GetReceiptResponse::default() })
+        };
+        assert_eq!(said(Some(Disclosure::default()), true), "covered by checkpoints of both logs");
+        assert!(said(Some(Disclosure::default()), false).contains("of each log yet"));
+        for complete in [true, false] {
+            let said = said(None, complete);
+            assert!(said.contains("the consumer's log") && !said.contains("both") && !said.contains("each"), "{said}");
+            assert_eq!(said.starts_with("not covered"), !complete, "{said}");
+        }
+    }
 }

@@ -17,8 +17,11 @@ use crate::{
     files, moments,
     place::{ConfigOption, SYSTEM_FOLDERS, own_gateway},
     table::{Column, Table},
-    terminal::{Out, some},
+    terminal::{Out, some, warn},
 };
+
+/// Fewest and most digits of a serial number. The authority that `drawbridge init` makes gives 32; others give 8 to 20 random bytes.
+const SERIAL_DIGITS: std::ops::RangeInclusive<usize> = 16..=40;
 
 /// Issues, lists and takes back certificates of the member's own gateways and systems
 #[derive(Debug, Subcommand)]
@@ -107,6 +110,29 @@ impl AuthorityOption {
         Ok(Authority::open(&certificate, &key)
             .map_err(|error| because(format!("cannot use the authority in `{}`", folder.display()), &error))?)
     }
+
+    fn revocations(&self, file: &ConfigFile) -> Outcome<Option<Revocations>> {
+        revocations(&self.folder(file).join("revocations.toml"))
+    }
+
+    /// What is to be known of the certificate that lies where the next one is written.
+    fn before(&self, file: &ConfigFile, certificate: &Path) -> Outcome<Option<String>> {
+        let Some(facts) = facts_of(certificate) else { return Ok(None) };
+        let revocations = self.revocations(file)?;
+        let mut revoked = revocations.iter().flat_map(Revocations::all);
+        let end = moments::to_the_minute(facts.not_after);
+        Ok(Some(if revoked.any(|revocation| revocation.serial == facts.serial) {
+            format!("the one before, serial {}, is revoked", facts.serial)
+        } else if facts.not_after <= moments::now() {
+            format!("the one before ended on {end}")
+        } else {
+            format!(
+                "the one before stays good until {end}; to take it back: drawbridge certificate revoke {}{}",
+                facts.serial,
+                self.config.again()
+            )
+        }))
+    }
 }
 
 impl Gateway {
@@ -119,7 +145,8 @@ impl Gateway {
         let issued =
             authority.issue_gateway(&gateway, &hosts, moments::now()).map_err(|error| init::certificate(&error))?;
         let (certificate, key) = (file.path(&file.config.tls.certificate), file.path(&file.config.tls.key));
-        write(&issued, &certificate, &key, "a running gateway takes it up within seconds")
+        let before = self.authority.before(&file, &certificate)?;
+        write(&issued, (&certificate, &key), before, "a running gateway takes it up within seconds")
     }
 }
 
@@ -140,24 +167,20 @@ impl System {
         let folder = file.path(Path::new("tls/systems"));
         let (certificate, key) =
             (folder.join(format!("{}.pem", self.name)), folder.join(format!("{}.key.pem", self.name)));
-        write(&issued, &certificate, &key, "give both files to the system, and nobody else")
+        let before = self.authority.before(&file, &certificate)?;
+        write(&issued, (&certificate, &key), before, "give both files to the system, and nobody else")
     }
 }
 
 /// Writes a certificate and its key in the place of those that may be there.
-fn write(issued: &Issued, certificate: &Path, key: &Path, then: &str) -> Outcome {
-    let before = facts_of(certificate);
+fn write(issued: &Issued, (certificate, key): (&Path, &Path), before: Option<String>, then: &str) -> Outcome {
     files::replace(key, &issued.key_pem, files::SECRET)?;
     files::replace(certificate, &issued.certificate_pem, files::PUBLIC)?;
     let mut out = Out::new();
     out.line(format_args!("issued {} for {}", certificate.display(), issued.identity))?;
     out.line(format_args!("  serial {}, good until {}; {then}", issued.serial, moments::to_the_minute(issued.ends)))?;
     if let Some(before) = before {
-        out.line(format_args!(
-            "  the one before stays good until {}; to take it back: drawbridge certificate revoke {}",
-            moments::to_the_minute(before.not_after),
-            before.serial
-        ))?;
+        out.line(format_args!("  {before}"))?;
     }
     out.flush()
 }
@@ -174,7 +197,7 @@ impl Revoke {
         let member = authority.member().clone();
         let path = self.authority.folder(&file).join("revocations.toml");
         let mut revocations = revocations(&path)?.unwrap_or_else(|| Revocations::new(member.clone()));
-        let (serial, identity) = self.which()?;
+        let (serial, identity) = self.which(&file)?;
         let now = moments::now();
         let fresh = revocations
             .revoke(&serial, identity.clone(), self.reason, now)
@@ -202,15 +225,40 @@ impl Revoke {
     }
 
     /// The serial number, and whose certificate it is where that is known.
-    fn which(&self) -> Outcome<(String, Option<Identity>)> {
+    fn which(&self, file: &ConfigFile) -> Outcome<(String, Option<Identity>)> {
         let path = Path::new(&self.certificate);
         if !path.is_file() {
-            return Ok((self.certificate.clone(), None));
+            return self.by_serial(file);
         }
         let certificates = read_pem(&files::read(path)?).map_err(|error| Problem::new(path, error.to_string()))?;
         let Some(certificate) = certificates.first() else { return Ok((self.certificate.clone(), None)) };
         let facts = Facts::read(certificate).map_err(|error| Problem::new(path, error.to_string()))?;
         Ok((facts.serial, Identity::from_certificate(certificate).ok()))
+    }
+
+    /// One of a certificate that does not lie here may have been issued elsewhere, so it is taken, if it can be one of this authority's.
+    fn by_serial(&self, file: &ConfigFile) -> Outcome<(String, Option<Identity>)> {
+        let serial = self.certificate.replace(':', "").to_lowercase();
+        let is_serial = SERIAL_DIGITS.contains(&serial.len()) && serial.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_serial {
+            let what = format!("`{}` is neither a file nor the serial number of a certificate", self.certificate);
+            let help = "a serial number has 32 hexadecimal digits, as `drawbridge certificate list` shows them";
+            return Err(Problem::new("", what).help(help).into());
+        }
+        for path in beside(file) {
+            let Some(certificate) =
+                std::fs::read_to_string(path).ok().and_then(|text| read_pem(&text).ok()?.into_iter().next())
+            else {
+                continue;
+            };
+            if Facts::read(&certificate).is_ok_and(|facts| facts.serial == serial) {
+                return Ok((serial, Identity::from_certificate(&certificate).ok()));
+            }
+        }
+        warn(format_args!(
+            "no certificate that lies beside the configuration has the serial number {serial}; see that it is the right one"
+        ));
+        Ok((serial, None))
     }
 }
 
@@ -221,20 +269,25 @@ fn revocations(path: &Path) -> Outcome<Option<Revocations>> {
     Ok(Some(Revocations::parse(&TomlFile::parse(path, files::read(path)?)?)?))
 }
 
+/// The certificates that lie beside a configuration: the gateway's and those of systems.
+fn beside(file: &ConfigFile) -> Vec<PathBuf> {
+    let mut paths = vec![file.path(&file.config.tls.certificate)];
+    for folder in SYSTEM_FOLDERS.map(|folder| file.path(Path::new(folder))) {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let is_certificate =
+            |name: &str| name.strip_suffix(".pem").is_some_and(|name| name.strip_suffix(".key").is_none());
+        found.retain(|path| path.to_str().is_some_and(is_certificate));
+        found.sort();
+        paths.extend(found);
+    }
+    paths
+}
+
 impl List {
     fn run(self) -> Outcome {
         let file = self.authority.config.read()?;
-        let revocations = revocations(&self.authority.folder(&file).join("revocations.toml"))?;
-        let mut paths = vec![file.path(&file.config.tls.certificate)];
-        for folder in SYSTEM_FOLDERS.map(|folder| file.path(Path::new(folder))) {
-            let Ok(entries) = std::fs::read_dir(folder) else { continue };
-            let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-            let is_certificate =
-                |name: &str| name.strip_suffix(".pem").is_some_and(|name| name.strip_suffix(".key").is_none());
-            found.retain(|path| path.to_str().is_some_and(is_certificate));
-            found.sort();
-            paths.extend(found);
-        }
+        let revocations = self.authority.revocations(&file)?;
         let mut out = Out::new();
         let mut table = Table::new([
             Column::left("WHOSE"),
@@ -242,7 +295,7 @@ impl List {
             Column::left("GOOD UNTIL"),
             Column::left("FILE"),
         ]);
-        for path in paths {
+        for path in beside(&file) {
             let certificates =
                 read_pem(&files::read(&path)?).map_err(|error| Problem::new(&path, error.to_string()))?;
             let Some(certificate) = certificates.first() else { continue };

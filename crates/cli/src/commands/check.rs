@@ -69,6 +69,7 @@ pub(super) fn warnings(prepared: &Prepared) -> Vec<String> {
     let mut warnings = prepared.warnings.clone();
     warnings.extend(prepared.tls.warning(now).map(|warning| warning.to_string()));
     warnings.extend(prepared.unanswered(now));
+    warnings.extend(prepared.not_carried(now));
     warnings.extend(prepared.shown_as_loaded(now));
     warnings
 }

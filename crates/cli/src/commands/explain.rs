@@ -1,6 +1,11 @@
 //! `drawbridge explain`: what a refusal means, and what to do about it.
 
-use clap::Args;
+use std::ffi::OsStr;
+
+use clap::{
+    Arg, Args, Command,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
 use exchange::{Reason, Retry};
 use problem::{Problem, nearest};
 
@@ -15,6 +20,7 @@ use crate::{
 pub(crate) struct Explain {
     /// The reason that came with the refusal, as in `NO_AGREEMENT`, in capitals or not. Without one, all are listed, each with its gRPC
     /// status and whether a caller may try again
+    #[arg(value_parser = AnyReason, hide_possible_values = true)]
     reason: Option<String>,
 }
 
@@ -26,6 +32,22 @@ impl Explain {
             Some(name) => page(find(&name)?, &mut out)?,
         }
         out.flush()
+    }
+}
+
+/// Takes every word, so that one which is no reason is answered with the one that was meant, and tells shells all that there are.
+#[derive(Clone)]
+struct AnyReason;
+
+impl TypedValueParser for AnyReason {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Reason::ALL.iter().map(|reason| PossibleValue::new(reason.as_str()))))
     }
 }
 

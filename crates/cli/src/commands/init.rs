@@ -2,7 +2,10 @@
 
 mod configuration;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::Args;
 use federation::{
@@ -17,7 +20,7 @@ use super::entry::VALIDITY;
 use crate::{
     failure::{Failure, Outcome, because},
     files, moments,
-    terminal::Out,
+    terminal::{Out, typed},
 };
 use configuration::Listens;
 
@@ -108,9 +111,14 @@ impl Init {
 
     fn listens(&self, address: Option<&Address>) -> Listens {
         let anywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        // Whoever dials an address of IPv6 does not reach what listens on those of IPv4 alone.
+        let reached_at = |address: &Address| match address.host().parse::<Ipv6Addr>() {
+            Ok(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port())),
+            Err(_) => anywhere(address.port()),
+        };
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Listens {
-            links: self.links.or_else(|| address.map(|address| anywhere(address.port()))),
+            links: self.links.or_else(|| address.map(reached_at)),
             clients: self
                 .clients
                 .unwrap_or_else(|| if self.development { loopback(CLIENTS_PORT) } else { anywhere(CLIENTS_PORT) }),
@@ -144,13 +152,16 @@ impl Init {
                 name = system.name()
             ))?;
         }
+        let config = typed(&self.folder.join("gateway.toml"));
         out.line("next:")?;
         out.line(format_args!(
-            "  drawbridge directory add --config {folder}/gateway.toml THEIR-ENTRY    for each member to exchange with"
+            "  drawbridge directory add --config {config} THEIR-ENTRY    for each member to exchange with"
         ))?;
-        out.line(format_args!("  drawbridge agreement new --config {folder}/gateway.toml --help         what may be asked, once both have the contracts"))?;
-        out.line(format_args!("  drawbridge check --config {folder}/gateway.toml"))?;
-        out.line(format_args!("  drawbridge run --config {folder}/gateway.toml"))?;
+        out.line(format_args!(
+            "  drawbridge agreement new --config {config} --help         what may be asked, once both have the contracts"
+        ))?;
+        out.line(format_args!("  drawbridge check --config {config}"))?;
+        out.line(format_args!("  drawbridge run --config {config}"))?;
         out.flush()
     }
 }

@@ -105,6 +105,9 @@ fn failed(error: &FetchError) -> Problem {
         FetchError::Another { .. } => {
             "give each gateway of this machine an `operations.listen` of its own, or name the port with `--address`"
         }
+        FetchError::OtherFolder { .. } => {
+            "name the configuration that it was started with, or its port with `--address`; where it was another user who started it, ask as that user"
+        }
         FetchError::Other { .. } => "check `operations.listen`; a gateway of an older version tells no status",
     };
     told_by(error).help(help)

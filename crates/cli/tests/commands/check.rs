@@ -93,8 +93,12 @@ fn what_would_hinder_the_start_is_told() {
     let clients = "[clients]\nlisten = \"127.0.0.1:0\"";
     let listen = format!("[clients]\nlisten = \"{address}\"");
     refused(clients, &listen, &["(clients.listen)", "cannot listen on", "in use", "ss -ltnp"]);
+    let said = place.refuses(["run", "--config", "county/gateway.toml"]);
+    assert!(said.contains("(`clients.listen`)") && said.contains("help: `ss -ltnp` shows"), "{said}");
     let folder = "# folder = \"data\"";
     refused(folder, "folder = \"/proc/x\"", &["(data.folder)", "cannot be made by", "install -d -m 0700"]);
+    let said = place.refuses(["run", "--config", "county/gateway.toml"]);
+    assert!(said.contains("may write into `/proc/x`") && said.contains("`drawbridge check`"), "{said}");
     refused(folder, "folder = \"/proc\"", &["(data.folder)", "cannot be written by"]);
     refused(folder, "folder = \"gateway.toml\"", &["(data.folder)", "is not a folder"]);
     refused("# exchanges = 4096", "exchanges = 0", &["0 is too small", "from 1 to 1000000"]);
@@ -123,6 +127,51 @@ fn what_would_hinder_the_start_is_told() {
         "{said}"
     );
     place.does(["check", "county/gateway.toml"]);
+}
+
+#[test]
+fn ports_that_cannot_be_listened_on_at_once_are_told() {
+    let place = Place::with_two_members();
+    let config = place.read("county/gateway.toml");
+    for (links, clients) in [
+        ("127.0.0.1:28443", "127.0.0.1:28443"),
+        ("0.0.0.0:28443", "127.0.0.1:28443"),
+        ("127.0.0.1:28443", "[::]:28443"),
+    ] {
+        place.write("county/gateway.toml", &config);
+        let listen = |address: &str| format!("listen = \"{address}\"");
+        place.change("county/gateway.toml", &listen("127.0.0.1:28443"), &listen(links));
+        place.change(
+            "county/gateway.toml",
+            "[clients]\nlisten = \"127.0.0.1:0\"",
+            &format!("[clients]\n{}", listen(clients)),
+        );
+        let said = place.refuses(["check", "county/gateway.toml"]);
+        assert!(said.contains("(clients.listen)") && said.contains("`links.listen`"), "{links}, {clients}: {said}");
+    }
+}
+
+#[test]
+fn a_command_that_streams_is_warned_of_where_it_is_bound() {
+    let place = Place::with_two_members();
+    let import = "service Tenancies {\n  rpc Import(stream FindTenancyRequest) returns (Tenancy) {\n    option \
+                  (drawbridge.options.v1.method) = { kind: KIND_COMMAND };\n  }\n";
+    place.change("county/proto/housing/v1/tenancies.proto", "service Tenancies {\n", import);
+    let bindings: String = ["Import", "Find"]
+        .map(|method| {
+            format!(
+                "\n[[binding]]\nmethod = \"housing.v1.Tenancies/{method}\"\n\
+                 connector = {{ kind = \"grpc\", address = \"http://127.0.0.1:9\", dangerous_plaintext = true }}\n"
+            )
+        })
+        .concat();
+    let config = place.read("county/gateway.toml");
+    place.write("county/gateway.toml", &format!("{config}{bindings}"));
+    let ran = place.run(["check", "county/gateway.toml"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let told = "the binding of `housing.v1.Tenancies/Import`: it is a command that streams its request or its answer \
+                (`housing/v1/tenancies.proto`), which no gateway carries";
+    assert!(ran.err.contains(told) && !ran.err.contains("Tenancies/Find"), "{}", ran.err);
 }
 
 #[test]

@@ -95,6 +95,20 @@ fn certificates_are_issued_listed_and_taken_back() {
     let revoked = list.lines().find(|line| line.contains("/system/revenues")).unwrap();
     assert!(revoked.contains("revoked") && revoked.contains("key-compromise"), "{list}");
     assert!(list.lines().any(|line| line.contains("/system/housing") && !line.contains("revoked")), "{list}");
+    // What was taken back does not stay good.
+    let said = place.does(["certificate", "system", "revenues", "--config", "county/gateway.toml"]);
+    assert!(said.contains("is revoked") && !said.contains("stays good"), "{said}");
+    // A number that no authority gives is a slip of the pen; one of a certificate that lies elsewhere may be right.
+    let revoke = |serial: &str| place.run(["certificate", "revoke", serial, "--config", "county/gateway.toml"]);
+    for wrong in ["00", "revenues.pem", "4g"] {
+        let ran = revoke(wrong);
+        assert!(ran.code == 1 && ran.err.contains("neither a file nor the serial number"), "{wrong}: {}", ran.err);
+    }
+    let ran = revoke(&"4a:".repeat(16));
+    assert!(ran.code == 0 && ran.err.contains("no certificate that lies beside"), "{}", ran.err);
+    let housing = list.lines().find(|line| line.contains("/system/housing")).unwrap();
+    let ran = revoke(&housing.split_whitespace().nth(1).unwrap().to_uppercase());
+    assert!(ran.out.contains("spiffe://county.example/system/housing") && ran.err.is_empty(), "{}{}", ran.out, ran.err);
     assert!(place.read("county/revocation/county.example.crl.pem").starts_with("-----BEGIN X509 CRL-----"));
     // Others can take the list.
     std::fs::copy(

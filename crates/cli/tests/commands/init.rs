@@ -39,6 +39,15 @@ fn only_the_owner_reads_what_init_keeps_secret() {
 }
 
 #[test]
+fn what_comes_next_can_be_pasted_whatever_the_folder_is_called() {
+    let place = Place::new();
+    let said = place.does(["init", "--member", "county.example", "--development", "x 6"]);
+    for command in ["directory add", "agreement new", "check", "run"] {
+        assert!(said.contains(&format!("drawbridge {command} --config 'x 6/gateway.toml'")), "{command}: {said}");
+    }
+}
+
+#[test]
 fn nothing_is_overwritten() {
     let place = Place::new();
     place.does(["init", "--member", "county.example", "county"]);

@@ -49,6 +49,25 @@ fn each_condition_finds_what_it_names() {
     let newest = place.does(["log", "list", "--data", "county/data", "--json", "--limit", "1"]);
     assert_eq!(json_lines(&newest)[0]["reason"], "WRONG_PURPOSE");
     place.misuses(["log", "list", "--data", "county/data", "--from", "yesterday"]);
+    for (from, until) in [("2h", "3h"), ("2027-01-02", "2027-01-01"), ("2027-01-02", "2027-01-02")] {
+        let said = place.misuses(["log", "list", "--data", "county/data", "--from", from, "--until", until]);
+        assert!(said.contains("nothing is from"), "{said}");
+    }
+    let listed = |conditions: &[&str]| {
+        json_lines(&place.does(["log", "list", "--data", "county/data", "--json"].iter().chain(conditions))).len()
+    };
+    for (condition, as_written) in [
+        (["--member", "TRUST.example"], ["--member", "trust.example"]),
+        (["--system", "County.Example/HOUSING"], ["--system", "county.example/housing"]),
+        (["--actor", "ho-1;role=housing officer"], ["--actor", "ho-1"]),
+    ] {
+        assert_eq!(listed(&condition), listed(&as_written), "{condition:?}");
+        assert!(listed(&condition) > 0, "{condition:?}");
+    }
+    assert_eq!(listed(&["--actor", "ho-1;role=clerk"]), 0);
+    for wrong in [["--member", "trust example"], ["--system", "hou sing"], ["--system", "a/b/c"]] {
+        place.misuses(["log", "list", "--data", "county/data"].iter().chain(&wrong));
+    }
     // A slip of the pen is no log without refusals.
     let said = place.misuses(["log", "list", "--data", "county/data", "--outcome", "NO_AGREMENT"]);
     assert!(said.contains("did you mean `NO_AGREEMENT`?"), "{said}");

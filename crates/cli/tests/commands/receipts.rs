@@ -123,6 +123,10 @@ fn every_way_of_changing_a_receipt_is_found() {
         place.write("the.receipt", &text(&forged));
         let said = place.refuses(VERIFY);
         assert!(said.contains("does not verify") && said.contains(&format!("cause: {part}: ")), "{what}:\n{said}");
+        let ran = place.run(VERIFY.iter().chain(&["--json"]));
+        let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((ran.code, &json["genuine"]), (1, &serde_json::Value::Bool(false)), "{what}: {json}");
+        assert!(json["why"].as_str().unwrap().starts_with(&format!("{part}: ")), "{what}: {json}");
     }
 }
 

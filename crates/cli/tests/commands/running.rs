@@ -124,6 +124,41 @@ fn a_second_gateway_on_the_same_log_does_not_start() {
 }
 
 #[test]
+fn a_copied_folder_is_not_taken_for_that_of_the_gateway_that_runs() {
+    let place = place();
+    let mut running = Running::start(&place, &["--ports-file", "ports.toml"]);
+    running.ready();
+    let copied = Command::new("cp").args(["-a", "county", "copy"]).current_dir(place.folder()).status().unwrap();
+    assert!(copied.success());
+    // What was copied of the data folder names the ports of the gateway that runs, and that one has another log open.
+    let said = place.does(["check", "copy/gateway.toml"]);
+    assert!(!said.contains("runs with this data folder"), "{said}");
+    let operations = place.read("ports.toml");
+    let operations = operations.lines().find_map(|line| line.strip_prefix("operations = ")).unwrap().to_owned();
+    for folder in ["copy", "county"] {
+        let listen = format!("[operations]\nlisten = {operations}");
+        place.change(&format!("{folder}/gateway.toml"), "[operations]\nlisten = \"127.0.0.1:0\"", &listen);
+    }
+    for data in ["copied", "empty"] {
+        if data == "empty" {
+            std::fs::remove_dir_all(place.path("copy/data")).unwrap();
+            std::fs::create_dir(place.path("copy/data")).unwrap();
+        }
+        let said = place.refuses(["check", "copy/gateway.toml"]);
+        assert!(said.contains("(operations.listen)") && said.contains("in use"), "{data}: {said}");
+        assert!(said.contains("runs with another data folder than `copy/data`"), "{data}: {said}");
+        let said = place.refuses(["status", "--config", "copy/gateway.toml"]);
+        assert!(said.contains("runs with another data folder"), "{data}: {said}");
+        let ran = place.run(["doctor", "--config", "copy/gateway.toml"]);
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        assert!(ran.out.contains("runs with another data folder") && !ran.out.contains("held by"), "{}", ran.out);
+    }
+    let said = place.does(["check", "county/gateway.toml"]);
+    assert!(said.contains("`county.example/main` runs with this data folder"), "{said}");
+    place.does(["status", "--config", "county/gateway.toml"]);
+}
+
+#[test]
 fn a_call_reaches_the_gateway_and_its_refusal_is_told() {
     let place = place();
     let mut running = Running::start(&place, &["--ports-file", "ports.toml"]);

@@ -20,7 +20,9 @@ fn bash_completes_commands_as_they_are_typed() {
     assert_eq!(complete("drawbridge doc", 1), "doctor\n");
     assert!(complete("drawbridge agreement s", 2).contains("sign"));
     assert!(complete("drawbridge status --", 2).contains("--json"));
+    assert_eq!(complete("drawbridge explain NO_AG", 2), "NO_AGREEMENT\n");
     for shell in ["zsh", "fish"] {
+        assert!(place.does(["completions", shell]).contains("NO_AGREEMENT"), "{shell}");
         assert!(place.does(["completions", shell]).contains("doctor"), "{shell}");
     }
     assert!(place.misuses(["completions", "cmd"]).contains("bash"));

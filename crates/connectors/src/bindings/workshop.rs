@@ -162,31 +162,7 @@ impl<'a> Workshop<'a> {
     ) -> Result<Made, Vec<Complaint>> {
         match config.connector.kind.as_str() {
             #[cfg(feature = "sql")]
-            "sql" => {
-                let named = config.connector.database.as_deref().and_then(|name| self.setup.databases.get(name));
-                let dialect = named.map_or(crate::sql::Dialect::Sqlite, crate::sql::dialect);
-                let binding = crate::sql::SqlBinding::read(&config.connector, dialect)?;
-                let database = match self.databases.get(binding.database.as_str()) {
-                    Some(Some(database)) => Arc::clone(&database.engine),
-                    // Its problem is known already.
-                    Some(None) => return Err(Vec::new()),
-                    None => {
-                        let help = listing(&binding.database, self.databases.keys().copied());
-                        let what = format!("there is no table `[database.{}]`", binding.database);
-                        return Err(vec![Complaint::new("database", what, help)]);
-                    }
-                };
-                let engine = database.as_ref();
-                let connector: Arc<dyn Connector> = match &binding.script {
-                    crate::sql::Script::Query(statement) => {
-                        Arc::new(crate::sql::SqlConnector::prepare(&binding, statement, method, engine, limits).await?)
-                    }
-                    crate::sql::Script::Command(statements) => {
-                        Arc::new(crate::sql::SqlCommand::prepare(&binding, statements, method, engine, limits).await?)
-                    }
-                };
-                Ok((connector, "sql", database.dangerous_plaintext()))
-            }
+            "sql" => self.sql(&config.connector, method, limits).await,
             #[cfg(feature = "grpc")]
             "grpc" => {
                 let binding = crate::grpc::GrpcBinding::read(&config.connector, self.setup.folder)?;
@@ -212,6 +188,44 @@ impl<'a> Workshop<'a> {
                 format!("unknown connector `{kind}`"),
                 listing(kind, KINDS.iter().copied()),
             )]),
+        }
+    }
+
+    /// Tells all that is wrong at once: what the table says by itself, and what does not fit its database or its contract.
+    #[cfg(feature = "sql")]
+    async fn sql(&self, config: &ConnectorConfig, method: &Method, limits: Limits) -> Result<Made, Vec<Complaint>> {
+        let named = config.database.as_deref().and_then(|name| self.setup.databases.get(name));
+        let dialect = named.map_or(crate::sql::Dialect::Sqlite, crate::sql::dialect);
+        let mut binding = crate::sql::SqlBinding::read(config, dialect)?;
+        let mut complaints = std::mem::take(&mut binding.wrong);
+        let database = match self.databases.get(binding.database.as_str()) {
+            Some(Some(database)) => Arc::clone(&database.engine),
+            // Its problem is known already.
+            Some(None) => return Err(complaints),
+            None => {
+                let help = listing(&binding.database, self.databases.keys().copied());
+                let what = format!("there is no table `[database.{}]`", binding.database);
+                complaints.push(Complaint::new("database", what, help));
+                return Err(complaints);
+            }
+        };
+        let engine = database.as_ref();
+        let prepared: Result<Arc<dyn Connector>, Vec<Complaint>> = match &binding.script {
+            crate::sql::Script::Query(statement) => {
+                let made = crate::sql::SqlConnector::prepare(&binding, statement, method, engine, limits).await;
+                made.map(|made| Arc::new(made) as Arc<dyn Connector>)
+            }
+            crate::sql::Script::Command(statements) => {
+                let made = crate::sql::SqlCommand::prepare(&binding, statements, method, engine, limits).await;
+                made.map(|made| Arc::new(made) as Arc<dyn Connector>)
+            }
+        };
+        match prepared {
+            Ok(connector) if complaints.is_empty() => Ok((connector, "sql", database.dangerous_plaintext())),
+            prepared => {
+                complaints.extend(prepared.err().into_iter().flatten());
+                Err(complaints)
+            }
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct SqlBinding {
     pub(crate) database: String,
     pub(crate) script: Script,
     pub(crate) zone: TimeZone,
+    /// What is wrong in it that does not keep the rest from being looked at.
+    pub(crate) wrong: Vec<Complaint>,
     config: ConnectorConfig,
 }
 
@@ -30,7 +32,8 @@ pub(crate) enum Script {
 }
 
 impl SqlBinding {
-    /// Reads the table, or says everything that is wrong with it. The dialect is that of the database it names.
+    /// Reads the table, or says everything that is wrong with it where there is nothing to hold against a database. The dialect is that of
+    /// the database it names.
     pub(crate) fn read(config: &ConnectorConfig, dialect: Dialect) -> Result<Self, Vec<Complaint>> {
         let mut complaints = config.foreign(KEYS);
         if config.database.is_none() {
@@ -41,23 +44,18 @@ impl SqlBinding {
             ));
         }
         let script = script(config, dialect, &mut complaints);
-        let zone = match config.timezone.as_deref() {
-            None => Some(TimeZone::UTC),
-            Some(name) => {
-                let zone = TimeZone::get(name).ok();
-                if zone.is_none() {
-                    complaints.push(Complaint::new(
-                        "timezone",
-                        format!("`{name}` is not a time zone"),
-                        "use a name of the IANA database, as in `Europe/London`",
-                    ));
-                }
-                zone
-            }
-        };
-        match (config.database.clone(), script, zone) {
-            (Some(database), Some(script), Some(zone)) if complaints.is_empty() => {
-                Ok(Self { database, script, zone, config: config.clone() })
+        let zone = config.timezone.as_deref().map_or(Some(TimeZone::UTC), |name| TimeZone::get(name).ok());
+        if let (None, Some(name)) = (&zone, config.timezone.as_deref()) {
+            complaints.push(Complaint::new(
+                "timezone",
+                format!("`{name}` is not a time zone"),
+                "use a name of the IANA database, as in `Europe/London`",
+            ));
+        }
+        match (config.database.clone(), script) {
+            (Some(database), Some(script)) => {
+                let zone = zone.unwrap_or(TimeZone::UTC);
+                Ok(Self { database, script, zone, wrong: complaints, config: config.clone() })
             }
             _ => Err(complaints),
         }

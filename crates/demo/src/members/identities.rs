@@ -114,6 +114,7 @@ impl Identity {
         write_secret(&folder.join("offline/member.key"), &self.member_key.to_text())?;
         write_text(&folder.join("offline/authority.pem"), &self.authority.certificate_pem())?;
         write_secret(&folder.join("offline/authority.key.pem"), &self.authority.key_pem())?;
+        write_text(&folder.join("tls/authority.pem"), &self.authority.certificate_pem())?;
         issued(&folder.join("tls"), "gateway", &self.gateway)?;
         for (name, system) in &self.systems {
             issued(&folder.join("tls/systems"), name, system)?;

@@ -18,6 +18,8 @@ pub(crate) struct Teller<W> {
     broken: Vec<String>,
     title: String,
     last: Block,
+    /// Why something of it could not be written, though there is somebody to read it.
+    unwritten: Option<io::Error>,
 }
 
 /// What was written last. A blank line parts one kind from another.
@@ -41,12 +43,25 @@ impl Teller<io::Stdout> {
 
 impl<W: Write> Teller<W> {
     pub(crate) fn to(out: W, colour: bool) -> Self {
-        Teller { out, colour, chapter: 0, broken: Vec::new(), title: String::new(), last: Block::Blank }
+        Teller {
+            out,
+            colour,
+            chapter: 0,
+            broken: Vec::new(),
+            title: String::new(),
+            last: Block::Blank,
+            unwritten: None,
+        }
     }
 
     /// The titles of the chapters that did not end as told.
     pub(crate) fn broken(&self) -> &[String] {
         &self.broken
+    }
+
+    /// Why something could not be written, other than that nobody reads any more.
+    pub(crate) fn unwritten(&mut self) -> Option<io::Error> {
+        self.unwritten.take()
     }
 
     /// How many chapters were begun.
@@ -163,7 +178,12 @@ impl<W: Write> Teller<W> {
 
     fn line(&mut self, text: &str) {
         // Who reads the story may have gone away (`| head`): the steps still run, and their end still counts.
-        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        let written = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.unwritten.get_or_insert(error);
+        }
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -279,6 +299,25 @@ mod tests {
             "\n1. One question\n\nA question goes out.\n\n    $ drawbridge call\n    one\n    two\n    … and 1 more line\n\n  ✓ answered\n"
         );
         assert!(broken.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_known_other_than_that_nobody_reads() {
+        struct Refuses(io::ErrorKind);
+        impl Write for Refuses {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (kind, told) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::BrokenPipe, false)] {
+            let mut teller = Teller::to(Refuses(kind), false);
+            teller.fact("answered");
+            assert_eq!(teller.unwritten().map(|error| error.kind()), told.then_some(kind));
+        }
     }
 
     #[test]

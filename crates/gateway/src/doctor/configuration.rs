@@ -1,12 +1,13 @@
 //! What `drawbridge check` looks at, as findings; and the parts that the other checks go by, as far as they can be read.
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{collections::BTreeSet, io, time::SystemTime};
 
 use connectors::Bindings;
 use federation::{
     GatewayId, MemberId,
     trust::{TlsIdentity, Trust},
 };
+use policy::Loader;
 use problem::Problem;
 
 use super::{Finding, Severity};
@@ -30,7 +31,8 @@ pub(super) struct Parts {
 
 pub(super) async fn examine(file: &ConfigFile, salvaged: &Salvaged, now: SystemTime) -> (Parts, Vec<Finding>) {
     let mut findings: Vec<Finding> = salvaged.problems.iter().map(finding).collect();
-    let (parts, more) = if salvaged.whole { of_files(file, now).await } else { (parts_of(file), Vec::new()) };
+    let (parts, more) =
+        if salvaged.whole { of_files(file, now).await } else { (Box::pin(parts_of(file, now)).await, Vec::new()) };
     findings.extend(
         more.into_iter()
             .filter(|finding| findings.is_empty() || finding.severity != Severity::Fine)
@@ -53,16 +55,30 @@ async fn of_files(file: &ConfigFile, now: SystemTime) -> (Parts, Vec<Finding>) {
         Err(mut problems) => {
             Problem::sort(&mut problems);
             problems.dedup();
-            (parts_of(file), problems.iter().map(finding).collect())
+            (Box::pin(parts_of(file, now)).await, problems.iter().map(finding).collect())
         }
     }
 }
 
 /// What can be read of a configuration that no gateway starts from.
-fn parts_of(file: &ConfigFile) -> Parts {
+async fn parts_of(file: &ConfigFile, now: SystemTime) -> Parts {
     let gateway = load::gateway(file).ok();
     let trust = gateway.as_ref().and_then(|gateway| load::trust(file, gateway.member()).ok());
-    Parts { trust, tls: load::tls(file).ok(), gateway, ..Parts::default() }
+    let contracts = load::contracts(file).ok();
+    let mut asked = BTreeSet::new();
+    if let (Some(trust), Some(contracts)) = (&trust, &contracts)
+        && let Ok(loaded) = load::load_agreements(file, &mut Loader::new(), trust.federation(), contracts)
+    {
+        let agreements = &loaded.agreements;
+        let in_force = agreements.iter().filter(|agreement| agreements.in_force(&agreement.digest(), now));
+        let own = in_force.filter(|agreement| agreement.consumer() == trust.own());
+        asked.extend(own.map(|agreement| agreement.provider().clone()));
+    }
+    let bindings = match &contracts {
+        Some(contracts) => Some(Box::pin(load::sound_bindings(file, contracts)).await),
+        None => None,
+    };
+    Parts { trust, tls: load::tls(file).ok(), gateway, bindings, asked }
 }
 
 /// What is worth knowing of a configuration that a gateway starts from.
@@ -93,6 +109,9 @@ fn sound(file: &ConfigFile, prepared: &Prepared, now: SystemTime) -> Vec<Finding
     for what in prepared.unanswered(now) {
         let cure = "bind the method with a `[[binding]]`, or agree anew without it";
         findings.push(Finding::warning(CHECK, "binding", what, cure));
+    }
+    for what in prepared.not_carried(now) {
+        findings.push(Finding::warning(CHECK, "contracts", what, load::NOT_CARRIED_HELP));
     }
     for what in prepared.shown_as_loaded(now) {
         findings.push(Finding::warning(CHECK, "contracts", what, load::SHOWN_HELP));
@@ -151,7 +170,33 @@ fn finding(problem: &Problem) -> Finding {
         Some(cause) => format!("{}: {cause}", problem.what),
         None => problem.what.clone(),
     };
-    let cure =
-        problem.help.clone().unwrap_or_else(|| "mend the file; `drawbridge check` shows the place in it".to_owned());
+    let cure = problem.help.clone().unwrap_or_else(|| cure_of(&what).to_owned());
     Finding::error(CHECK, place, what, cure)
+}
+
+/// What mends what says no more than what the system said.
+fn cure_of(what: &str) -> &'static str {
+    if what.contains(&io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error()).to_string()) {
+        "put the file where the setting looks for it, seen from the configuration's folder, or set it to where the file lies"
+    } else if what.contains(&io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error()).to_string()) {
+        "run this as the gateway's own user; where it is that one, let it read the file: `ls -l` shows whose it is, `chown` and `chmod` change it"
+    } else {
+        "mend the file; `drawbridge check` shows the place in it"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_not_mended_in_the_file() {
+        for (number, cure) in [(2, "put the file"), (13, "as the gateway's own user"), (5, "mend the file")] {
+            let error = io::Error::from_raw_os_error(number);
+            let found = finding(&Problem::new("gateway.toml", "cannot read `x.pem`").cause(error.to_string()));
+            assert!(found.cure.as_deref().unwrap().contains(cure), "{found:?}");
+        }
+        let found = finding(&Problem::new("gateway.toml", "cannot read `x.pem`").help("do this"));
+        assert_eq!(found.cure.as_deref(), Some("do this"));
+    }
 }

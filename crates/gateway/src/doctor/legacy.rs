@@ -6,15 +6,28 @@ use connectors::{Binding, Bindings, ConnectorError};
 use futures_util::{StreamExt as _, stream};
 
 use super::{Finding, peers::AT_ONCE};
+use crate::config::ConfigFile;
 
 const CHECK: &str = "legacy system";
 /// How long one may take, whatever its own limits.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-pub(super) async fn examine(bindings: &Bindings) -> Vec<Finding> {
-    let sorted: BTreeMap<&str, &Binding> = bindings.iter().map(|binding| (binding.method().path(), binding)).collect();
+/// Tries each binding; of those that could not be made, says so.
+pub(super) async fn examine(file: &ConfigFile, bindings: Option<&Bindings>) -> Vec<Finding> {
+    let made = bindings.into_iter().flat_map(Bindings::iter);
+    let sorted: BTreeMap<&str, &Binding> = made.map(|binding| (binding.method().path(), binding)).collect();
+    let why = if bindings.is_some() { "its binding cannot be used" } else { "the contracts cannot be used" };
+    let unmade = file.config.binding.iter().filter_map(|config| {
+        let method = config.method.trim_start_matches('/');
+        let place = format!("{method} ({})", config.connector.kind);
+        (!sorted.contains_key(format!("/{method}").as_str())).then(|| Finding::unmade(CHECK, place, why))
+    });
+    let unmade: Vec<Finding> = unmade.collect();
     let sorted: Vec<Binding> = sorted.into_values().cloned().collect();
-    stream::iter(sorted).map(|binding| async move { try_it(&binding).await }).buffered(AT_ONCE).collect().await
+    let tried = stream::iter(sorted).map(|binding| async move { try_it(&binding).await });
+    let mut findings: Vec<Finding> = tried.buffered(AT_ONCE).collect().await;
+    findings.extend(unmade);
+    findings
 }
 
 async fn try_it(binding: &Binding) -> Finding {

@@ -26,6 +26,12 @@ pub(super) async fn examine(file: &ConfigFile) -> Vec<Finding> {
             format!("the gateway `{found}` answers on {operations}"),
             "give each gateway of this machine ports of its own",
         )),
+        Err(error @ FetchError::OtherFolder { .. }) => findings.push(Finding::error(
+            CHECK,
+            "operations.listen",
+            error.to_string(),
+            "stop that gateway before this one takes its place, or give this one ports of its own; two of one name are not to run at once",
+        )),
         Err(error @ FetchError::Late { .. }) => findings.push(Finding::error(
             "gateway",
             "operations.listen",

@@ -83,8 +83,7 @@ pub(super) async fn bindings(
     previous: &Bindings,
 ) -> Result<Bindings, Vec<Problem>> {
     let config = &file.config;
-    let setup = Setup { bindings: &config.binding, databases: &config.database, contracts, folder: &file.folder };
-    let bindings = Bindings::prepare_after(setup, previous).await.map_err(|found| {
+    let bindings = Bindings::prepare_after(setup(file, contracts), previous).await.map_err(|found| {
         let problem = |p: connectors::BindingProblem| {
             let problem = file.toml.problem(&p.key, p.what);
             match p.help {
@@ -109,4 +108,14 @@ pub(super) async fn bindings(
     };
     let problems: Vec<Problem> = mocks.filter(|_| !config.development).map(refused).collect();
     if problems.is_empty() { Ok(bindings) } else { Err(problems) }
+}
+
+/// Prepares the bindings with which nothing is wrong, whatever is with others.
+pub(crate) async fn sound_bindings(file: &ConfigFile, contracts: &Contracts) -> Bindings {
+    Bindings::prepare_what_fits(setup(file, contracts), &Bindings::default()).await.0
+}
+
+fn setup<'a>(file: &'a ConfigFile, contracts: &'a Contracts) -> Setup<'a> {
+    let config = &file.config;
+    Setup { bindings: &config.binding, databases: &config.database, contracts, folder: &file.folder }
 }

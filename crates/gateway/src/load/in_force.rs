@@ -1,7 +1,8 @@
 //! Which of the agreements that were read permit something.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
+use contract::{Contracts, Kind, Method, Shape};
 use policy::Agreement;
 
 use super::Prepared;
@@ -35,4 +36,59 @@ impl Prepared {
         }
         found
     }
+
+    /// Returns in words which methods that are bound here, or that agreements in force are about, no gateway carries.
+    #[must_use]
+    pub fn not_carried(&self, now: SystemTime) -> Vec<String> {
+        let bound = self.bindings.iter().filter_map(|binding| {
+            let method = binding.method();
+            let what = refused_always(method, method.kind())?;
+            Some(format!("the binding of `{}`: {}", named(method), because(method, what)))
+        });
+        // Bindings are in no order.
+        let bound: BTreeSet<String> = bound.collect();
+        let agreed = self.in_force(now).filter(|agreement| agreement.is_party(self.gateway.member()));
+        bound.into_iter().chain(agreed.flat_map(|agreement| not_carried(agreement, &self.contracts))).collect()
+    }
+}
+
+/// What mends it.
+pub(crate) const NOT_CARRIED_HELP: &str =
+    "let the contract make it a command of one request and one answer, or a query that streams";
+
+/// Returns in words which methods of an agreement no gateway carries, so that every call of them is refused.
+#[must_use]
+pub fn not_carried(agreement: &Agreement, contracts: &Contracts) -> Vec<String> {
+    let mut found = Vec::new();
+    for grant in agreement.grants() {
+        for method in grant.methods.iter().filter_map(|name| contracts.method(&format!("/{}/{name}", grant.service))) {
+            if let Some(what) = refused_always(method, method.kind().or(grant.kind)) {
+                let agreement = agreement.id();
+                found.push(format!(
+                    "the agreement `{agreement}` is about `{}`: {}",
+                    named(method),
+                    because(method, what)
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// What a method is that is refused whoever asks it for whatever reason.
+fn refused_always(method: &Method, kind: Option<Kind>) -> Option<&'static str> {
+    match kind? {
+        Kind::Command if method.shape() != Shape::Unary => Some("a command that streams its request or its answer"),
+        Kind::Subscription => Some("a subscription"),
+        Kind::Command | Kind::Query => None,
+    }
+}
+
+fn named(method: &Method) -> &str {
+    method.path().trim_start_matches('/')
+}
+
+fn because(method: &Method, what: &str) -> String {
+    let contract = method.descriptor().parent_file();
+    format!("it is {what} (`{}`), which no gateway carries, so that every call of it is refused", contract.name())
 }

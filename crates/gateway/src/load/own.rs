@@ -1,6 +1,11 @@
 //! What a gateway is: its name, keys and certificate, the systems of its member, and settings that go together.
 
-use std::{collections::BTreeMap, path::Path, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::SystemTime,
+};
 
 use federation::{
     GatewayEntry, GatewayId, MemberId, SystemId,
@@ -37,8 +42,16 @@ pub(super) fn key(file: &ConfigFile, setting: &str, path: &Path) -> Result<Signi
 
 pub(crate) fn tls(file: &ConfigFile) -> Result<TlsIdentity, Problem> {
     let config = &file.config.tls;
-    let chain_text = read(file, "tls.certificate", &config.certificate)?;
-    let key_text = read(file, "tls.key", &config.key)?;
+    let read = |setting, path| {
+        read(file, setting, path).map_err(|problem| match problem.help {
+            Some(_) => problem,
+            None => problem.help(format!(
+                "issue certificate and key with `drawbridge certificate gateway`, or set `{setting}` to where the file lies"
+            )),
+        })
+    };
+    let chain_text = read("tls.certificate", &config.certificate)?;
+    let key_text = read("tls.key", &config.key)?;
     TlsIdentity::from_pem(&chain_text, &key_text).map_err(|error| {
         file.toml
             .problem("tls.certificate", "cannot use the TLS certificate and key")
@@ -102,20 +115,22 @@ pub(super) fn settings(file: &ConfigFile) -> Vec<Problem> {
             problems.push(file.toml.problem(key, what).help("listen on 127.0.0.1, or leave this setting out"));
         }
     }
-    let mut ports: BTreeMap<std::net::SocketAddr, &str> = BTreeMap::new();
+    let mut ports: Vec<(&str, SocketAddr)> = Vec::new();
     let listens = [
         config.links.as_ref().map(|l| ("links.listen", l.listen)),
         config.clients.as_ref().map(|c| ("clients.listen", c.listen)),
         Some(("operations.listen", config.operations.listen)),
     ];
     for (key, address) in listens.into_iter().flatten().filter(|(_, a)| a.port() != 0) {
-        if let Some(other) = ports.insert(address, key) {
-            problems.push(
-                file.toml
-                    .problem(key, format!("`{other}` has the same address and port"))
-                    .help("give each port an address of its own"),
-            );
+        if let Some((other, there)) = ports.iter().find(|(_, there)| overlap(*there, address)) {
+            let what = if *there == address {
+                format!("`{other}` has the same address and port")
+            } else {
+                format!("`{other}` listens on {there}, and {address} is within that or around it")
+            };
+            problems.push(file.problem(key, what).help("give each port a number of its own"));
         }
+        ports.push((key, address));
     }
     let data = file.path(&config.data.folder);
     if data.join("offline").exists() {
@@ -128,6 +143,28 @@ pub(super) fn settings(file: &ConfigFile) -> Vec<Problem> {
         );
     }
     problems
+}
+
+/// What mends it that this gateway's own certificate is not believed. Of one's own, nobody else is to be asked.
+fn own_cure(file: &ConfigFile, gateway: &GatewayId, distrust: &Distrust) -> String {
+    let config = file.toml.name().display();
+    if matches!(distrust, Distrust::Expired { .. }) {
+        return format!(
+            "issue the next one with `drawbridge certificate gateway --config {config} --authority <folder>`, where `offline/` of this member is; a running gateway takes it up by itself"
+        );
+    }
+    if matches!(distrust, Distrust::EntryEnded { member, .. } if member == gateway.member()) {
+        return format!(
+            "sign the next version of this member's own entry with `drawbridge entry sign --config {config} --key <the member key>`, and give it to the other members"
+        );
+    }
+    distrust.help()
+}
+
+/// Whether two addresses cannot be listened on at once. All addresses of IPv6 include those of IPv4.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let holds = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    one.port() == other.port() && (one.ip() == other.ip() || holds(one.ip(), other.ip()) || holds(other.ip(), one.ip()))
 }
 
 /// Until when a key that the directory lists as a former one of this gateway counts, if it still does at `now`.
@@ -165,14 +202,7 @@ pub(super) fn identity(
     }
     match trust.check_own(tls, now) {
         Err(distrust) => {
-            let help = if matches!(distrust, Distrust::Expired { .. }) {
-                format!(
-                    "issue the next one with `drawbridge certificate gateway --config {} --authority <folder>`, where `offline/` of this member is; a running gateway takes it up by itself",
-                    file.toml.name().display()
-                )
-            } else {
-                distrust.help()
-            };
+            let help = own_cure(file, gateway, &distrust);
             problems.push(
                 file.toml
                     .problem("tls.certificate", "others would refuse the TLS certificate")
@@ -208,4 +238,27 @@ pub(super) fn identity(
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ports_of_one_number_are_told_where_they_are_one() {
+        for (one, other, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("[::]:1", "127.0.0.1:1", true),
+            ("[::]:1", "[::1]:1", true),
+            ("0.0.0.0:1", "[::]:1", true),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("127.0.0.1:1", "[::1]:1", false),
+        ] {
+            let (one, other): (SocketAddr, SocketAddr) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!([overlap(one, other), overlap(other, one)], [expected; 2], "{one} and {other}");
+        }
+    }
 }

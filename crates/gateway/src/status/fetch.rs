@@ -54,6 +54,16 @@ pub enum FetchError {
         /// Which one was meant.
         own: String,
     },
+    /// A gateway of the same name answers there, and nobody has the log in this data folder open.
+    #[error("`{found}` answers on {address}, and it runs with another data folder than `{data}`")]
+    OtherFolder {
+        /// What was asked.
+        address: SocketAddr,
+        /// Which gateway answers.
+        found: String,
+        /// The data folder of the configuration.
+        data: String,
+    },
     /// Something else listens there, or an older gateway.
     #[error("what listens on {address} is not a gateway that tells how it stands: {what}")]
     Other {

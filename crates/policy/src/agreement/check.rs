@@ -235,6 +235,13 @@ fn text(checker: &mut Checker<'_>, path: &KeyPath, text: &str, help: &str) {
         );
     } else if text.chars().any(char::is_control) {
         checker.wrong(path, "this holds control characters, such as a new line", "write it in one line");
+    } else if let Some(hidden) = text.chars().find(|c| super::is_hidden(*c)) {
+        // Written as an escape of TOML's, it is not in the text of the file.
+        checker.wrong(
+            path,
+            format!("this holds {}, {}", super::named(hidden), super::HIDDEN),
+            "remove it; what is signed has to read as it looks",
+        );
     }
 }
 

@@ -39,6 +39,16 @@ fn an_agreement_is_read_whole() {
 }
 
 #[test]
+fn a_character_that_is_not_seen_is_found_though_it_is_written_as_an_escape() {
+    for (escape, code) in [("\\u202E", "U+202E"), ("\\u200b", "U+200B")] {
+        let text = text().replace("Children Act 2004, section 11", &format!("Children Act{escape} 2004"));
+        let said = refusal(&text);
+        let expected = format!("this holds the character {code}, which is not seen or makes others look otherwise");
+        assert!(said.contains(&expected) && said.contains("legal_basis"), "{said}");
+    }
+}
+
+#[test]
 fn the_digest_is_that_of_the_signed_text() {
     let with_newline = Agreement::parse(&TomlFile::parse("a.toml", text()).unwrap()).unwrap();
     let without = Agreement::parse(&TomlFile::parse("a.toml", text().trim_end()).unwrap()).unwrap();

@@ -67,6 +67,37 @@ fn what_only_the_consumer_has_is_explained_when_nothing_was_handed_on() {
 }
 
 #[test]
+fn refusals_that_the_provider_recorded_in_aggregate_are_explained_up_to_its_count_and_at_its_time() {
+    let refused = |number: u8, asked: u64, refusal: &str| {
+        let mut record = settled(Side::Consumer, asked, asked + 20, refusal, b"closing");
+        let id = ExchangeId::new(std::time::UNIX_EPOCH + std::time::Duration::from_millis(asked), [number; 10]);
+        record.opened.as_mut().unwrap().shared.exchange_id = id.as_bytes().to_vec().into();
+        record
+    };
+    let aggregate = |consumer: &str, (since, until): (u64, u64), count: u64| {
+        let (consumer, provider) = (consumer.to_owned(), TRUST.to_owned());
+        let private = Private { time: until, since, count, consumer, provider, ..Private::default() };
+        let kind = Shared { kind: Kind::Aggregate.into(), side: Side::Provider.into(), ..Shared::default() };
+        record(0, kind, private, None)
+    };
+    let ours = [refused(1, 1_000_000, "NO_AGREEMENT"), refused(2, 1_000_001, "NO_AGREEMENT")];
+    let time = (1_000_010, 1_001_000);
+    check(&ours, &[], &[false, false]);
+    check(&ours, &[aggregate(COUNCIL, time, 2)], &[true, true]);
+    check(&ours, &[aggregate(COUNCIL, time, 1)], &[true, false]);
+    check(&ours, &[aggregate(COUNCIL, time, 1), aggregate(COUNCIL, (1_001_500, 1_002_000), 1)], &[true, true]);
+    check(&ours, &[aggregate("police.example", time, 2)], &[false, false]);
+    // At another time, beyond what clocks may differ.
+    check(&ours, &[aggregate(COUNCIL, (2_000_000, 2_001_000), 2)], &[false, false]);
+    check(&ours, &[aggregate(COUNCIL, (1_000, 2_000), 2)], &[false, false]);
+    // What was answered, and what the provider promised a record of, is no such refusal.
+    check(&[refused(1, 1_000_000, "")], &[aggregate(COUNCIL, time, 2)], &[false]);
+    let mut promised = refused(1, 1_000_000, "NO_AGREEMENT");
+    promised.opened.as_mut().unwrap().shared.provider_closing_leaf = Some(proto::link::LeafOpening::default());
+    check(&[promised], &[aggregate(COUNCIL, time, 2)], &[false]);
+}
+
+#[test]
 fn a_session_that_was_not_known_is_no_answer_to_what_was_asked_after_it() {
     let stale = settled(Side::Provider, 1, 2, STALE_SESSION, b"stale");
     // Asked again with new claims, and cut: the provider has only the first.

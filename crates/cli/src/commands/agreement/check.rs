@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use federation::MemberId;
+use gateway::load;
 use policy::{AgreementFile, Served, Standing, Told};
 
 use super::{Known, read};
@@ -49,6 +50,7 @@ impl Check {
                 None => Some("its text is in order".to_owned()),
                 Some(known) => {
                     problems.extend(known.problems(&agreement));
+                    load::not_carried(agreement.agreement(), &known.contracts).iter().for_each(warn);
                     state(&agreement, known)?
                 }
             };

@@ -151,5 +151,11 @@ mod tests {
         let config =
             read(&made(&["--member", "county.example", "--address", "gw.county.example:9443", "county"])).config;
         assert_eq!(config.links.unwrap().listen.to_string(), "0.0.0.0:9443");
+        for (address, listens) in
+            [("[::1]:8743", "[::]:8743"), ("[2001:db8::7]:1", "[::]:1"), ("192.0.2.7:1", "0.0.0.0:1")]
+        {
+            let config = read(&made(&["--member", "county.example", "--address", address, "county"])).config;
+            assert_eq!(config.links.unwrap().listen.to_string(), listens, "{address}");
+        }
     }
 }

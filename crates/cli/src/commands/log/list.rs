@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use clap::Args;
 use exchange::{OUTCOMES, Reason};
+use federation::{IdError, MemberId, SystemId};
 use problem::nearest;
 use records::{ExchangeId, Filter, Record};
 
@@ -12,7 +13,7 @@ use super::{
     view::{View, reason},
 };
 use crate::{
-    failure::{Outcome, because},
+    failure::{Failure, Outcome, because},
     moments,
     place::LogOption,
     table::{Column, Table},
@@ -32,10 +33,10 @@ pub(crate) struct List {
     #[arg(long, value_name = "WHEN", value_parser = moments::parse)]
     until: Option<u64>,
     /// The member that asked or was asked
-    #[arg(long, value_name = "MEMBER")]
-    member: Option<String>,
+    #[arg(long, value_name = "MEMBER", value_parser = member)]
+    member: Option<MemberId>,
     /// The system that asked: its name, or member/name
-    #[arg(long, value_name = "SYSTEM")]
+    #[arg(long, value_name = "SYSTEM", value_parser = system)]
     system: Option<String>,
     /// The method, as in housing.v1.Tenancies/Find, or all of a service, as in housing.v1.Tenancies
     #[arg(long, value_name = "SERVICE[/METHOD]")]
@@ -43,7 +44,7 @@ pub(crate) struct List {
     /// The purpose, as the call named it
     #[arg(long)]
     purpose: Option<String>,
-    /// The id of the person for whom the system says it asked
+    /// The person for whom the system says it asked: the id, or as a call takes it, `ID;role=ROLE`
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
     /// The case, as the call named it
@@ -77,6 +78,7 @@ Persons and cases are what the asking member says they are.";
 
 impl List {
     pub(super) fn run(self) -> Outcome {
+        self.has_a_time()?;
         let log = self.log.open()?;
         let filter = self.filter();
         let mut out = Out::new();
@@ -121,11 +123,24 @@ impl List {
         Ok(())
     }
 
+    /// Refuses a time in which nothing can be: it would look like a log without an entry.
+    fn has_a_time(&self) -> Outcome {
+        let (Some(from), Some(until)) = (self.from, self.until) else { return Ok(()) };
+        if from < until {
+            return Ok(());
+        }
+        let (from, until) = (moments::for_people(from), moments::for_people(until));
+        Err(Failure::usage(
+            format!("nothing is from {from} on and before {until}"),
+            "let `--from` be the earlier of the two; of lengths of time, as in 3h, the longer one is earlier",
+        ))
+    }
+
     fn filter(&self) -> Filter {
         Filter {
             from: self.from,
             until: self.until,
-            member: self.member.clone(),
+            member: self.member.as_ref().map(ToString::to_string),
             system: self.system.clone(),
             method: self.method.clone(),
             purpose: self.purpose.clone(),
@@ -151,6 +166,21 @@ impl List {
         }
         table.row(row(view, self.wide), out)
     }
+}
+
+/// Reads a member, in capitals or not: no log has one with capitals.
+fn member(text: &str) -> Result<MemberId, String> {
+    text.to_lowercase().parse().map_err(|error: IdError| error.to_string())
+}
+
+/// Reads the name of a system, or that of a member and its system.
+fn system(text: &str) -> Result<String, String> {
+    let lower = text.to_lowercase();
+    let (asker, name) = match lower.split_once('/') {
+        Some((asker, name)) => (member(asker)?, name),
+        None => (member("member.example")?, lower.as_str()),
+    };
+    SystemId::new(asker, name).map(|_| lower.clone()).map_err(|error| error.to_string())
 }
 
 /// Reads how an exchange is to have ended: a slip of the pen would look like a log without refusals.

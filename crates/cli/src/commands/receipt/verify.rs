@@ -39,12 +39,20 @@ impl Verify {
             Some(path) => read_federation(path)?,
             None => federation_of(&self.config.read_if_there()?.ok_or_else(no_directory)?)?,
         };
-        let verified = receipt::verify(&receipt, &federation).map_err(|fault| {
-            Problem::new(&self.file, "the receipt does not verify")
-                .cause(fault.to_string())
-                .help("it proves nothing; either it was changed, or the directory does not list those who signed it")
-        })?;
         let mut out = Out::new();
+        let verified = match receipt::verify(&receipt, &federation) {
+            Ok(verified) => verified,
+            Err(fault) => {
+                if self.json {
+                    out.line(json!({ "exchange": receipt.exchange_id, "genuine": false, "why": fault.to_string() }))?;
+                    out.flush()?;
+                }
+                let problem = Problem::new(&self.file, "the receipt does not verify").cause(fault.to_string());
+                let help =
+                    "it proves nothing; either it was changed, or the directory does not list those who signed it";
+                return Err(problem.help(help).into());
+            }
+        };
         if self.json {
             out.line(json(&verified))?;
             return out.flush();

@@ -150,6 +150,12 @@ async fn what_is_declared_for_nothing_or_wrongly_is_found() {
         let text = problems("Find", &format!("{query}\n{rest}")).await;
         assert!(text.contains(expected), "{rest}: {text}");
     }
+    // What is wrong by itself does not hide what does not fit.
+    let all = "timezone = \"Mars\"\naddress = \"https://x\"\nformats = { bron = \"iso\" }\nvalues = { sex = { M = \"MAN\" } }";
+    let text = problems("Find", &format!("query = \"SELECT snm AS born, snm AS sex FROM pat\"\n{all}")).await;
+    for expected in ["`Mars` is not a time zone", "no key `address`", "no column `bron`", "no value `MAN`"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
 }
 
 #[tokio::test]
