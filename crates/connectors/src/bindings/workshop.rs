@@ -176,7 +176,7 @@ impl<'a> Workshop<'a> {
                         return Err(vec![Complaint::new("database", what, help)]);
                     }
                 };
-                let engine = database.as_ref();
+                let engine = &database;
                 let connector: Arc<dyn Connector> = match &binding.script {
                     crate::sql::Script::Query(statement) => {
                         Arc::new(crate::sql::SqlConnector::prepare(&binding, statement, method, engine, limits).await?)

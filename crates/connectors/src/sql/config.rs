@@ -4,19 +4,30 @@ use jiff::tz::TimeZone;
 
 use crate::bindings::Complaint;
 use crate::config::ConnectorConfig;
+use crate::sql::moment::{Clock, Twice};
 use crate::sql::plan::Mapping;
 use crate::sql::statement::{Dialect, Statement};
 
 /// The keys of the kind.
-const KEYS: &[&str] =
-    &["database", "query", "statements", "columns", "formats", "values", "separators", "gather", "timezone"];
+const KEYS: &[&str] = &[
+    "database",
+    "query",
+    "statements",
+    "columns",
+    "formats",
+    "values",
+    "separators",
+    "gather",
+    "timezone",
+    "ambiguous",
+];
 
 /// What the connector's table says, checked as far as that goes without a database.
 #[derive(Clone, Debug)]
 pub(crate) struct SqlBinding {
     pub(crate) database: String,
     pub(crate) script: Script,
-    pub(crate) zone: TimeZone,
+    pub(crate) clock: Clock,
     config: ConnectorConfig,
 }
 
@@ -55,9 +66,19 @@ impl SqlBinding {
                 zone
             }
         };
+        let twice = match config.ambiguous.as_deref() {
+            None => None,
+            Some("earlier") => Some(Twice::Earlier),
+            Some("later") => Some(Twice::Later),
+            Some(word) => {
+                let what = format!("`{word}` is not which of two times is meant");
+                complaints.push(Complaint::new("ambiguous", what, "use `earlier` or `later`"));
+                None
+            }
+        };
         match (config.database.clone(), script, zone) {
             (Some(database), Some(script), Some(zone)) if complaints.is_empty() => {
-                Ok(Self { database, script, zone, config: config.clone() })
+                Ok(Self { database, script, clock: Clock::new(zone, twice), config: config.clone() })
             }
             _ => Err(complaints),
         }
@@ -71,7 +92,7 @@ impl SqlBinding {
             values: &self.config.values,
             separators: &self.config.separators,
             gather: self.config.gather.as_deref(),
-            zone: &self.zone,
+            clock: &self.clock,
         }
     }
 }
