@@ -233,11 +233,13 @@ async fn both_logs_of_commands_verify_and_agree_and_hold_no_key_in_plain() {
 async fn what_was_not_done_frees_its_key() {
     let homes = Homes::started().await;
     let failed = homes.book(Some("booking-1"), "condemned").await;
-    // Nothing was done, and the status says that asking again is safe.
-    assert_eq!((failed.status.code, failed.reason()), (14, Some(Reason::ConnectorFailed)));
-    assert!(failed.status.message.ends_with("nothing of the command was done, and its key may be used again"));
+    // A rule of the database is an answer of it. Nothing was done, and no retry policy takes the status for an invitation.
+    assert_eq!((failed.status.code, failed.reason()), (9, None), "{}", failed.status.message);
+    let message =
+        "a rule of the database does not allow it: a value does not meet a condition of its table; nothing was changed";
+    assert_eq!(failed.status.message, message);
     let refused = steps(&homes, &failed.exchange());
-    assert_eq!(refused, [(Kind::Intent, CommandStep::Taken), (Kind::Refusal, CommandStep::Freed)]);
+    assert_eq!(refused, [(Kind::Intent, CommandStep::Taken), (Kind::Outcome, CommandStep::Freed)]);
     homes.answer(&homes.book(Some("booking-1"), "1 High Street").await);
     assert_eq!(homes.booked("1 High Street").await, 1);
 }

@@ -123,3 +123,29 @@ async fn a_caller_that_leaves_stops_statement_and_stream_on_the_server_of_postgr
         }
     }
 }
+
+#[tokio::test]
+async fn a_changed_column_is_served_on_and_a_row_that_does_not_fit_is_told_without_an_invitation_to_ask_again() {
+    let (federation, server, database) = federation().await;
+    let find = async || federation.call("test.v1.Records/Find", r#"{"id": "2"}"#).await;
+    assert_eq!(find().await.status.code, 0);
+    server.run_in(&database, "ALTER TABLE rec ALTER id TYPE integer").await;
+    let found = find().await;
+    assert_eq!(found.status.code, 0, "{}", found.status.message);
+    server
+        .run_in(
+            &database,
+            "ALTER TABLE rec DROP CONSTRAINT rec_pkey; INSERT INTO rec VALUES (2, 'x', 'canary-7f3a-secret', 'x')",
+        )
+        .await;
+    let two = find().await;
+    assert_eq!((two.status.code, two.reason()), (13, Some(Reason::ConnectorFailed)), "{}", two.status.message);
+    assert_eq!(two.status.retry_after(), None);
+    let log = || federation.member(TRUST).process().log();
+    let line = eventually("the warning is in the log", 20, async || {
+        log().lines().find(|line| line.contains("what a legacy system answers cannot be passed on")).map(str::to_owned)
+    })
+    .await;
+    assert!(line.contains("test.v1.Records/Find") && line.contains("more than one row"), "{line}");
+    assert!(!log().contains("canary-7f3a"));
+}

@@ -390,7 +390,7 @@ async fn what_a_back_end_answers_off_the_contract_is_no_answer() {
             let told = &reply.status.message;
             assert_eq!(
                 (reply.reason(), reply.status.code),
-                (Some(Reason::ConnectorFailed), 14),
+                (Some(Reason::ConnectorFailed), 13),
                 "{method} {raw}: {told}"
             );
             assert_eq!(reply.trailers["drawbridge-hop"], "legacy");

@@ -56,6 +56,9 @@ pub struct ConnectorConfig {
     pub gather: Option<String>,
     /// `sql`: time zone of dates with times that do not say theirs, as in `Europe/London`. Default: UTC.
     pub timezone: Option<String>,
+    /// `sql`: which of two is meant by a time that came twice, since clocks were put back: `earlier` or `later`. Default: neither; such
+    /// a time is an error.
+    pub ambiguous: Option<String>,
 
     /// `grpc`: where the back end listens, as in `https://backend.internal:50051`.
     pub address: Option<String>,
@@ -91,6 +94,7 @@ impl ConnectorConfig {
             ("separators", !self.separators.is_empty()),
             ("gather", self.gather.is_some()),
             ("timezone", self.timezone.is_some()),
+            ("ambiguous", self.ambiguous.is_some()),
             ("address", self.address.is_some()),
             ("ca", self.ca.is_some()),
             ("certificate", self.certificate.is_some()),

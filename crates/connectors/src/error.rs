@@ -49,6 +49,24 @@ pub enum ConnectorError {
         why: Misfit,
     },
 
+    /// What the statement makes of the request's values fails, whatever the tables hold.
+    #[error("a value of the request does not fit the statement: {what} (SQLSTATE {state})")]
+    Unsuited {
+        /// What the database says of it, without the value.
+        what: &'static str,
+        /// The server's code.
+        state: SqlState,
+    },
+
+    /// A rule of the database does not allow what the statement does. It is an answer, not a fault.
+    #[error("a rule of the database does not allow it: {rule}{}", named(.name.as_deref()))]
+    Forbidden {
+        /// What kind of rule.
+        rule: Rule,
+        /// The name of the rule in the database, where it has one.
+        name: Option<Arc<str>>,
+    },
+
     /// A value in a row does not fit the field of the contract.
     #[error("column `{column}` (stored as {stored}) does not fit `{field}`: {why}")]
     Mapping {
@@ -118,6 +136,38 @@ pub enum ConnectorError {
     AlreadyDone,
 }
 
+/// The name of a rule, to stand behind its kind.
+fn named(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(" (`{name}`)"))
+}
+
+impl ConnectorError {
+    /// Whether the same question may be answered later without anybody having mended anything.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Timeout
+            | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Credentials { .. }
+            | Self::Cancelled
+            | Self::Stalled => true,
+            Self::Failed { why } => why.may_pass(),
+            Self::RolledBack { why } => why.may_pass(),
+            Self::NotFound
+            | Self::Argument { .. }
+            | Self::Unsuited { .. }
+            | Self::Forbidden { .. }
+            | Self::Mapping { .. }
+            | Self::TooManyRows
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Status { .. }
+            | Self::AlreadyDone => false,
+        }
+    }
+}
+
 #[cfg(feature = "sql")]
 impl ConnectorError {
     /// Says of a command that nothing of it was done.
@@ -155,9 +205,12 @@ pub enum Failure {
     /// The tables changed since the statement was checked.
     #[error("its tables changed since the statement was checked; run `drawbridge check`")]
     SchemaChanged,
-    /// The database has not enough memory, or a value exceeds its limits.
+    /// A value, or the statement, exceeds a limit of the database.
     #[error("a limit of the database was exceeded")]
     Limit,
+    /// The database has not enough of what it works with.
+    #[error("the database has no memory, disk or connection left for it")]
+    Resources,
     /// The statement calculates with numbers too large for it.
     #[error("integer overflow in the statement")]
     Overflow,
@@ -196,6 +249,54 @@ pub enum Failure {
     Internal,
 }
 
+impl Failure {
+    /// Whether the same question may be answered later without anybody having mended anything.
+    fn may_pass(self) -> bool {
+        match self {
+            Self::Locked
+            | Self::Storage
+            | Self::Resources
+            | Self::ConnectionLost
+            | Self::NotServing
+            | Self::Http { .. }
+            | Self::Metadata
+            | Self::Internal => true,
+            // Serialization failures and deadlocks, states of other sessions, what an operator does to the server.
+            Self::State { state } => ["08", "40", "53", "55", "57", "58"].contains(&state.class()),
+            Self::ReadOnly
+            | Self::Damaged
+            | Self::SchemaChanged
+            | Self::Limit
+            | Self::Overflow
+            | Self::Json
+            | Self::Statement { .. } => false,
+        }
+    }
+}
+
+/// What kind of rule of a database does not allow something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Rule {
+    /// There is one such already.
+    #[error("there is one already, and there may be one only")]
+    Unique,
+    /// What is named is not there, or is still named elsewhere.
+    #[error("what it refers to is not there, or others still refer to it")]
+    Reference,
+    /// A condition that values have to meet.
+    #[error("a value does not meet a condition of its table")]
+    Check,
+    /// A value has to be given.
+    #[error("a value that has to be there is missing")]
+    NotNull,
+    /// Two that exclude one another.
+    #[error("it overlaps with another, and may not")]
+    Exclusion,
+    /// Whatever else: a trigger, or a kind of constraint that is not told apart.
+    #[error("a constraint or a trigger refuses it")]
+    Other,
+}
+
 /// A code of the SQL standard for what failed: five capital letters or digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SqlState([u8; 5]);
@@ -206,6 +307,12 @@ impl SqlState {
     pub fn of(text: &str) -> Self {
         let code = text.as_bytes().try_into().ok();
         Self(code.filter(|code: &[u8; 5]| code.iter().all(u8::is_ascii_alphanumeric)).unwrap_or(*b"?????"))
+    }
+
+    /// Returns the first two characters, which say what kind of failure it is.
+    #[must_use]
+    pub fn class(&self) -> &str {
+        std::str::from_utf8(&self.0).ok().and_then(|code| code.get(..2)).unwrap_or_default()
     }
 }
 
@@ -236,6 +343,28 @@ pub enum Misfit {
     /// The value is not a date or time in the format declared.
     #[error("it is not a date or time in the format declared")]
     NotAMoment,
+    /// Clocks were put forward over it.
+    #[error("there was no such time: clocks were put forward over it")]
+    Skipped,
+    /// Clocks were put back, so it came twice, and the binding does not say which is meant.
+    #[error(
+        "the time came twice, since clocks were put back; say which with `ambiguous = \"earlier\"` or `\"later\"` in the binding"
+    )]
+    Twice,
+    /// It is before or after every date.
+    #[error(
+        "it is infinite, which no date or time of a contract is; leave it out in the statement, as in `NULLIF(…, 'infinity')`"
+    )]
+    Infinite,
+    /// A time of day where there are dates alone.
+    #[error("it has a time of day, and there is room for a date alone")]
+    TimeOfDay,
+    /// Parts of a second, or of a minute, that are not kept.
+    #[error("it is finer than what is kept of a time there")]
+    Finer,
+    /// PostgreSQL's text holds every character but one.
+    #[error("it has a character NUL, which PostgreSQL's text cannot hold")]
+    Nul,
     /// The value is neither true nor false.
     #[error("it is neither of the two values declared")]
     NotABoolean,

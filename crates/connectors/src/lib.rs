@@ -22,7 +22,7 @@ compile_error!("a gateway needs at least one kind of connector: enable the featu
 pub use bindings::{Binding, BindingProblem, Bindings, Setup};
 pub use config::{BindingConfig, ConnectorConfig, DatabaseConfig, Size, Timeout};
 pub use connector::{Answer, Ask, Asker, CommandId, Connector, Listener, Requests, Withdrawn};
-pub use error::{ConnectorError, Failure, Misfit, SqlState};
+pub use error::{ConnectorError, Failure, Misfit, Rule, SqlState};
 
 mod bindings;
 mod config;

@@ -14,6 +14,7 @@ pub(crate) use connector::SqlConnector;
 pub(crate) use engine::Engine;
 pub(crate) use statement::Dialect;
 
+mod anew;
 mod cell;
 mod codes;
 mod command;
@@ -26,6 +27,7 @@ mod moment;
 mod number;
 mod parameters;
 mod plan;
+mod point;
 mod postgres;
 mod rows;
 mod sqlite;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use connectors::{Ask, BindingConfig, Bindings, CommandId, ConnectorError, DatabaseConfig, Failure, Setup};
+use connectors::{Ask, BindingConfig, Bindings, CommandId, ConnectorError, DatabaseConfig, Failure, Rule, Setup};
 use contract::{Contracts, Source};
 use futures_util::StreamExt;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -196,6 +196,25 @@ async fn what_was_carried_out_is_remembered_and_asking_changes_nothing<D: Databa
     assert_eq!(find.iter().next().unwrap().connector().remembers(command).await, Ok(None));
 }
 
+async fn a_rule_of_the_database_is_named_and_takes_everything_back<D: Database>() {
+    let database = D::start(SCHEMA).await;
+    let bindings = database.bound(ADMIT).await;
+    assert!(order(&bindings, "k1", ASHE, None).await.is_ok());
+    let missing = r#"statements = ["INSERT INTO journal (n) SELECT NULL FROM pat WHERE n = :nhs_number"]"#;
+    let missing = database.bound(missing).await;
+    for (bindings, request, expected) in [
+        (&bindings, ASHE, Rule::Unique),
+        (&bindings, r#"{"nhsNumber":"2"}"#, Rule::Check),
+        (&missing, ASHE, Rule::NotNull),
+    ] {
+        let error = order(bindings, "k2", request, None).await.unwrap_err();
+        let ConnectorError::RolledBack { why } = &error else { panic!("{error}") };
+        assert!(matches!(**why, ConnectorError::Forbidden { rule, .. } if rule == expected), "{error}");
+        assert!(!error.may_pass() && !error.to_string().contains("Ashe"), "{error}");
+    }
+    assert_eq!((database.count("journal").await, database.count("drawbridge_keys").await), (1, 1));
+}
+
 async fn what_fails_is_rolled_back_with_its_key<D: Database>() {
     let database = D::start(SCHEMA).await;
     let bindings = database.bound(ADMIT).await;
@@ -287,11 +306,33 @@ macro_rules! on_each {
 on_each! {
     a_command_is_carried_out_and_leaves_its_key
     what_was_carried_out_is_remembered_and_asking_changes_nothing
+    a_rule_of_the_database_is_named_and_takes_everything_back
     what_fails_is_rolled_back_with_its_key
     an_answer_that_does_not_fit_takes_everything_back
     many_at_once_under_one_key_are_carried_out_once
     a_question_cannot_change_anything
     what_does_not_fit_is_said_with_its_cure
+}
+
+#[tokio::test]
+async fn a_column_that_fits_with_its_new_type_too_is_no_reason_to_refuse_a_command() {
+    let database = Postgres::start(SCHEMA).await;
+    let bindings = database.bound(ADMIT).await;
+    for (key, to) in [("1", "integer"), ("2", "bigint"), ("3", "smallint"), ("4", "bigint")] {
+        let alter = format!("ALTER TABLE pat ALTER seen TYPE {to}");
+        database.server.run_in(&database.name, &alter).await;
+        let request = format!(r#"{{"nhsNumber":"{key}","family":"Ashe"}}"#);
+        let answer = order(&bindings, key, &request, None).await.unwrap();
+        assert!(answer.contains(r#""visits":"1""#), "{answer}");
+    }
+    assert_eq!((database.count("pat").await, database.count("journal").await), (4, 4));
+    // The constraint has a name, and a value that is too long is the caller's.
+    let error = order(&bindings, "5", ASHE, None).await.unwrap_err();
+    assert!(error.to_string().contains("there may be one only (`pat_pkey`)"), "{error}");
+    let error = order(&bindings, "6", r#"{"nhsNumber":"12345678901","family":"x"}"#, None).await.unwrap_err();
+    let ConnectorError::RolledBack { why } = &error else { panic!("{error}") };
+    assert!(matches!(**why, ConnectorError::Unsuited { .. }), "{error}");
+    assert_eq!(database.count("drawbridge_keys").await, 4);
 }
 
 #[tokio::test]

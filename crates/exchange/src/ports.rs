@@ -118,8 +118,10 @@ pub enum LegacyError {
     Timeout,
     /// A value of the request is not one that it can be asked for; the text names the field, never the value.
     Unfit(String),
-    /// It failed; the text is for this gateway's operators and holds no payload.
+    /// It failed, and may answer later; the text is for this gateway's operators and holds no payload.
     Failed(String),
+    /// What it holds or answers cannot be passed on, however often it is asked; the text as that of a failure.
+    Unusable(String),
     /// It was stopped, because the reader took nothing of a stream while others waited for the system.
     Stalled,
     /// Of a command: the system remembers that it was carried out.

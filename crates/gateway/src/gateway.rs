@@ -187,7 +187,7 @@ impl Gateway {
             contracts: prepared.contracts.clone(),
             agreements: prepared.agreements.agreements.clone(),
             federation: prepared.trust.federation().clone(),
-            legacy: Arc::new(Legacy { bindings: prepared.bindings.clone() }),
+            legacy: Arc::new(Legacy::new(prepared.bindings.clone())),
         }));
         let house = Arc::new(house(&prepared, rules.clone(), opened.records.clone()));
         recovery::event(&house, records::STARTED.to_owned()).await?;

@@ -1,10 +1,11 @@
 //! The ports of `exchange`, implemented over connectors and links.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -46,7 +47,14 @@ const CONTROL_BYTES: usize = 4 * 1024 * 1024;
 
 /// A member's own systems, behind its bindings.
 pub(crate) struct Legacy {
-    pub(crate) bindings: Bindings,
+    bindings: Bindings,
+    notes: Arc<Notes>,
+}
+
+impl Legacy {
+    pub(crate) fn new(bindings: Bindings) -> Self {
+        Self { bindings, notes: Arc::default() }
+    }
 }
 
 impl LegacySystem for Legacy {
@@ -66,7 +74,8 @@ impl LegacySystem for Legacy {
         };
         let listener = heard.map(|heard| Arc::new(Listening(heard)) as Arc<dyn connectors::Listener>);
         let asker = connectors::Asker::from(asker.as_str());
-        let told = Told { system: Arc::clone(binding.system()), is_command };
+        let (system, notes) = (Arc::clone(binding.system()), Arc::clone(&self.notes));
+        let told = Told { system, path: method.path().into(), notes, is_command };
         let ask = connectors::Ask { method, request, requests, deadline, metadata, command, listener, asker, stalled };
         async move {
             let answer = binding.connector().answer(ask).await.map_err(|error| told.error(error))?;
@@ -111,6 +120,9 @@ impl LegacySystem for Legacy {
 struct Told {
     /// The legacy system, as the configuration names it.
     system: Arc<str>,
+    /// The method's.
+    path: Box<str>,
+    notes: Arc<Notes>,
     is_command: bool,
 }
 
@@ -124,12 +136,44 @@ impl Told {
     fn named(&self, error: LegacyError) -> LegacyError {
         match error {
             LegacyError::Failed(why) => LegacyError::Failed(format!("{}: {why}", self.system)),
+            LegacyError::Unusable(why) => {
+                if let Some(unsaid) = self.notes.take(&self.path, Instant::now()) {
+                    let (method, system) = (self.path.trim_start_matches('/'), &self.system);
+                    tracing::warn!(method, %system, why, unsaid, "what a legacy system answers cannot be passed on");
+                }
+                LegacyError::Unusable(format!("{}: {why}", self.system))
+            }
             LegacyError::Undone(error) => LegacyError::Undone(Box::new(self.named(*error))),
             other @ (LegacyError::Status(_)
             | LegacyError::Timeout
             | LegacyError::Unfit(_)
             | LegacyError::Stalled
             | LegacyError::AlreadyDone) => other,
+        }
+    }
+}
+
+/// For how long one warning stands for all that would be said of the same method.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// When the log was last warned of a method's answers, and of how many it was not since then.
+#[derive(Default)]
+struct Notes(Mutex<HashMap<Box<str>, (Instant, u64)>>);
+
+impl Notes {
+    /// Says whether the log is to be warned now, and then how many warnings that one stands for besides.
+    fn take(&self, path: &str, now: Instant) -> Option<u64> {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match notes.get_mut(path) {
+            Some((since, unsaid)) if now.saturating_duration_since(*since) < QUIET => {
+                *unsaid += 1;
+                None
+            }
+            Some(note) => Some(std::mem::replace(note, (now, 0)).1),
+            None => {
+                notes.insert(path.into(), (now, 0));
+                Some(0)
+            }
         }
     }
 }
@@ -181,7 +225,14 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
         }),
         ConnectorError::Timeout => LegacyError::Timeout,
         ConnectorError::Stalled => LegacyError::Stalled,
-        unfit @ ConnectorError::Argument { .. } => LegacyError::Unfit(unfit.to_string()),
+        unfit @ (ConnectorError::Argument { .. } | ConnectorError::Unsuited { .. }) => {
+            LegacyError::Unfit(unfit.to_string())
+        }
+        forbidden @ ConnectorError::Forbidden { .. } => LegacyError::Status(Status {
+            code: tonic::Code::FailedPrecondition as i32,
+            message: format!("{forbidden}; nothing was changed"),
+            details: Bytes::new(),
+        }),
         other @ (ConnectorError::Unreachable { .. }
         | ConnectorError::Untrusted { .. }
         | ConnectorError::Credentials { .. }
@@ -190,7 +241,10 @@ fn legacy_error(error: ConnectorError) -> LegacyError {
         | ConnectorError::TooLarge { .. }
         | ConnectorError::Malformed { .. }
         | ConnectorError::Failed { .. }
-        | ConnectorError::Cancelled) => LegacyError::Failed(other.to_string()),
+        | ConnectorError::Cancelled) => {
+            let why = other.to_string();
+            if other.may_pass() { LegacyError::Failed(why) } else { LegacyError::Unusable(why) }
+        }
         ConnectorError::RolledBack { why } => LegacyError::Undone(Box::new(legacy_error(*why))),
         ConnectorError::AlreadyDone => LegacyError::AlreadyDone,
     }
@@ -386,9 +440,46 @@ mod tests {
         assert_eq!((status.code, status.message.len(), status.details.len()), (5, 2048, 0));
     }
 
+    fn told(is_command: bool) -> Told {
+        let (system, path) = ("sql `tenancies`".into(), "/housing.v1.Tenancies/Find".into());
+        Told { system, path, notes: Arc::default(), is_command }
+    }
+
+    #[test]
+    fn what_asking_again_does_not_mend_is_no_failure_that_passes() {
+        use connectors::{Failure, Misfit, Rule, SqlState};
+        let failed = |state: &str| ConnectorError::Failed { why: Failure::State { state: SqlState::of(state) } };
+        for state in ["40001", "40P01", "53300", "57014"] {
+            assert!(matches!(told(false).error(failed(state)), LegacyError::Failed(_)), "{state}");
+        }
+        let misfit = ConnectorError::Mapping {
+            column: "born".into(),
+            field: "born".into(),
+            stored: "text",
+            why: Misfit::NotAMoment,
+        };
+        let changed = ConnectorError::Failed { why: Failure::SchemaChanged };
+        for error in [failed("22P02"), failed("21000"), misfit, ConnectorError::TooManyRows, changed] {
+            assert!(matches!(told(false).error(error.clone()), LegacyError::Unusable(_)), "{error}");
+        }
+        let forbidden = ConnectorError::Forbidden { rule: Rule::Unique, name: Some("one_per_home".into()) };
+        let undone = told(true).error(ConnectorError::RolledBack { why: Box::new(forbidden) });
+        let LegacyError::Undone(error) = undone else { panic!("nothing was done") };
+        let LegacyError::Status(status) = *error else { panic!("it is an answer") };
+        assert_eq!(status.code, tonic::Code::FailedPrecondition as i32);
+        assert!(status.message.contains("there may be one only (`one_per_home`)"), "{}", status.message);
+    }
+
+    #[test]
+    fn a_warning_stands_for_all_of_its_minute() {
+        let (notes, now) = (Notes::default(), Instant::now());
+        assert_eq!(notes.take("/a", now), Some(0));
+        assert_eq!((notes.take("/a", now), notes.take("/a", now), notes.take("/b", now)), (None, None, Some(0)));
+        assert_eq!((notes.take("/a", now + QUIET), notes.take("/a", now + QUIET)), (Some(2), None));
+    }
+
     #[test]
     fn a_failure_names_its_legacy_system_for_the_members_own_record() {
-        let told = |is_command| Told { system: "sql `tenancies`".into(), is_command };
         let unreachable = || ConnectorError::Unreachable { why: "it is away".into() };
         let expected = "sql `tenancies`: cannot reach the legacy system: it is away";
         let LegacyError::Failed(why) = told(false).error(unreachable()) else { panic!("a failure stays one") };

@@ -193,7 +193,12 @@ impl<'a> Workshop<'a> {
 
     /// Tells all that is wrong at once: what the table says by itself, and what does not fit its database or its contract.
     #[cfg(feature = "sql")]
-    async fn sql(&self, config: &ConnectorConfig, method: &Method, limits: Limits) -> Result<Made, Vec<Complaint>> {
+    async fn sql(
+        &self,
+        config: &ConnectorConfig,
+        method: &Arc<Method>,
+        limits: Limits,
+    ) -> Result<Made, Vec<Complaint>> {
         let named = config.database.as_deref().and_then(|name| self.setup.databases.get(name));
         let dialect = named.map_or(crate::sql::Dialect::Sqlite, crate::sql::dialect);
         let mut binding = crate::sql::SqlBinding::read(config, dialect)?;
@@ -209,7 +214,7 @@ impl<'a> Workshop<'a> {
                 return Err(complaints);
             }
         };
-        let engine = database.as_ref();
+        let engine = &database;
         let prepared: Result<Arc<dyn Connector>, Vec<Complaint>> = match &binding.script {
             crate::sql::Script::Query(statement) => {
                 let made = crate::sql::SqlConnector::prepare(&binding, statement, method, engine, limits).await;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 
 use crate::Misfit;
 use crate::sql::number::Decimal;
+use crate::sql::point::Point;
 
 /// A value of a row, borrowed from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +23,7 @@ pub(crate) enum Cell<'r> {
     Time(Time),
     /// A date with a time whose offset is not known.
     Local(DateTime),
-    Instant(Timestamp),
+    Instant(Point),
     /// Several values, which the row gives one by one.
     List,
     /// Something that is none of these, as text that is not UTF-8.
@@ -71,12 +71,12 @@ pub(crate) enum Argument {
     /// A date, and the instant of its midnight in the binding's time zone.
     Date {
         date: Date,
-        midnight: Timestamp,
+        midnight: Point,
     },
-    /// An instant, and what the clocks of the binding's time zone say then.
+    /// An instant, and what the clocks of the binding's time zone say then; `None` beyond the last day of the calendar.
     Instant {
-        instant: Timestamp,
-        local: DateTime,
+        instant: Point,
+        local: Option<DateTime>,
     },
     List(Vec<Self>),
 }

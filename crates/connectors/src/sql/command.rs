@@ -11,6 +11,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::bindings::{Complaint, Limits};
 use crate::sql::Misconfigured;
+use crate::sql::anew::{Current, changed};
 use crate::sql::config::SqlBinding;
 use crate::sql::connector::{mend, named};
 use crate::sql::engine::{Engine, Fault, Order, PreparedCommand, Reply, Work};
@@ -20,14 +21,27 @@ use crate::sql::statement::Statement;
 use crate::{Answer, Ask, CommandId, Connector, ConnectorError, Failure};
 
 /// The statements that carry out one method.
-#[derive(Debug)]
 pub(crate) struct SqlCommand {
+    recipe: Recipe,
+    made: Current<Made>,
+    limits: Limits,
+}
+
+/// What a command is made of, to be made anew once its tables have changed.
+struct Recipe {
+    binding: SqlBinding,
+    statements: Vec<Statement>,
+    method: Arc<Method>,
+    engine: Arc<dyn Engine>,
+    /// Largest message, in bytes.
+    limit: usize,
+}
+
+/// What is made of it with what the database says of columns and parameters.
+struct Made {
     work: Arc<dyn Work>,
     parameters: Parameters,
-    /// How many parameters each statement has.
-    counts: Vec<usize>,
     reply: Reply,
-    limits: Limits,
 }
 
 impl SqlCommand {
@@ -35,62 +49,100 @@ impl SqlCommand {
     pub(crate) async fn prepare(
         binding: &SqlBinding,
         statements: &[Statement],
-        method: &Method,
-        engine: &dyn Engine,
+        method: &Arc<Method>,
+        engine: &Arc<dyn Engine>,
         limits: Limits,
     ) -> Result<Self, Vec<Complaint>> {
         if let Some(complaint) = unfit_method(method) {
             return Err(vec![complaint]);
         }
-        let PreparedCommand { columns, slots, work } = engine.prepare_command(statements).await.map_err(|fault| {
-            vec![match fault {
-                Fault::Keys { what, help } => Complaint::new(
-                    "database",
-                    format!("database `{}` takes no commands: {what}", binding.database),
-                    help,
-                ),
-                Fault::Statement(at, text) => Complaint::new(
-                    format!("statements[{at}]"),
-                    format!("database `{}` does not take the statement: {text}", binding.database),
-                    mend(
-                        &text,
-                        statements.get(at).map_or(&[], |statement| &statement.parameters),
-                        "try the statement in the database's own shell, in a transaction that is rolled back",
+        let recipe = Recipe {
+            binding: binding.clone(),
+            statements: statements.to_vec(),
+            method: Arc::clone(method),
+            engine: Arc::clone(engine),
+            limit: limits.message,
+        };
+        let made = recipe.make().await?;
+        Ok(Self { recipe, made: Current::new(made), limits })
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
+        // Only a command's caller says what it is known by; a query never gets here, whatever the agreement calls the method.
+        let id = ask.command.ok_or(ConnectorError::Failed { why: Failure::ReadOnly })?;
+        let (request, asker, deadline) = (ask.request, ask.asker, self.limits.deadline(ask.deadline));
+        let order = |made: &Made| -> Result<Order, ConnectorError> {
+            let all = made.parameters.arguments(&request).map_err(ConnectorError::rolled_back)?;
+            let mut all = all.into_iter();
+            let counts = self.recipe.statements.iter().map(|statement| statement.parameters.len());
+            let arguments = counts.map(|count| all.by_ref().take(count).collect()).collect();
+            let (id, asker) = (id.clone(), asker.clone());
+            Ok(Order { arguments, reply: made.reply.clone(), deadline, id, asker })
+        };
+        let made = self.made.get();
+        let message = match made.work.carry_out(order(&made)?).await {
+            // Everything was taken back, the key included.
+            Err(error @ ConnectorError::RolledBack { .. }) if changed(&error) => {
+                let making = async {
+                    self.recipe.engine.forget();
+                    self.recipe.make().await
+                };
+                let made = self.made.anew(&made, &self.recipe.method, making).await.ok_or(error)?;
+                made.work.carry_out(order(&made)?).await?
+            }
+            message => message?,
+        };
+        Ok(Answer { messages: stream::once(std::future::ready(Ok::<Bytes, ConnectorError>(message))).boxed() })
+    }
+}
+
+impl std::fmt::Debug for SqlCommand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SqlCommand").field(&self.recipe.method.path()).finish()
+    }
+}
+
+impl Recipe {
+    /// Lets the database describe the statements, and holds them against the contract.
+    async fn make(&self) -> Result<Made, Vec<Complaint>> {
+        let (binding, statements) = (&self.binding, &self.statements);
+        let PreparedCommand { columns, slots, work } =
+            self.engine.prepare_command(statements).await.map_err(|fault| {
+                vec![match fault {
+                    Fault::Keys { what, help } => Complaint::new(
+                        "database",
+                        format!("database `{}` takes no commands: {what}", binding.database),
+                        help,
                     ),
-                ),
-            }]
-        })?;
+                    Fault::Statement(at, text) => Complaint::new(
+                        format!("statements[{at}]"),
+                        format!("database `{}` does not take the statement: {text}", binding.database),
+                        mend(
+                            &text,
+                            statements.get(at).map_or(&[], |statement| &statement.parameters),
+                            "try the statement in the database's own shell, in a transaction that is rolled back",
+                        ),
+                    ),
+                }]
+            })?;
         let mapping = binding.mapping();
         let names: Vec<String> = statements.iter().flat_map(|statement| statement.parameters.clone()).collect();
-        let parameters = Parameters::compile(method.input(), &names, &slots, mapping);
+        let parameters = Parameters::compile(self.method.input(), &names, &slots, mapping);
         let plan = if columns.is_empty() {
             Ok(None)
         } else {
-            Plan::compile(method.output(), &columns, mapping).map(|plan| Some(Arc::new(plan)))
+            Plan::compile(self.method.output(), &columns, mapping).map(|plan| Some(Arc::new(plan)))
         };
         match (parameters, plan) {
             (Ok(parameters), Ok(plan)) => {
-                let reply = Reply { plan, gathered: mapping.gather.is_some(), limit: limits.message };
-                let counts = statements.iter().map(|statement| statement.parameters.len()).collect();
-                Ok(Self { work, parameters, counts, reply, limits })
+                let reply = Reply { plan, gathered: mapping.gather.is_some(), limit: self.limit };
+                Ok(Made { work, parameters, reply })
             }
             (parameters, plan) => {
                 let findings = parameters.err().into_iter().chain(plan.err()).flatten();
                 Err(findings.map(|f| Complaint { key: f.key, what: f.what, help: f.help }).collect())
             }
         }
-    }
-
-    async fn ask(&self, ask: Ask) -> Result<Answer, ConnectorError> {
-        // Only a command's caller says what it is known by; a query never gets here, whatever the agreement calls the method.
-        let id = ask.command.ok_or(ConnectorError::Failed { why: Failure::ReadOnly })?;
-        let all = self.parameters.arguments(&ask.request).map_err(ConnectorError::rolled_back)?;
-        let mut all = all.into_iter();
-        let arguments = self.counts.iter().map(|count| all.by_ref().take(*count).collect()).collect();
-        let deadline = self.limits.deadline(ask.deadline);
-        let order = Order { arguments, reply: self.reply.clone(), deadline, id, asker: ask.asker };
-        let message = self.work.carry_out(order).await?;
-        Ok(Answer { messages: stream::once(std::future::ready(Ok::<Bytes, ConnectorError>(message))).boxed() })
     }
 }
 
@@ -104,11 +156,11 @@ impl Connector for SqlCommand {
     }
 
     fn remembers(&self, command: CommandId) -> BoxFuture<'_, Result<Option<bool>, ConnectorError>> {
-        Box::pin(async move { self.work.remembers(command).await.map(Some) })
+        Box::pin(async move { self.made.get().work.remembers(command).await.map(Some) })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), ConnectorError>> {
-        self.work.health()
+        Box::pin(async { self.made.get().work.health().await })
     }
 }
 

@@ -4,19 +4,30 @@ use jiff::tz::TimeZone;
 
 use crate::bindings::Complaint;
 use crate::config::ConnectorConfig;
+use crate::sql::moment::{Clock, Twice};
 use crate::sql::plan::Mapping;
 use crate::sql::statement::{Dialect, Statement};
 
 /// The keys of the kind.
-const KEYS: &[&str] =
-    &["database", "query", "statements", "columns", "formats", "values", "separators", "gather", "timezone"];
+const KEYS: &[&str] = &[
+    "database",
+    "query",
+    "statements",
+    "columns",
+    "formats",
+    "values",
+    "separators",
+    "gather",
+    "timezone",
+    "ambiguous",
+];
 
 /// What the connector's table says, checked as far as that goes without a database.
 #[derive(Clone, Debug)]
 pub(crate) struct SqlBinding {
     pub(crate) database: String,
     pub(crate) script: Script,
-    pub(crate) zone: TimeZone,
+    pub(crate) clock: Clock,
     /// What is wrong in it that does not keep the rest from being looked at.
     pub(crate) wrong: Vec<Complaint>,
     config: ConnectorConfig,
@@ -52,10 +63,20 @@ impl SqlBinding {
                 "use a name of the IANA database, as in `Europe/London`",
             ));
         }
+        let twice = match config.ambiguous.as_deref() {
+            None => None,
+            Some("earlier") => Some(Twice::Earlier),
+            Some("later") => Some(Twice::Later),
+            Some(word) => {
+                let what = format!("`{word}` is not which of two times is meant");
+                complaints.push(Complaint::new("ambiguous", what, "use `earlier` or `later`"));
+                None
+            }
+        };
         match (config.database.clone(), script) {
             (Some(database), Some(script)) => {
-                let zone = zone.unwrap_or(TimeZone::UTC);
-                Ok(Self { database, script, zone, wrong: complaints, config: config.clone() })
+                let clock = Clock::new(zone.unwrap_or(TimeZone::UTC), twice);
+                Ok(Self { database, script, clock, wrong: complaints, config: config.clone() })
             }
             _ => Err(complaints),
         }
@@ -69,7 +90,7 @@ impl SqlBinding {
             values: &self.config.values,
             separators: &self.config.separators,
             gather: self.config.gather.as_deref(),
-            zone: &self.zone,
+            clock: &self.clock,
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::sql::codes::Codes;
 use crate::sql::moment::MomentForm;
 use crate::sql::number::NumberForm;
 
+/// 0001-01-01T00:00:00Z, which `google.protobuf.Timestamp` begins with, in seconds since 1970.
+const FIRST_SECOND: i64 = -62_135_596_800;
+
 /// Writes the values of one column.
 #[derive(Clone, Debug)]
 pub(crate) enum Encoder {
@@ -124,16 +127,13 @@ impl Encoder {
             }
             Self::Timestamp(form) => {
                 let instant = form.instant(cell)?;
-                // Protobuf counts the nanoseconds forward, also before 1970.
-                let mut seconds = instant.as_second();
-                let mut nanos = instant.subsec_nanosecond();
-                if nanos < 0 {
-                    seconds -= 1;
-                    nanos += 1_000_000_000;
+                if instant.seconds() < FIRST_SECOND {
+                    return Err(Misfit::OutOfRange);
                 }
+                // Protobuf counts the nanoseconds forward, also before 1970.
                 length_delimited(out, |out| {
-                    varint_field(1, seconds, out);
-                    varint_field(2, i64::from(nanos), out);
+                    varint_field(1, instant.seconds(), out);
+                    varint_field(2, i64::from(instant.nanos()), out);
                 });
                 Ok(Written::Other)
             }

@@ -32,7 +32,10 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync {
     /// Whether questions cross a network in plain text.
     fn dangerous_plaintext(&self) -> bool;
 
-    /// Lets the database compile a statement.
+    /// Lets go of what connections remember of statements and types: the tables have changed.
+    fn forget(&self) {}
+
+    /// Lets the database compile a statement, and describe it as its tables are now.
     ///
     /// # Errors
     ///

@@ -5,5 +5,5 @@ use crate::sql::connector::SqlConnector;
 
 /// Returns why a question would fail now.
 pub(crate) async fn check(connector: &SqlConnector) -> Result<(), ConnectorError> {
-    connector.run.health().await
+    connector.run().health().await
 }

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 
@@ -15,6 +14,7 @@ use crate::sql::cell::{Argument, Gives, Slot, Takes};
 use crate::sql::codes::number_of;
 use crate::sql::moment::{MomentForm, Notation};
 use crate::sql::plan::{self, Finding, Mapping};
+use crate::sql::point::Point;
 use crate::{ConnectorError, Failure, Misfit};
 
 /// How the request fills the parameters of one statement, in their order.
@@ -159,8 +159,8 @@ impl Form {
             (Self::Moment(_), Value::String(_)) => Ok(Argument::Null),
             (Self::Timestamp(form), Value::Message(message)) => {
                 let seconds = integer_in(message, 1)?;
-                let nanos = i32::try_from(integer_in(message, 2)?).map_err(|_| Misfit::OutOfRange)?;
-                form.argument_of_instant(Timestamp::new(seconds, nanos).map_err(|_| Misfit::OutOfRange)?)
+                let nanos = u32::try_from(integer_in(message, 2)?).map_err(|_| Misfit::OutOfRange)?;
+                form.argument_of_instant(Point::new(seconds, nanos).ok_or(Misfit::OutOfRange)?)
             }
             (Self::Date(form), Value::Message(message)) => {
                 let year = i16::try_from(integer_in(message, 1)?).map_err(|_| Misfit::NotAMoment)?;
@@ -236,7 +236,7 @@ fn fitted(
     // Text that stands for a date is read as one, in the binding's time zone.
     match (&form, slot.takes, slot.list) {
         (Form::Plain, Takes::Date | Takes::Moment, false) if gives == Gives::Text => {
-            Ok(Form::Moment(MomentForm::new(Notation::Iso, mapping.zone.clone())))
+            Ok(Form::Moment(MomentForm::new(Notation::Iso, mapping.clock.clone())))
         }
         (Form::List, Takes::Date | Takes::Moment | Takes::Time, true) => refuse(cast_each(colon, declared)),
         _ => Ok(form),
@@ -327,7 +327,7 @@ fn form(
                 cannot(format_key(), "use `iso`, `unix`, `unix-ms`, `julian` or a pattern as in `%d/%m/%Y`")
             })?,
         };
-        Ok(build(MomentForm::new(notation, mapping.zone.clone())))
+        Ok(build(MomentForm::new(notation, mapping.clock.clone())))
     };
     if values.is_some() && !matches!(field.kind(), Kind::Enum(_)) {
         return Err(cannot(plan::key("values", &colon), "`values` of a parameter is for enums"));

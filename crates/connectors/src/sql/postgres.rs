@@ -93,6 +93,10 @@ impl Engine for Database {
         self.pool.address().plaintext
     }
 
+    fn forget(&self) {
+        self.pool.forget();
+    }
+
     fn prepare<'s>(&'s self, statement: &'s Statement) -> BoxFuture<'s, Result<Prepared, String>> {
         let number = self.statements.fetch_add(1, Ordering::Relaxed);
         Box::pin(prose::Compiled::prepare(&self.pool, statement, number))

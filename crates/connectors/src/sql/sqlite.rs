@@ -12,6 +12,7 @@ use futures_core::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Executor, Row as _, SqlSafeStr, Statement as _, ValueRef};
 
+use crate::error::Rule;
 use crate::sql::cell::{Cell, Class, Column, Slot};
 use crate::sql::command::{make_table, no_table};
 use crate::sql::engine::{Engine, Fault, Pace, Prepared, PreparedCommand, Question, Run};
@@ -348,7 +349,9 @@ pub(crate) fn failed(error: &sqlx::Error) -> ConnectorError {
             return ConnectorError::Credentials { why: "the database does not permit it".into() };
         }
         5 | 6 => Failure::Locked,
-        7 | 13 | 18 => Failure::Limit,
+        7 | 13 => Failure::Resources,
+        18 => Failure::Limit,
+        19 => return ConnectorError::Forbidden { rule: rule(code), name: None },
         8 => Failure::ReadOnly,
         9 => return ConnectorError::Cancelled,
         10 => Failure::Storage,
@@ -363,6 +366,18 @@ pub(crate) fn failed(error: &sqlx::Error) -> ConnectorError {
         _ => Failure::Statement { code },
     };
     ConnectorError::Failed { why }
+}
+
+/// Which rule a violated constraint is, by its extended code.
+fn rule(code: i32) -> Rule {
+    match code >> 8 {
+        // CHECK; FOREIGN KEY; NOT NULL; PRIMARY KEY, UNIQUE and the row's number.
+        1 => Rule::Check,
+        3 => Rule::Reference,
+        5 => Rule::NotNull,
+        6 | 8 | 10 => Rule::Unique,
+        _ => Rule::Other,
+    }
 }
 
 /// Says why a file cannot be opened, more closely than SQLite does.

@@ -52,7 +52,14 @@ async fn every_type_is_bound_as_itself() {
             r#"{"at":"2024-07-01T09:00:00Z"}"#,
             Some("2024-07-01 10:00:00"),
         ),
-        ("(:at::date)::text", "timezone = \"Europe/London\"", r#"{"at":"2024-06-30T23:30:00Z"}"#, Some("2024-07-01")),
+        ("(:at::date)::text", "timezone = \"Europe/London\"", r#"{"at":"2024-06-30T23:00:00Z"}"#, Some("2024-07-01")),
+        (
+            "(:at::timestamptz AT TIME ZONE 'UTC')::text",
+            "timezone = \"Asia/Tokyo\"",
+            r#"{"at":"9999-12-31T23:59:59.999999Z"}"#,
+            Some("9999-12-31 23:59:59.999999"),
+        ),
+        ("(:at::timestamp)::text", "", r#"{"at":"9999-12-31T23:59:59Z"}"#, Some("9999-12-31 23:59:59")),
         (":at::text", "", r#"{"at":"2024-02-29T13:05:00Z"}"#, Some("2024-02-29T13:05:00Z")),
         ("(:at::bigint)::text", "formats = { \":at\" = \"unix\" }", r#"{"at":"1970-01-01T00:01:00Z"}"#, Some("60")),
         ("coalesce((:at::timestamptz)::text, 'none')", "", "{}", Some("none")),
@@ -153,7 +160,12 @@ async fn a_value_that_the_parameter_cannot_take_is_the_callers_to_mend() {
         ("text", "uuid", r#"{"text":"no uuid"}"#, Misfit::NotHex),
         ("text", "numeric", r#"{"text":"ten"}"#, Misfit::NotANumber),
         ("day", "date", r#"{"day":"29/02/2024"}"#, Misfit::NotAMoment),
-        ("text", "text", "{\"text\":\"a\\u0000b\"}", Misfit::OutOfRange),
+        ("day", "date", r#"{"day":"2024-01-01T10:00:00Z"}"#, Misfit::TimeOfDay),
+        ("at", "date", r#"{"at":"2024-01-01T10:00:00Z"}"#, Misfit::TimeOfDay),
+        ("at", "timestamptz", r#"{"at":"2024-01-01T10:00:00.000000001Z"}"#, Misfit::Finer),
+        ("at", "timestamp", r#"{"at":"2024-01-01T10:00:00.000000001Z"}"#, Misfit::Finer),
+        ("text", "time", r#"{"text":"10:00:00.0000001"}"#, Misfit::Finer),
+        ("text", "text", "{\"text\":\"a\\u0000b\"}", Misfit::Nul),
     ] {
         let find = legacy.ready("Wanted", &format!("SELECT (:{name}::{cast})::text AS answer")).await;
         let error = told(&find, request).await.unwrap_err();

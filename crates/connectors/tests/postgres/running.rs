@@ -245,6 +245,53 @@ async fn a_table_that_changed_shows_and_one_that_came_back_is_read() {
 }
 
 #[tokio::test]
+async fn a_column_that_fits_with_its_new_type_too_is_read_on() {
+    for method in ["Find", "All"] {
+        let legacy = Legacy::of("CREATE TABLE t (a integer); INSERT INTO t VALUES (1)").with("connections = 2");
+        let find = legacy.ready(method, "SELECT a AS visits FROM t WHERE a > :nhs_number::text::integer");
+        let find = if method == "Find" { find.await } else { legacy.ready(method, "SELECT a AS visits FROM t").await };
+        let request = if method == "Find" { r#"{"nhsNumber":"0"}"# } else { "{}" };
+        let one = || Ok(vec![r#"{"visits":"1"}"#.to_owned()]);
+        for to in ["integer", "bigint", "smallint", "numeric"] {
+            legacy.server.run_in(&legacy.name, &format!("ALTER TABLE t ALTER a TYPE {to}")).await;
+            for _ in 0..2 {
+                let (first, second) = tokio::join!(told(&find, request), told(&find, request));
+                assert_eq!((first, second), (one(), one()), "{method} after {to}");
+            }
+        }
+        // One that does not fit is told, and the statement comes back with its column.
+        legacy.server.run_in(&legacy.name, "ALTER TABLE t ALTER a TYPE bytea USING 'x'").await;
+        assert_eq!(told(&find, request).await, Err(ConnectorError::Failed { why: Failure::SchemaChanged }), "{method}");
+        legacy.server.run_in(&legacy.name, "ALTER TABLE t ALTER a TYPE bigint USING 1").await;
+        until("the answer", async || told(&find, request).await.ok()).await;
+        assert_eq!(told(&find, request).await, one());
+    }
+}
+
+#[tokio::test]
+async fn a_value_of_the_request_that_a_statement_cannot_use_is_the_callers_and_one_of_a_table_is_not() {
+    let legacy = Legacy::of("CREATE TABLE t (a text); INSERT INTO t VALUES ('CANARY')");
+    for (expression, request, blamed) in [
+        (":nhs_number::text::integer::text", r#"{"nhsNumber":"CANARY"}"#, Some("22P02")),
+        ("(2147483647 + :nhs_number::text::integer)::text", r#"{"nhsNumber":"1"}"#, Some("22003")),
+        ("(1 / :nhs_number::text::integer)::text", r#"{"nhsNumber":"0"}"#, Some("22012")),
+        ("(a::integer + :nhs_number::text::integer)::text", r#"{"nhsNumber":"1"}"#, None),
+    ] {
+        let find = legacy.ready("Find", &format!("SELECT {expression} AS nhs_number FROM t")).await;
+        let error = told(&find, request).await.unwrap_err();
+        assert!(!error.may_pass(), "{expression}: {error}");
+        assert!(!format!("{error} {error:?}").contains("CANARY"));
+        let state = if let ConnectorError::Unsuited { state, .. } = error { Some(state.to_string()) } else { None };
+        assert_eq!(state.as_deref(), blamed, "{expression}");
+    }
+    let all = legacy.ready("All", "SELECT (1 / :first::bigint)::text AS nhs_number FROM t").await;
+    let error = told(&all, r#"{"first":"0"}"#).await.unwrap_err();
+    assert!(matches!(error, ConnectorError::Unsuited { .. }), "{error}");
+    // The only connection goes on.
+    assert!(told(&all, r#"{"first":"1"}"#).await.is_ok());
+}
+
+#[tokio::test]
 async fn memory_stays_flat_whatever_the_length_of_a_stream() {
     let legacy = Legacy::of("");
     let all = legacy.ready("All", "SELECT repeat('x', 1000) AS nhs_number, generate_series(1, 200000) AS visits").await;

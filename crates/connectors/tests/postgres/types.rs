@@ -73,6 +73,17 @@ async fn dates_times_and_identifiers_are_what_they_are() {
         ("date '2024-07-01'", "at", london, r#""at":"2024-06-30T23:00:00Z""#),
         ("timestamptz '2024-07-01 10:00:00.123456+02'", "at", "", r#""at":"2024-07-01T08:00:00.123456Z""#),
         ("timestamptz '1850-01-01 00:00:00+00'", "at", "", r#""at":"1850-01-01T00:00:00Z""#),
+        ("timestamptz '9999-12-31 23:59:59.999999+00'", "at", "", r#""at":"9999-12-31T23:59:59.999999Z""#),
+        ("timestamptz '9999-12-31 23:59:59+00'", "a_string", "", r#""aString":"9999-12-31T23:59:59Z""#),
+        ("timestamp '9999-12-31 23:59:59'", "at", london, r#""at":"9999-12-31T23:59:59Z""#),
+        ("timestamptz '0001-01-01 00:00:00+00'", "at", "", r#""at":"0001-01-01T00:00:00Z""#),
+        ("date '9999-12-31'", "at", london, r#""at":"9999-12-31T00:00:00Z""#),
+        (
+            "timestamp '2024-10-27 01:30:00'",
+            "at",
+            "timezone = \"Europe/London\"\nambiguous = \"later\"",
+            r#""at":"2024-10-27T01:30:00Z""#,
+        ),
         ("timestamptz '2024-07-01 23:30:00+00'", "on", london, r#""on":{"year":2024,"month":7,"day":2}"#),
         ("timestamptz '2024-07-01 10:00:00+02'", "a_string", "", r#""aString":"2024-07-01T08:00:00Z""#),
         ("timestamp '2024-07-01 10:00:00'", "at", london, r#""at":"2024-07-01T09:00:00Z""#),
@@ -147,6 +158,12 @@ async fn types_that_no_field_can_hold_are_refused_with_what_to_do() {
             "column `a_string` (int4range) cannot fill `fixture.v1.Everything.a_string` (string, in `everything.proto`)",
         ),
         ("int4range(1, 5)", "a_string", "as in `lower(a_string)` and `upper(a_string)`, or cast it: `a_string::text`"),
+        (
+            "'{[1,5)}'::int4multirange",
+            "a_string",
+            "a column or parameter of it is a multirange, which no field can hold",
+        ),
+        ("'{[1,5)}'::int4multirange", "a_string", "as in `lower(unnest(periods))`, or cast it: `periods::text`"),
         ("ARRAY[int4range(1, 5)]", "tags", "column `tags` (int4range[]) cannot fill"),
         ("interval '1 day'", "an_int64", "(interval) cannot fill"),
         ("interval '1 day'", "an_int64", "extract(epoch from an_int64)"),
@@ -199,6 +216,23 @@ async fn types_that_no_field_can_hold_are_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_local_time_that_was_skipped_or_came_twice_is_a_misfit() {
+    let legacy = Legacy::of(SCHEMA);
+    for (time, says) in [
+        ("2024-03-31 01:30:00", "does not fit `at`: there was no such time: clocks were put forward over it"),
+        ("2024-10-27 01:30:00", "does not fit `at`: the time came twice"),
+    ] {
+        let connector = format!("query = \"SELECT timestamp '{time}' AS at\"\ntimezone = \"Europe/London\"");
+        let find = legacy.prepare("Everything", &connector).await.unwrap();
+        let error = told(&find, "{}").await.unwrap_err();
+        assert!(error.to_string().contains(says), "{time}: {error}");
+    }
+    let connector = "query = \"SELECT now() AS at\"\nambiguous = \"both\"";
+    let said = legacy.refused("Everything", connector).await;
+    assert!(said.contains("connector.ambiguous: `both` is not which of two times is meant"), "{said}");
+}
+
+#[tokio::test]
 async fn values_that_do_not_fit_are_misfits_without_the_value() {
     let legacy = Legacy::of(SCHEMA);
     for (expression, field, says) in [
@@ -207,11 +241,22 @@ async fn values_that_do_not_fit_are_misfits_without_the_value() {
         ("12.5", "an_int64", "stored as numeric) does not fit `an_int64`: the number has more decimals"),
         ("'NaN'::numeric", "an_int64", "stored as numeric) does not fit `an_int64`: the text is not a number"),
         ("1e60::numeric", "a_string", "stored as numeric) does not fit `a_string`: the number is outside the range"),
-        ("'infinity'::timestamptz", "at", "stored as timestamp) does not fit `at`: the number is outside the range"),
-        ("'infinity'::date", "on", "stored as date) does not fit `on`: the number is outside the range"),
+        (
+            "'infinity'::timestamptz",
+            "at",
+            "stored as timestamp) does not fit `at`: it is infinite, which no date or time",
+        ),
+        ("'-infinity'::timestamp", "at", "as in `NULLIF(…, 'infinity')`"),
+        ("'infinity'::date", "on", "stored as date) does not fit `on`: it is infinite, which no date or time"),
+        (
+            "'0001-12-31 BC'::timestamptz",
+            "at",
+            "stored as timestamp) does not fit `at`: the number is outside the range",
+        ),
         ("'20000-01-01'::date", "on", "stored as date) does not fit `on`: the number is outside the range"),
         ("ARRAY[1, NULL, 2]", "numbers", "stored as array) does not fit `numbers`: the list holds a null"),
         ("ARRAY[[1, 2], [3, 4]]", "numbers", "stored as array of several dimensions) does not fit `numbers`"),
+        ("'-infinity'::date", "a_string", "it is infinite"),
         ("'CANARY'::text", "sex", "the code is neither in the binding's `values` nor in the contract"),
     ] {
         let find = legacy.ready("Everything", &format!("SELECT {expression} AS {field}")).await;

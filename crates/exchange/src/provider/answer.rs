@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use proto::link::ProviderClosing;
+use tonic::Code;
 
 use super::{Provider, Whole, permit::Permitted, whole};
 use crate::{
@@ -71,12 +72,12 @@ impl Provider {
     ) -> Result<Bytes, LegacyError> {
         let request = Requests::One(permitted.verified.request.clone());
         let mut messages = permitted.legacy().answer(permitted.question(request, until)).await?;
-        let none = || LegacyError::Failed("it ended without an answer".to_owned());
+        let none = || LegacyError::Unusable("it ended without an answer".to_owned());
         let message = messages.next().await.ok_or_else(none)??;
         match messages.next().await {
             None => Ok(message),
             Some(Err(error)) => Err(error),
-            Some(Ok(_)) => Err(LegacyError::Failed("it gave more than one answer".to_owned())),
+            Some(Ok(_)) => Err(LegacyError::Unusable("it gave more than one answer".to_owned())),
         }
     }
 
@@ -138,6 +139,7 @@ pub(super) fn answered_or_refused(error: LegacyError) -> Result<Answer, Refusal>
         LegacyError::Timeout
         | LegacyError::Unfit(_)
         | LegacyError::Failed(_)
+        | LegacyError::Unusable(_)
         | LegacyError::Stalled
         | LegacyError::AlreadyDone => Err(legacy_refusal(error)),
     }
@@ -150,6 +152,7 @@ pub(super) fn legacy_refusal(error: LegacyError) -> Refusal {
             Refusal::new(Reason::Malformed, Hop::Legacy, format!("the provider's system cannot be asked this: {what}"))
         }
         LegacyError::Failed(detail) => failed(&detail),
+        LegacyError::Unusable(detail) => unusable(&detail),
         LegacyError::Stalled => {
             let told =
                 "the reader took nothing while others waited for the provider's system, so the stream was closed";
@@ -173,6 +176,12 @@ fn undone(mut refusal: Refusal) -> Refusal {
 /// The caller learns that it failed, the own record why.
 pub(super) fn failed(detail: &str) -> Refusal {
     Refusal::new(Reason::ConnectorFailed, Hop::Legacy, "the provider's system could not answer").detail(detail)
+}
+
+/// As [`failed`], where asking again would not help: no retry policy takes the status for an invitation.
+pub(super) fn unusable(detail: &str) -> Refusal {
+    let told = "what the provider's system answers cannot be passed on; asking again does not help";
+    Refusal::new(Reason::ConnectorFailed, Hop::Legacy, told).detail(detail).prescribed(Code::Internal)
 }
 
 pub(super) fn timeout() -> Refusal {

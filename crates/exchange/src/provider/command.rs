@@ -10,7 +10,7 @@ use records::{Command, CommandKey, Commands, ExchangeId, Taken};
 
 use super::{
     Provider, Refused, Whole,
-    answer::{Answer, Answered, answered_or_refused, failed},
+    answer::{Answer, Answered, answered_or_refused, unusable},
     not_recorded,
     permit::Permitted,
 };
@@ -195,7 +195,7 @@ impl Provider {
                 .projection
                 .apply(kept.message)
                 .map(Answer::Message)
-                .map_err(|e| failed(&e.to_string()).unknown())
+                .map_err(|e| unusable(&e.to_string()).unknown())
         } else {
             Ok(Answer::Status(Status { code: kept.status, message: kept.status_message, details: kept.status_details }))
         };

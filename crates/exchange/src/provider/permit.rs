@@ -220,7 +220,7 @@ impl Permitted {
             return Err(Refusal::new(Reason::TooLarge, Hop::Legacy, told));
         }
         let malformed =
-            |what: String| super::answer::failed(&format!("its answer is not one of the contract's: {what}"));
+            |what: String| super::answer::unusable(&format!("its answer is not one of the contract's: {what}"));
         self.method.check_answer(&message).map_err(|e| malformed(e.to_string()))?;
         self.plan.projection.apply(message).map_err(|e| malformed(e.to_string()))
     }

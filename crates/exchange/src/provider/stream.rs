@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Provider, Refused, Whole,
-    answer::{cancelled, failed, legacy_refusal},
+    answer::{cancelled, legacy_refusal, unusable},
     not_recorded,
     permit::Permitted,
     requests, whole,
@@ -274,7 +274,7 @@ impl Stream {
         let shared = &self.permitted.verified.account.shared;
         match end {
             Ok(Status { code: 0, .. }) if !self.permitted.method.shape().streams_answers() && shared.messages != 1 => {
-                Err(failed("it did not answer with one message"))
+                Err(unusable("it did not answer with one message"))
             }
             end => end,
         }
@@ -341,6 +341,7 @@ fn ended(error: LegacyError) -> End {
         LegacyError::Timeout
         | LegacyError::Unfit(_)
         | LegacyError::Failed(_)
+        | LegacyError::Unusable(_)
         | LegacyError::Stalled
         | LegacyError::AlreadyDone
         | LegacyError::Undone(_) => Err(legacy_refusal(error)),

@@ -57,6 +57,8 @@ fn cure(error: &ConnectorError) -> &'static str {
         }
         ConnectorError::NotFound
         | ConnectorError::Argument { .. }
+        | ConnectorError::Unsuited { .. }
+        | ConnectorError::Forbidden { .. }
         | ConnectorError::Mapping { .. }
         | ConnectorError::TooManyRows
         | ConnectorError::TooLarge { .. }

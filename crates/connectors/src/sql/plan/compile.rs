@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use problem::nearest;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::forms::{self, Given, Refusal};
 use super::{ColumnPlan, FieldPlan, Filling, Label, MessagePlan, Plan};
 use crate::sql::cell::Column;
+use crate::sql::moment::Clock;
 
 /// What a binding says about how columns fill fields.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Mapping<'b> {
     pub(crate) values: &'b BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) separators: &'b BTreeMap<String, String>,
     pub(crate) gather: Option<&'b str>,
-    pub(crate) zone: &'b TimeZone,
+    pub(crate) clock: &'b Clock,
 }
 
 /// One thing that does not fit: where in the connector's table, what, and how to mend it.
@@ -234,7 +234,7 @@ impl Compiler<'_> {
             format: self.mapping.formats.get(column.name.as_ref()).map(String::as_str),
             values: self.mapping.values.get(column.name.as_ref()),
             separator: self.mapping.separators.get(column.name.as_ref()).map(String::as_str),
-            zone: self.mapping.zone,
+            clock: self.mapping.clock,
         };
         match forms::encoder(field, &given) {
             Ok((encoder, shape)) => {

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::tz::TimeZone;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use super::Shape;
 use crate::sql::cell::{Cell, Class};
 use crate::sql::codes::{Codes, number_of};
 use crate::sql::encode::{BytesForm, Encoder, IntegerKind, TextForm};
-use crate::sql::moment::{MomentForm, Notation};
+use crate::sql::moment::{Clock, MomentForm, Notation};
 use crate::sql::number::NumberForm;
 
 const MOMENT_HELP: &str =
@@ -28,7 +27,7 @@ pub(crate) struct Given<'b> {
     pub(crate) format: Option<&'b str>,
     pub(crate) values: Option<&'b BTreeMap<String, String>>,
     pub(crate) separator: Option<&'b str>,
-    pub(crate) zone: &'b TimeZone,
+    pub(crate) clock: &'b Clock,
 }
 
 /// Why a column cannot fill a field.
@@ -381,7 +380,7 @@ fn moment_form(notation: Notation, given: &Given<'_>) -> Result<MomentForm, Refu
             quoted(given.name)
         )));
     }
-    Ok(MomentForm::new(notation, given.zone.clone()))
+    Ok(MomentForm::new(notation, given.clock.clone()))
 }
 
 /// Whether this is `google.type.Date`, by its own definition and not by its name alone.

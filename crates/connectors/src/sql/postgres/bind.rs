@@ -3,7 +3,7 @@
 //! Source: the functions `*recv` of PostgreSQL, under `src/backend/utils/adt`.
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::Offset;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -14,6 +14,7 @@ use super::types::{Known, Scalar, Sort};
 use super::values::{EPOCH, EPOCH_MICROS};
 use crate::Misfit;
 use crate::sql::cell::Argument;
+use crate::sql::point::Point;
 
 /// A parameter of a statement.
 #[derive(Clone, Debug)]
@@ -164,12 +165,18 @@ impl Scalar {
             (Self::Uuid, argument) => uuid(argument)?,
             (Self::Time, Argument::Text(text)) => time(text)?,
             (Self::Date, Argument::Date { date, .. }) => days(*date)?,
-            (Self::Date, Argument::Instant { local, .. }) => days(local.date())?,
+            (Self::Date, Argument::Instant { local, .. }) => {
+                let local = local.ok_or(Misfit::OutOfRange)?;
+                if local.time() != Time::midnight() {
+                    return Err(Misfit::TimeOfDay);
+                }
+                days(local.date())?
+            }
             (Self::Timestamptz, Argument::Date { midnight: instant, .. } | Argument::Instant { instant, .. }) => {
-                micros(*instant)
+                micros(*instant)?
             }
             (Self::Timestamp, Argument::Date { date, .. }) => local_micros(date.to_datetime(Time::midnight()))?,
-            (Self::Timestamp, Argument::Instant { local, .. }) => local_micros(*local)?,
+            (Self::Timestamp, Argument::Instant { local, .. }) => local_micros(local.ok_or(Misfit::OutOfRange)?)?,
             (Self::Time | Self::Date | Self::Timestamptz | Self::Timestamp, _) => return Err(Misfit::NotAMoment),
             (Self::Bool | Self::Bytea, _) => return Err(Misfit::WrongType),
         };
@@ -189,8 +196,7 @@ fn text(argument: &Argument) -> Result<Vec<u8>, Misfit> {
         | Argument::Blob(_)
         | Argument::List(_) => return Err(Misfit::WrongType),
     };
-    // The one character that the server's text cannot hold.
-    if text.contains('\0') { Err(Misfit::OutOfRange) } else { Ok(text.into_bytes()) }
+    if text.contains('\0') { Err(Misfit::Nul) } else { Ok(text.into_bytes()) }
 }
 
 fn fit<T: TryFrom<i64>>(argument: &Argument) -> Result<T, Misfit> {
@@ -228,17 +234,25 @@ fn days(date: Date) -> Result<Vec<u8>, Misfit> {
     Ok(days.to_be_bytes().to_vec())
 }
 
-fn micros(instant: jiff::Timestamp) -> Vec<u8> {
-    (instant.as_microsecond() - EPOCH_MICROS).to_be_bytes().to_vec()
+/// The server keeps microseconds.
+fn micros(instant: Point) -> Result<Vec<u8>, Misfit> {
+    if !instant.nanos().is_multiple_of(1000) {
+        return Err(Misfit::Finer);
+    }
+    let micros = instant.seconds() * 1_000_000 + i64::from(instant.nanos() / 1000) - EPOCH_MICROS;
+    Ok(micros.to_be_bytes().to_vec())
 }
 
 /// The microseconds to what the clocks say, wherever.
 fn local_micros(local: DateTime) -> Result<Vec<u8>, Misfit> {
-    Ok(micros(TimeZone::UTC.to_timestamp(local).map_err(|_| Misfit::OutOfRange)?))
+    micros(Point::at(local, Offset::UTC).ok_or(Misfit::OutOfRange)?)
 }
 
 fn time(text: &str) -> Result<Vec<u8>, Misfit> {
     let time: Time = text.trim().parse().map_err(|_| Misfit::NotAMoment)?;
+    if time.subsec_nanosecond() % 1000 != 0 {
+        return Err(Misfit::Finer);
+    }
     let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
     Ok((seconds * 1_000_000 + i64::from(time.subsec_nanosecond()) / 1000).to_be_bytes().to_vec())
 }
@@ -319,7 +333,8 @@ mod tests {
             (Scalar::Float4, Argument::Real(1e300), Misfit::OutOfRange),
             (Scalar::Uuid, Argument::Text("no".into()), Misfit::NotHex),
             (Scalar::Uuid, Argument::Text("ab".into()), Misfit::OutOfRange),
-            (Scalar::Text, Argument::Text("a\0b".into()), Misfit::OutOfRange),
+            (Scalar::Text, Argument::Text("a\0b".into()), Misfit::Nul),
+            (Scalar::Time, Argument::Text("10:00:00.0000001".into()), Misfit::Finer),
             (Scalar::Time, Argument::Text("noon".into()), Misfit::NotAMoment),
             (Scalar::Bool, Argument::Integer(1), Misfit::WrongType),
         ] {

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Either, Executor};
 use super::bind::Parameter;
 use super::failures::failed;
 use super::pool::{Lease, Pool, in_time};
-use super::prose::{HEALTH_TIMEOUT, bound, planned};
+use super::prose::{HEALTH_TIMEOUT, blamed, bound, planned};
 use super::run::fits;
 use super::types::Sort;
 use super::values::Typed;
@@ -103,7 +103,10 @@ impl Script {
         lease.rest();
         let (mut rows, mut sorts) = (Vec::new(), &[][..]);
         for (part, arguments) in self.statements.iter().zip(&order.arguments) {
-            rows = part.run(lease, arguments).await?;
+            rows = match part.run(lease, arguments).await {
+                Ok(rows) => rows,
+                Err(error) => return Err(part.blamed(&self.pool, arguments, error).await),
+            };
             sorts = &part.sorts;
             lease.rest();
         }
@@ -151,6 +154,10 @@ impl Script {
 }
 
 impl Part {
+    async fn blamed(&self, pool: &Pool, arguments: &[Argument], error: ConnectorError) -> ConnectorError {
+        blamed(pool, &self.sql, bound(&self.parameters, &self.names, arguments), error).await
+    }
+
     /// Runs the statement to its end, and returns its rows.
     async fn run(&self, lease: &mut Lease, arguments: &[Argument]) -> Result<Vec<PgRow>, ConnectorError> {
         let arguments = bound(&self.parameters, &self.names, arguments)?;
@@ -171,6 +178,8 @@ impl Part {
             return Err(lease.failed(&error));
         }
         if rows.first().is_some_and(|row| !fits(row, &self.sorts)) {
+            // The statement has ended: a rollback is all that is left to do.
+            lease.rest();
             return Err(ConnectorError::Failed { why: Failure::SchemaChanged });
         }
         Ok(rows)

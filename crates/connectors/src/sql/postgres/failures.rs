@@ -2,7 +2,7 @@
 //!
 //! Source of the codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 
-use crate::error::SqlState;
+use crate::error::{Rule, SqlState};
 use crate::{ConnectorError, Failure};
 
 /// What became of a connection whose statement failed.
@@ -25,6 +25,9 @@ pub(super) fn failed(error: &sqlx::Error) -> (ConnectorError, Aftermath) {
         return (ConnectorError::Failed { why }, Aftermath::Lost);
     };
     let class = state.get(..2).unwrap_or_default();
+    if class == "23" || state == "P0001" {
+        return (forbidden(error, &state), Aftermath::Usable);
+    }
     let why = match (class, state.as_str()) {
         (_, "42501") => {
             return (credentials("its role may not read what the statement reads"), Aftermath::Usable);
@@ -41,12 +44,56 @@ pub(super) fn failed(error: &sqlx::Error) -> (ConnectorError, Aftermath) {
         (_, "42P01" | "42703" | "42883" | "42704" | "3F000" | "42804" | "42P18") => Failure::SchemaChanged,
         (_, "22003") => Failure::Overflow,
         (_, "22032") => Failure::Json,
-        ("53" | "54", _) => Failure::Limit,
+        ("53", _) => Failure::Resources,
+        ("54", _) => Failure::Limit,
         ("58", _) => Failure::Storage,
         ("XX", "XX001" | "XX002") => Failure::Damaged,
         _ => Failure::State { state: SqlState::of(&state) },
     };
     (ConnectorError::Failed { why }, Aftermath::Usable)
+}
+
+/// Says which rule of the database does not allow it. The names of rules are the schema's, and no data.
+fn forbidden(error: &sqlx::Error, state: &str) -> ConnectorError {
+    let rule = match state {
+        "23505" => Rule::Unique,
+        "23503" | "23001" => Rule::Reference,
+        "23514" => Rule::Check,
+        "23502" => Rule::NotNull,
+        "23P01" => Rule::Exclusion,
+        _ => Rule::Other,
+    };
+    // What a trigger raises itself may be named after anything.
+    let name = error.as_database_error().and_then(|error| error.constraint().or_else(|| error.table()));
+    let name = name.filter(|_| rule != Rule::Other).map(Into::into);
+    ConnectorError::Forbidden { rule, name }
+}
+
+/// The code of an error that may be about a value of the request: a data exception.
+pub(super) fn data_exception(error: &ConnectorError) -> Option<SqlState> {
+    let ConnectorError::Failed { why } = error else { return None };
+    if *why == Failure::Overflow {
+        return Some(SqlState::of("22003"));
+    }
+    if *why == Failure::Json {
+        return Some(SqlState::of("22032"));
+    }
+    if let Failure::State { state } = why { Some(*state).filter(|state| state.class() == "22") } else { None }
+}
+
+/// Says that the values of the request are to blame for a data exception.
+pub(super) fn unsuited(state: SqlState) -> ConnectorError {
+    let what = match state.to_string().as_str() {
+        "22P02" => "text that is none of the values of its type",
+        "22003" => "a number outside the range",
+        "22007" | "22008" => "text that is no date or time, or one outside the range",
+        "22001" => "text that is too long",
+        "22012" => "a division by zero",
+        "22023" => "a value that is not allowed there",
+        "22032" => "text that is no JSON",
+        _ => "it cannot be calculated with",
+    };
+    ConnectorError::Unsuited { what, state }
 }
 
 /// Says why no connection can be opened.

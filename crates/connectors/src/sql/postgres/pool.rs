@@ -5,6 +5,7 @@
 //! waits for the lease's place waits for that too, so that the limit holds on the server.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ struct Shared {
     lock_timeout: Duration,
     /// The last connection given is the first one taken.
     idle: Mutex<Vec<Held>>,
+    /// Counts how often the tables have changed. A connection that was opened before the last time is not kept.
+    changes: AtomicU64,
     /// Where connections are mended.
     runtime: Option<Handle>,
 }
@@ -52,7 +55,8 @@ impl Pool {
     /// Makes the pool. Nothing is opened yet. Must run within a tokio runtime.
     pub(super) fn new(address: Address, lock_timeout: Duration, turns: Arc<Turns>) -> Self {
         let runtime = Handle::try_current().ok();
-        let shared = Arc::new(Shared { address, lock_timeout, idle: Mutex::new(Vec::new()), runtime });
+        let shared =
+            Arc::new(Shared { address, lock_timeout, idle: Mutex::default(), changes: AtomicU64::new(0), runtime });
         Self { shared, turns }
     }
 
@@ -86,6 +90,13 @@ impl Pool {
             Ok(lease)
         })
         .await
+    }
+
+    /// Keeps no connection that is open now, since it remembers statements and types as they were.
+    pub(super) fn forget(&self) {
+        let mut idle = self.shared.idle();
+        self.shared.changes.fetch_add(1, Ordering::Relaxed);
+        idle.clear();
     }
 
     /// Opens a connection that is not one of the pool's.
@@ -213,12 +224,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(mut held) = self.held.take() else {
+        let Some(held) = self.held.take() else {
             return;
         };
         if held.state == State::Ready {
-            held.used = Instant::now();
-            self.shared.idle().push(held);
+            self.shared.keep(held);
             return;
         }
         let Some(runtime) = &self.shared.runtime else {
@@ -238,8 +248,17 @@ impl Shared {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps a connection for the next question, unless the tables have changed since it was opened.
+    fn keep(&self, held: Held) {
+        let mut idle = self.idle();
+        if held.changes == self.changes.load(Ordering::Relaxed) {
+            idle.push(Held { used: Instant::now(), ..held });
+        }
+    }
+
     /// Opens a connection that only reads.
     async fn open(&self) -> Result<Held, ConnectorError> {
+        let changes = self.changes.load(Ordering::Relaxed);
         let options = self.address.options().await?;
         let mut connection = options.connect().await.map_err(|error| cannot_connect(&error))?;
         // Where the server can, it looks after a client that is gone while a statement runs.
@@ -260,7 +279,7 @@ impl Shared {
         let process: i32 = row.try_get(0).map_err(|error| cannot_connect(&error))?;
         let own: i64 = row.try_get(1).unwrap_or_default();
         let own_net = u64::try_from(own).ok().filter(|own| *own > 0).map(Duration::from_millis);
-        Ok(Held { connection, process, state: State::Ready, own_net, net: None, used: Instant::now() })
+        Ok(Held { connection, process, state: State::Ready, own_net, net: None, used: Instant::now(), changes })
     }
 
     /// Brings what a lease has left behind to an end.
@@ -269,8 +288,7 @@ impl Shared {
             let rollback = tokio::time::timeout(LONGEST_MENDING, held.connection.execute("ROLLBACK"));
             if matches!(rollback.await, Ok(Ok(_))) {
                 held.state = State::Ready;
-                held.used = Instant::now();
-                self.idle().push(held);
+                self.keep(held);
             }
             return;
         }
@@ -300,6 +318,8 @@ struct Held {
     /// The limit of time that the gateway has set; `None` for none.
     net: Option<Duration>,
     used: Instant,
+    /// How often the tables had changed when it was opened.
+    changes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

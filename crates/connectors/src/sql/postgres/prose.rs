@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use futures_core::future::BoxFuture;
 use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{AssertSqlSafe, Column as _, Either, Executor, Row as _, SqlSafeStr, Statement as _};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, Row as _, SqlSafeStr, Statement as _};
 
 use super::bind::{self, Parameter};
-use super::failures::{driver_text, failed};
+use super::failures::{data_exception, driver_text, failed, unsuited};
 use super::pool::Pool;
 use super::run;
 use super::types::{Known, Sort};
 use crate::sql::cell::{Argument, Column, Slot};
+use crate::sql::connector::MULTIRANGE;
 use crate::sql::engine::{Pace, Prepared, Question, Run};
 use crate::sql::rows::Rows;
 use crate::sql::statement::Statement;
@@ -47,6 +48,8 @@ impl Compiled {
             pool.lease(Some(deadline), (&Asker::default(), Pace::Whole)).await.map_err(|error| error.to_string())?;
         let connection = lease.running().map_err(|error| error.to_string())?;
         let compiling = async {
+            // What the connection remembers of the statement may be older than its tables are.
+            connection.clear_cached_statements().await.map_err(|error| driver_text(&error))?;
             let described = describe(connection, statement).await?;
             if described.columns.is_empty() {
                 return Err("it returns no columns".to_owned());
@@ -82,6 +85,25 @@ impl Prose {
     }
 }
 
+/// Says of a statement that failed whether the request is to blame for it: then the server comes upon the same when it only plans the
+/// statement with these arguments, where it calculates what follows from them alone and reads no row.
+pub(super) async fn blamed(
+    pool: &Pool,
+    sql: &str,
+    arguments: Result<PgArguments, ConnectorError>,
+    error: ConnectorError,
+) -> ConnectorError {
+    let (Some(state), Ok(arguments)) = (data_exception(&error), arguments) else { return error };
+    let planning = Box::pin(async {
+        let mut connection = pool.beside().await.ok()?;
+        let explain = AssertSqlSafe(format!("EXPLAIN {sql}"));
+        connection.execute(sqlx::query_with(explain, arguments).persistent(false)).await.err()
+    });
+    let planned = tokio::time::timeout(HEALTH_TIMEOUT, planning).await.ok().flatten();
+    let same = planned.is_some_and(|planned| data_exception(&failed(&planned).0) == Some(state));
+    if same { unsuited(state) } else { error }
+}
+
 /// Writes arguments in the types of a statement's parameters, which have these names.
 pub(super) fn bound(
     parameters: &[Parameter],
@@ -105,7 +127,7 @@ pub(super) struct Described {
 /// Lets the server compile a statement. The error is for the person who wrote it.
 pub(super) async fn describe(connection: &mut PgConnection, statement: &Statement) -> Result<Described, String> {
     let sql = AssertSqlSafe(statement.sql.clone()).into_sql_str();
-    let compiled = connection.prepare(sql).await.map_err(|error| driver_text(&error))?;
+    let compiled = connection.prepare(sql).await.map_err(|error| undescribed(&error))?;
     let (mut columns, mut sorts) = (Vec::new(), Vec::new());
     for column in compiled.columns() {
         let known = Known::of(column.type_info());
@@ -169,7 +191,7 @@ async fn explain(connection: &mut PgConnection, sql: &str, parameters: &[Paramet
     let row = match connection.fetch_one(query).await {
         Ok(row) => row,
         // Calculating with nulls, the planner may come upon what no question does: a division, a cast. That is not the plan's fault.
-        Err(error) if data_exception(&error) => return Ok(()),
+        Err(error) if data_exception(&failed(&error).0).is_some() => return Ok(()),
         Err(error) => return Err(Explained::Error(error)),
     };
     let plan = row.try_get_raw(0).map_err(Explained::Error)?;
@@ -178,6 +200,13 @@ async fn explain(connection: &mut PgConnection, sql: &str, parameters: &[Paramet
     if writes { Err(Explained::Writes) } else { Ok(()) }
 }
 
-fn data_exception(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code.starts_with("22"))
+/// What the driver says of a type that it does not know, with the type's kind: `m` is that of multiranges.
+///
+/// Source: <https://www.postgresql.org/docs/current/catalog-pg-type.html>, `typtype`.
+const UNKNOWN_KIND: &str = "unknown type code 109";
+
+/// Says why a statement cannot be described.
+fn undescribed(error: &sqlx::Error) -> String {
+    let text = driver_text(error);
+    if text.contains(UNKNOWN_KIND) { MULTIRANGE.to_owned() } else { text }
 }

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, Row as _, SqlSafeStr as _};
 
 use super::pool::{Lease, in_time};
-use super::prose::Prose;
+use super::prose::{Prose, blamed};
 use super::types::{Known, Sort};
 use super::values::Typed;
 use crate::sql::engine::{Pace, Question};
@@ -39,11 +39,21 @@ pub(super) async fn start(prose: &Arc<Prose>, question: Question) -> Result<Rows
     let (seat, batch) = (lease.seat(&question), Arc::new(Batch::default()));
     let mut pump =
         Pump { prose: Arc::clone(prose), encoding: Encoding::of(&question), batch: Arc::clone(&batch), checked: false };
+    let (blaming, given) = (Arc::clone(prose), arguments.clone());
     let pump = match question.pace {
         Pace::Whole => futures_util::future::Either::Left(async move { pump.whole(lease, arguments, deadline).await }),
         Pace::Pulled => {
-            in_time(deadline, pump.open(&mut lease, &arguments, deadline)).await?;
+            if let Err(error) = in_time(deadline, pump.open(&mut lease, &arguments, deadline)).await {
+                drop(lease);
+                return Err(blamed(&prose.pool, &prose.sql, Ok(arguments), error).await);
+            }
             futures_util::future::Either::Right(async move { pump.pulled(lease).await })
+        }
+    };
+    let pump = async move {
+        match pump.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(blamed(&blaming.pool, &blaming.sql, Ok(given), error).await),
         }
     };
     Ok(Rows::of(Box::pin(pump), seat, batch, deadline))

@@ -2,9 +2,8 @@
 //!
 //! Source: the functions `*send` of PostgreSQL, under `src/backend/utils/adt`.
 
+use jiff::Span;
 use jiff::civil::{Date, Time};
-use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
@@ -13,6 +12,7 @@ use crate::Misfit;
 use crate::sql::cell::Cell;
 use crate::sql::number::Decimal;
 use crate::sql::plan;
+use crate::sql::point::Point;
 
 /// Microseconds from 1970 to 2000, which PostgreSQL counts from.
 pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -124,11 +124,12 @@ fn cell(scalar: Scalar, bytes: &[u8]) -> Cell<'_> {
         Scalar::Jsonb => text(bytes.get(1..).unwrap_or_default()),
         Scalar::Bytea => Cell::Blob(bytes),
         Scalar::Uuid => bytes.try_into().map_or(unfit("uuid", Misfit::WrongType), Cell::Uuid),
-        Scalar::Date => date(integer(bytes)).map_or(unfit("date", Misfit::OutOfRange), Cell::Date),
+        Scalar::Date => date(integer(bytes)).map_or_else(|why| unfit("date", why), Cell::Date),
         Scalar::Time => time(integer(bytes)).map_or(unfit("time", Misfit::OutOfRange), Cell::Time),
-        Scalar::Timestamptz => timestamp(bytes).map_or(unfit("timestamp", Misfit::OutOfRange), Cell::Instant),
-        Scalar::Timestamp => timestamp(bytes)
-            .map_or(unfit("timestamp", Misfit::OutOfRange), |instant| Cell::Local(TimeZone::UTC.to_datetime(instant))),
+        Scalar::Timestamptz => timestamp(bytes).map_or_else(|why| unfit("timestamp", why), Cell::Instant),
+        Scalar::Timestamp => {
+            timestamp(bytes).map_or_else(|why| unfit("timestamp", why), |instant| Cell::Local(instant.utc()))
+        }
     }
 }
 
@@ -141,8 +142,12 @@ fn text(bytes: &[u8]) -> Cell<'_> {
     std::str::from_utf8(bytes).map_or(unfit("text", Misfit::NotUtf8), Cell::Text)
 }
 
-fn date(days: i64) -> Option<Date> {
-    EPOCH.checked_add(Span::new().try_days(days).ok()?).ok()
+fn date(days: i64) -> Result<Date, Misfit> {
+    if days == i64::from(i32::MAX) || days == i64::from(i32::MIN) {
+        return Err(Misfit::Infinite);
+    }
+    let span = Span::new().try_days(days).map_err(|_| Misfit::OutOfRange)?;
+    EPOCH.checked_add(span).map_err(|_| Misfit::OutOfRange)
 }
 
 fn time(micros: i64) -> Option<Time> {
@@ -153,8 +158,11 @@ fn time(micros: i64) -> Option<Time> {
 }
 
 /// An instant; infinities, and what lies beyond the year 9999, are none.
-fn timestamp(bytes: &[u8]) -> Option<Timestamp> {
-    Timestamp::from_microsecond(integer(bytes).checked_add(EPOCH_MICROS)?).ok()
+fn timestamp(bytes: &[u8]) -> Result<Point, Misfit> {
+    match integer(bytes) {
+        i64::MAX | i64::MIN => Err(Misfit::Infinite),
+        micros => micros.checked_add(EPOCH_MICROS).and_then(Point::from_micros).ok_or(Misfit::OutOfRange),
+    }
 }
 
 /// Reads a `numeric`: groups of four decimal digits, the place of the first, a sign, and the decimals to show.
@@ -218,13 +226,16 @@ mod tests {
 
     #[test]
     fn days_and_times_are_counted_from_the_year_2000() {
-        assert_eq!(date(0), Some(EPOCH));
+        assert_eq!(date(0), Ok(EPOCH));
         assert_eq!(date(-36_524).unwrap().to_string(), "1900-01-01");
-        assert_eq!(date(i64::from(i32::MAX)), None);
+        assert_eq!(date(i64::from(i32::MAX)), Err(Misfit::Infinite));
+        assert_eq!(date(i64::from(i32::MAX) - 1), Err(Misfit::OutOfRange));
         assert_eq!(time(86_399_000_001).unwrap().to_string(), "23:59:59.000001");
         assert_eq!(time(86_400_000_000), None);
         assert_eq!(timestamp(&0_i64.to_be_bytes()).unwrap().to_string(), "2000-01-01T00:00:00Z");
-        assert_eq!(timestamp(&i64::MAX.to_be_bytes()), None);
+        assert_eq!(timestamp(&i64::MAX.to_be_bytes()), Err(Misfit::Infinite));
+        assert_eq!(timestamp(&i64::MIN.to_be_bytes()), Err(Misfit::Infinite));
+        assert_eq!(timestamp(&(i64::MAX - 1).to_be_bytes()), Err(Misfit::OutOfRange));
     }
 
     #[test]

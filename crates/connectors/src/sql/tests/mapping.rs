@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use prost_reflect::{DynamicMessage, Value};
 
 use super::*;
 use crate::Misfit;
 use crate::sql::cell::{Cell, Class, Column};
+use crate::sql::moment::Clock;
 use crate::sql::plan::{Mapping, Plan, Row};
 
 /// A row that no database made.
@@ -55,7 +55,7 @@ fn plan(names: &[&str], formats: &[(&str, &str)], separators: &[(&str, &str)]) -
         values: &BTreeMap::new(),
         separators: &map(separators),
         gather: None,
-        zone: &TimeZone::UTC,
+        clock: &Clock::UTC,
     };
     Plan::compile(&message("Everything"), &columns(names), mapping).unwrap()
 }

@@ -153,7 +153,7 @@ impl Files {
             contracts: prepared.contracts,
             agreements: prepared.agreements.agreements,
             federation: prepared.trust.federation().clone(),
-            legacy: Arc::new(Legacy { bindings: prepared.bindings }),
+            legacy: Arc::new(Legacy::new(prepared.bindings)),
         }));
         shared.settings.store(settings.clone());
         shared.trust.replace(prepared.trust);
