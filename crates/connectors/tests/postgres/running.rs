@@ -281,8 +281,7 @@ async fn a_value_of_the_request_that_a_statement_cannot_use_is_the_callers_and_o
         let error = told(&find, request).await.unwrap_err();
         assert!(!error.may_pass(), "{expression}: {error}");
         assert!(!format!("{error} {error:?}").contains("CANARY"));
-        let state =
-            if let ConnectorError::Unsuited { state, .. } = error { Some(state.to_string()) } else { None };
+        let state = if let ConnectorError::Unsuited { state, .. } = error { Some(state.to_string()) } else { None };
         assert_eq!(state.as_deref(), blamed, "{expression}");
     }
     let all = legacy.ready("All", "SELECT (1 / :first::bigint)::text AS nhs_number FROM t").await;
