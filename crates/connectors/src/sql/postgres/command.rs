@@ -57,7 +57,7 @@ impl Script {
         let mut lease =
             self.pool.lease(deadline, (&order.asker, Pace::Whole)).await.map_err(ConnectorError::rolled_back)?;
         // Until the commit is sent, whatever ends this rolls back: at the latest the server does, when the connection is gone.
-        let prepared = in_time(deadline, self.statements(&mut lease, &order)).await;
+        let prepared = Box::pin(in_time(deadline, self.statements(&mut lease, &order))).await;
         let answer = prepared.map_err(ConnectorError::rolled_back)?;
         let committing = async { lease.running()?.execute("COMMIT").await.map_err(|error| lease.failed(&error)) };
         match tokio::time::timeout(LONGEST_COMMIT, committing).await {
