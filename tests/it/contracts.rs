@@ -137,11 +137,16 @@ async fn a_later_contract_that_breaks_what_was_agreed_on_is_refused_and_check_sa
         ),
         (COUNCIL, "string note = 4", "string note = 9", "`test.v1.Record.note` is renumbered from 4 to 9"),
     ] {
-        let federation = TestFederation::new().await.start();
+        let mut federation = TestFederation::new().await.start();
         assert_eq!(federation.call(FIND, ONE).await.status.code, 0);
+        rewrite(federation.member(member), from, to);
+        // A gateway that runs goes on with what it has; one that starts has nothing else.
+        let why = federation.member(member).refused().await;
+        assert!(why.contains("could no longer be served") && why.contains(told), "{why}");
+        assert_eq!(federation.call(FIND, ONE).await.status.code, 0);
+        assert!(federation.take(member).terminate());
+        federation.restart(member);
         let member = federation.member(member);
-        rewrite(member, from, to);
-        member.reload().await;
         let refused = federation.call(FIND, ONE).await;
         let hop = if member.id.as_str() == TRUST { Hop::Provider } else { Hop::Consumer };
         assert_eq!((refused.reason(), refused.status.hop()), (Some(Reason::ContractMismatch), Some(hop)), "{told}");
