@@ -151,7 +151,7 @@ impl Receipts for ReceiptDesk {
             .map_err(|e: records::NotAnExchangeId| Status::invalid_argument(e.to_string()))?;
         let record = self.find(id).await?;
         let mut receipt =
-            receipt::of(&record, &self.origin()).ok_or_else(|| Status::data_loss("the record has been erased"))?;
+            receipt::of(&record, &self.origin()).ok_or_else(|| Status::data_loss("the record cannot be read"))?;
         let (withheld, released) = self.lists(&record);
         let own = self.cover_own(receipt.consumer.as_mut(), &record);
         let (own, providers) = tokio::join!(own, self.cover_providers(&record, receipt.provider.clone()));

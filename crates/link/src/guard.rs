@@ -236,7 +236,7 @@ impl Conduct {
     fn new(limits: &Http2, now: Instant) -> Self {
         Self {
             idle_frames: Allowance::new(limits.idle_frames, IDLE_FRAMES_PER_SECOND, now),
-            resets: Allowance::new(limits.resets, limits.resets / RESETS_REFILL, now),
+            resets: Allowance::new(limits.resets, (limits.resets / RESETS_REFILL).max(1), now),
         }
     }
 

@@ -157,6 +157,12 @@ async fn files_that_are_missing_are_named_and_tiles_are_made_again() {
             assert!(said.contains(folder), "{name}: {said}");
             let output = process::run(&member.folder, ["log", "verify", "--data", "data"]);
             assert_eq!(output.status.code(), Some(1), "{name}: `log verify` said otherwise");
+            if path.starts_with("ledger/keys") {
+                // What can be read is shown, and it is said that there is more.
+                let listed = process::run(&member.folder, ["log", "list", "--data", "data", "--all-kinds"]);
+                let (shown, said) = (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
+                assert!(shown.contains("unreadable") && said.contains("cannot be read"), "{name}: {shown}{said}");
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct List {
     /// One exchange by its id, with its intent and progress
     #[arg(long, value_name = "ID")]
     exchange: Option<ExchangeId>,
-    /// Also intents, progress, and what the gateway itself did, such as starts and reloads; also records that were erased
+    /// Also intents, progress, and what the gateway itself did, such as starts and reloads; also records whose key is missing
     #[arg(long)]
     all_kinds: bool,
     /// Only the newest N of what is found

@@ -105,7 +105,7 @@ fn tell(record: &Record, out: &mut Out) -> Outcome {
         out.line(format_args!("  {:<15} record {} of {}", "promised", leaf.index, shown(&leaf.origin)))?;
     }
     if opened.is_none() {
-        out.line("  the record has been erased; what it said can be proven by who lawfully keeps the receipt")?;
+        out.line("  the record cannot be read, since the key of its segment is missing; who keeps the receipt can prove what it said")?;
     }
     out.line(format_args!("  {:<15} {}", "leaf", view.leaf))
 }

@@ -12,7 +12,7 @@ pub(super) struct View {
     pub(super) index: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) time: Option<String>,
-    /// `intent`, `progress`, `outcome`, `refusal`, `aggregate`, `event` or `erased`.
+    /// `intent`, `progress`, `outcome`, `refusal`, `aggregate`, `event` or `unreadable`.
     pub(super) kind: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(super) side: &'static str,
@@ -166,7 +166,7 @@ pub(super) fn reason(record: &Record) -> String {
 
 fn kind(record: &Record) -> &'static str {
     if record.opened.is_none() {
-        return "erased";
+        return "unreadable";
     }
     match record.kind() {
         Kind::Unspecified => "unknown",
